@@ -1,0 +1,1 @@
+"""Decisions: pure functions and state machines, no I/O, no clock, no randomness."""

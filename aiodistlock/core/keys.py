@@ -1,0 +1,59 @@
+"""Redis keys built from a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+def hash_tag(key: str) -> str | None:
+    """
+    Return the part of a key that Redis Cluster hashes, ``None`` for the whole key.
+
+    Source: Redis Cluster specification, "Hash tags": the text between the first
+    ``{`` and the first ``}`` after it, if there is any text.
+    """
+    start = key.find("{")
+    if start < 0:
+        return None
+    end = key.find("}", start + 1)
+    return key[start + 1 : end] if end > start + 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class LockKeys:
+    """
+    The keys of one name, all in one hash slot.
+
+    :param name: what the user calls the resource
+    :param namespace: prefix of the key
+    :raises ValueError: if the name or the namespace is not usable text, or if their
+        braces would put the companion keys into another hash slot
+    """
+
+    name: str
+    namespace: str
+    key: bytes = field(init=False)
+    fence: bytes = field(init=False)
+    queue: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        for what, text in (("name", self.name), ("namespace", self.namespace)):
+            if not isinstance(text, str):
+                raise ValueError(f"{what} must be a str, not {text!r}")  # noqa: TRY004
+        if not self.name:
+            raise ValueError("name must not be empty: name the thing that the lock protects")
+        key = self.namespace + self.name
+        tag = hash_tag(key)
+        if tag is None and ("{" in key or "}" in key):
+            raise ValueError(
+                f"key {key!r} has braces that are no hash tag, so its companion keys would "
+                "hash to another slot; remove them, or write a tag such as '{user:7}:cart'"
+            )
+        stem = key if tag is not None else "{" + key + "}"
+        try:
+            encoded = key.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"name {self.name!r} is not valid Unicode text: {error}") from None
+        object.__setattr__(self, "key", encoded)
+        object.__setattr__(self, "fence", f"{stem}:fence".encode())
+        object.__setattr__(self, "queue", f"{stem}:queue".encode())

@@ -1,0 +1,86 @@
+"""The states of a lease, every transition a row of one table.
+
+Rules
+-----
+1. A lease is relied on while HELD or UNCERTAIN, and only until its deadline.
+2. Silence is not loss: a renewal without an answer makes the lease UNCERTAIN, and an
+   answer makes it HELD again.
+3. A refusal is loss at once; so is the deadline, even if a request is in flight.
+4. LOST and RELEASED are terminal: nothing leads out of them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+
+class LeaseState(Enum):
+    """What is known about a lease."""
+
+    HELD = auto()
+    UNCERTAIN = auto()
+    LOST = auto()
+    RELEASED = auto()
+
+
+class LeaseEvent(Enum):
+    """What can happen to a lease."""
+
+    CONFIRMED = auto()
+    """The server renewed it."""
+    UNANSWERED = auto()
+    """A renewal stayed without an answer."""
+    REFUSED = auto()
+    """The server says that it is not ours."""
+    EXPIRED = auto()
+    """Its deadline has passed."""
+    GIVEN_UP = auto()
+    """Its holder released it."""
+
+
+_S, _E = LeaseState, LeaseEvent
+
+TRANSITIONS: dict[tuple[LeaseState, LeaseEvent], LeaseState] = {
+    (_S.HELD, _E.CONFIRMED): _S.HELD,
+    (_S.HELD, _E.UNANSWERED): _S.UNCERTAIN,
+    (_S.HELD, _E.REFUSED): _S.LOST,
+    (_S.HELD, _E.EXPIRED): _S.LOST,
+    (_S.HELD, _E.GIVEN_UP): _S.RELEASED,
+    (_S.UNCERTAIN, _E.CONFIRMED): _S.HELD,
+    (_S.UNCERTAIN, _E.UNANSWERED): _S.UNCERTAIN,
+    (_S.UNCERTAIN, _E.REFUSED): _S.LOST,
+    (_S.UNCERTAIN, _E.EXPIRED): _S.LOST,
+    (_S.UNCERTAIN, _E.GIVEN_UP): _S.RELEASED,
+    **{(_S.LOST, event): _S.LOST for event in LeaseEvent},
+    **{(_S.RELEASED, event): _S.RELEASED for event in LeaseEvent},
+}
+
+
+def drift(ttl: float) -> float:
+    """
+    Return the part of a ttl given up to clock differences, in seconds.
+
+    1 % of the ttl plus 2 ms, as in the Redlock specification.
+    """
+    return ttl * 0.01 + 0.002
+
+
+def deadline(sent_at: float, ttl: float) -> float:
+    """
+    Return the local instant after which a lease must not be relied on.
+
+    Counted from before the request was sent: the server's ttl began later.
+    """
+    return sent_at + ttl - drift(ttl)
+
+
+RENEW_SHARE = 1 / 3
+"""A lease is renewed when this share of its ttl is used up."""
+
+TRY_SHARE = 1 / 6
+"""A renewal is tried again when this share of what is left brought no answer."""
+
+
+def renewal_due(deadline_: float, ttl: float) -> float:
+    """Return the instant of the next renewal of a lease that ends at ``deadline_``."""
+    return deadline_ - ttl * (1 - RENEW_SHARE)

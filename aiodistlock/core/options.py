@@ -1,0 +1,161 @@
+"""Options, validated together, once, before any I/O."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+from aiodistlock.core.backoff import Backoff
+from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS
+
+MIN_TTL = 0.05
+"""Shortest lease, seconds: below it a pause of the event loop loses every lease."""
+
+MAX_SECONDS = 31_536_000.0
+"""Longest duration that any option takes, seconds (a year)."""
+
+
+def to_ms(seconds: float) -> int:
+    """Convert seconds to the wire's integer milliseconds, upwards."""
+    return math.ceil(seconds * 1000)
+
+
+def _problem(what: str, value: object, low: float, high: float, optional: bool) -> str | None:
+    """Return what is wrong with a number, ``None`` if nothing is."""
+    if value is None and optional:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        return f"{what} must be a number{' or None' if optional else ''}, not {value!r}"
+    if not low <= value <= high:
+        return f"{what} must be {low:g} to {high:g} seconds, not {value!r}"
+    return None
+
+
+def check_timeout(timeout: float | None) -> None:
+    """
+    Check how long a caller is willing to wait.
+
+    :raises ValueError: if it is neither ``None`` nor a number of seconds from 0
+    """
+    problem = _problem("timeout", timeout, 0.0, MAX_SECONDS, optional=True)
+    if problem:
+        raise ValueError(problem)
+
+
+def check_ttl(ttl: float) -> None:
+    """
+    Check the length of a lease.
+
+    :raises ValueError: if it is no number of seconds from ``MIN_TTL``
+    """
+    problem = _problem("ttl", ttl, MIN_TTL, MAX_SECONDS, optional=False)
+    if problem:
+        raise ValueError(problem)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockOptions:
+    """
+    What a lock does; :class:`~aiodistlock.AsyncLock` documents each option.
+
+    :raises ValueError: naming every option that is wrong, and what it must be
+    """
+
+    ttl: float = 10.0
+    auto_renew: bool = True
+    timeout: float | None = None
+    max_hold: float | None = None
+    on_lost: Literal["cancel", "signal"] = "cancel"
+    local_handoffs: int = 128
+    backoff: Backoff = field(default_factory=Backoff)
+    namespace: str = "lock:"
+    reentrant: bool = False
+    ttl_ms: int = field(init=False)
+    """The one conversion of ``ttl`` to what the wire carries."""
+
+    def __post_init__(self) -> None:
+        problems = [
+            _problem("ttl", self.ttl, MIN_TTL, MAX_SECONDS, optional=False),
+            _problem("timeout", self.timeout, 0.0, MAX_SECONDS, optional=True),
+            _problem("max_hold", self.max_hold, MIN_TTL, MAX_SECONDS, optional=True),
+        ]
+        problems += [
+            f"{what} must be True or False, not {getattr(self, what)!r}"
+            for what in ("auto_renew", "reentrant")
+            if not isinstance(getattr(self, what), bool)
+        ]
+        if self.on_lost not in ("cancel", "signal"):
+            problems.append(f"on_lost must be 'cancel' or 'signal', not {self.on_lost!r}")
+        if type(self.local_handoffs) is not int or not (
+            0 <= self.local_handoffs <= MAX_LOCAL_HANDOFFS
+        ):
+            problems.append(
+                f"local_handoffs must be an integer from 0 (off) to {MAX_LOCAL_HANDOFFS}, "
+                f"not {self.local_handoffs!r}"
+            )
+        if not isinstance(cast(object, self.backoff), Backoff):
+            problems.append(f"backoff must be a Backoff(...), not {self.backoff!r}")
+        found = [problem for problem in problems if problem]
+        if found:
+            raise ValueError("; ".join(found))
+        object.__setattr__(self, "ttl_ms", to_ms(self.ttl))
+
+    @property
+    def shares_lease(self) -> bool:
+        """
+        Whether local waiters may take over this process's lease in memory.
+
+        A lease that is not renewed must be granted with its whole ttl, and only the
+        server can do that.
+        """
+        return self.local_handoffs > 0 and self.auto_renew
+
+
+_LABEL = re.compile(r"[!-~]{1,128}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """
+    What all locks on one Redis share; :class:`~aiodistlock.LockClient` documents each.
+
+    :raises ValueError: naming every option that is wrong, and what it must be
+    """
+
+    label: str | None = None
+    unavailable_after: float = 30.0
+    claim_window: float = 1.0
+    handoff_span: float = 0.05
+    fence_retention: float = 86_400.0
+
+    def __post_init__(self) -> None:
+        problems = [
+            _problem("unavailable_after", self.unavailable_after, 0.05, MAX_SECONDS, False),
+            _problem("claim_window", self.claim_window, MIN_TTL, MAX_SECONDS, False),
+            _problem("handoff_span", self.handoff_span, 0.0, MAX_SECONDS, False),
+            _problem("fence_retention", self.fence_retention, 1.0, MAX_SECONDS, False),
+        ]
+        # The label opens every token, which travels as one word of a message.
+        label = cast(object, self.label)
+        if label is not None and not (isinstance(label, str) and _LABEL.fullmatch(label)):
+            problems.append(
+                "label must be 1 to 128 printable ASCII characters without spaces, "
+                f"not {self.label!r}"
+            )
+        found = [problem for problem in problems if problem]
+        if found:
+            raise ValueError("; ".join(found))
+
+    def check_lock(self, options: LockOptions) -> None:
+        """
+        Check that a lock's options fit this client's.
+
+        :raises ValueError: if the fence counter could expire during a lease
+        """
+        if options.ttl >= self.fence_retention:
+            raise ValueError(
+                f"ttl {options.ttl:g} s must be shorter than fence_retention "
+                f"{self.fence_retention:g} s of the LockClient"
+            )
