@@ -1,0 +1,1 @@
+"""Where locks are kept: the ``Store`` protocol and what implements it."""

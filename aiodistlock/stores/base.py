@@ -1,0 +1,233 @@
+"""What the engine asks of a store, and what a store answers.
+
+A request is a :class:`Call`.  It is issued at once, synchronously, in the order of
+the code; whoever wants the answer passes ``on_reply`` (no task, no future) or awaits
+the call.  Reply numbers stay inside the store: callers see the types below.
+"""
+
+from __future__ import annotations
+
+import math
+from asyncio import Future, get_running_loop
+from collections.abc import Callable, Generator
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from aiodistlock.core.keys import LockKeys
+
+
+class Granted(NamedTuple):
+    """The lock is ours for the whole ttl, counted from ``sent_at``."""
+
+    fence: int
+    server_us: int
+    sent_at: float
+
+
+class Queued(NamedTuple):
+    """Somebody else holds the lock; our place in the queue is kept."""
+
+    holder: str
+    remaining: float | None
+    """Seconds left of the holder's lease; ``None``: its key has no ttl."""
+    position: int
+    server_us: int
+    sent_at: float
+
+
+class Held(NamedTuple):
+    """Somebody else holds the lock, and we did not queue."""
+
+    holder: str
+    remaining: float | None
+
+
+class Kept(NamedTuple):
+    """Nobody waits at Redis: the lease goes on, with fresh ttl and fencing tokens."""
+
+    fence: int
+    server_us: int
+    sent_at: float
+
+
+class Renewed(NamedTuple):
+    """The lease has its whole ttl again, counted from ``sent_at``."""
+
+    sent_at: float
+    waiters: int
+
+
+class Done(NamedTuple):
+    """Released or abandoned."""
+
+
+class NotOurs(NamedTuple):
+    """The key does not hold our token: the lease is gone."""
+
+    reason: str
+
+
+class Failed(NamedTuple):
+    """No answer that decides anything."""
+
+    cause: Exception
+    transient: bool
+    """Whether asking again may help."""
+    since: float
+    """Local instant since which the request was under way."""
+
+
+class Inspected(NamedTuple):
+    """What Redis has about a name."""
+
+    holder: str | None
+    remaining: float | None
+    fence: int
+    waiters: tuple[str, ...]
+
+
+AcquireReply = Granted | Queued | Held | Failed
+PassOnReply = Granted | Kept | Queued | NotOurs | Failed
+RenewReply = Renewed | NotOurs | Failed
+ReleaseReply = Done | NotOurs | Failed
+AbandonReply = Done | Failed
+InspectReply = Inspected | Failed
+
+R = TypeVar("R")
+
+
+class Call(Generic[R]):
+    """
+    One request on its way to the store.
+
+    Awaiting it is optional, and cancelling the wait does not take the request back.
+    """
+
+    __slots__ = ("_future", "obsolete", "on_reply", "reply", "resent", "sent_at")
+
+    def __init__(self, on_reply: Callable[[R], object] | None = None) -> None:
+        self.on_reply = on_reply
+        self.reply: R | None = None
+        self.sent_at = 0.0
+        """Local instant before the request was last sent."""
+        self.resent = False
+        """Whether an earlier copy of the request may have run too."""
+        self.obsolete = False
+        """Nobody wants the answer: drop it if unsent, do not send it again."""
+        self._future: Future[R] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer is there."""
+        return self.reply is not None
+
+    def finish(self, reply: R) -> None:
+        """Deliver the answer, to whoever wants it; later answers are dropped."""
+        if self.reply is not None:
+            return
+        self.reply = reply
+        if self.on_reply is not None:
+            self.on_reply(reply)
+        if self._future is not None and not self._future.done():
+            self._future.set_result(reply)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        if self.reply is None:
+            if self._future is None or self._future.cancelled():
+                self._future = get_running_loop().create_future()
+            yield from self._future
+            assert self.reply is not None
+        return self.reply
+
+
+class Store(Protocol):
+    """
+    Where locks are kept.
+
+    Each operation has the effect of exactly one, however often it is sent.  Methods
+    do not block and do not raise: they issue the request and return its call.
+    """
+
+    def acquire(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        ttl_ms: int,
+        grant_ttl_ms: int | None,
+        on_reply: Callable[[AcquireReply], object],
+    ) -> Call[AcquireReply]:
+        """Take the lock, or queue for it with ``grant_ttl_ms``; ``None``: only try."""
+        ...
+
+    def pass_on(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        next_token: bytes,
+        *,
+        ttl_ms: int,
+        grant_ttl_ms: int,
+        highest: int,
+        on_reply: Callable[[PassOnReply], object],
+    ) -> Call[PassOnReply]:
+        """Let the next process have the lock and queue again, or keep it."""
+        ...
+
+    def release(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        highest: int,
+        until: float,
+    ) -> Call[ReleaseReply]:
+        """
+        Give the lock up.
+
+        :param highest: highest fencing token used by local hand-offs, 0 for none
+        :param until: local instant at which the key expires anyway: no answer is
+            waited for after it
+        """
+        ...
+
+    def renew(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        ttl_ms: int,
+        on_reply: Callable[[RenewReply], object] | None = None,
+        until: float = math.inf,
+    ) -> Call[RenewReply]:
+        """
+        Set the remaining time of the lease to ``ttl_ms``.
+
+        :param until: local instant after which no answer is waited for
+        """
+        ...
+
+    def abandon(self, keys: LockKeys, token: bytes, grant_ttl_ms: int | None) -> Call[AbandonReply]:
+        """Undo an acquisition: leave the queue, give up what was granted."""
+        ...
+
+    def inspect(self, keys: LockKeys) -> Call[InspectReply]:
+        """Ask who holds the lock and who waits."""
+        ...
+
+    @property
+    def listening(self) -> bool:
+        """Whether grants are heard now, so that queueing makes sense."""
+        ...
+
+    def listen(self) -> None:
+        """See to it that grants are heard soon."""
+        ...
+
+    def suspect(self, call: Call[Any]) -> None:
+        """Take note that ``call`` stayed unanswered for longer than it should."""
+        ...
+
+    async def aclose(self) -> None:
+        """Send what was issued, within a bound, and close the connections."""
+        ...
+
+    def stop(self) -> None:
+        """Close the connections at once."""
+        ...

@@ -1,0 +1,15 @@
+-- Undoes an acquisition whose caller has gone: leaves the queue, gives up a grant.
+--
+-- KEYS: see prelude.
+-- ARGV: token; inbox channel, '' = never queued; grant ttl in ms; fence retention in
+--       ms; tag
+-- Returns:
+--   {DONE, tag, 1 if the lock was ours and is given up, else 0}
+-- Twice: nothing to do.
+local token, inbox, grant_ttl = ARGV[1], ARGV[2], ARGV[3]
+local retention, tag = ARGV[4], tonumber(ARGV[5])
+
+if inbox ~= '' then redis.call('ZREM', KEYS[3], grant_ttl .. ' ' .. inbox .. ' ' .. token) end
+if redis.call('GET', KEYS[1]) ~= token then return {DONE, tag, 0} end
+give_up(now_us(), 0, retention)
+return {DONE, tag, 1}

@@ -1,0 +1,18 @@
+-- Gives the lock up, if it is ours: to the next waiter, else the key goes.
+--
+-- KEYS: see prelude.
+-- ARGV: token; highest fencing token used by local hand-offs, 0 = none; fence
+--       retention in ms; tag
+-- Returns:
+--   {DONE, tag, 1 if a waiter got it, else 0}
+--   {GONE, tag}    the key does not exist
+--   {OTHER, tag}   somebody else holds it; untouched
+-- Twice: GONE or OTHER.
+local token, highest, retention, tag = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+
+local holder = redis.call('GET', KEYS[1])
+if not holder then return {GONE, tag} end
+if holder ~= token then return {OTHER, tag} end
+-- pcall: without memory the report is lost, and the clock covers it; the lock must go.
+pcall(report_fence, highest, retention)
+return {DONE, tag, give_up(now_us(), highest, retention)}
