@@ -1,0 +1,1 @@
+"""What runs: the pipe, the inbox, the contenders and the watchdog."""

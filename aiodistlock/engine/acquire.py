@@ -1,0 +1,250 @@
+"""What all contenders of one client share, and the wait of a task for its turn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from random import Random
+from typing import Any, TypeVar
+from weakref import WeakSet, WeakValueDictionary
+
+import anyio
+
+from aiodistlock.core.clock import Clock, ServerClock
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.options import ClientOptions, LockOptions, to_ms
+from aiodistlock.engine.attempt import Attempt
+from aiodistlock.engine.contender import Contender
+from aiodistlock.engine.inbox import Grant
+from aiodistlock.engine.process_lease import Holder, ProcessLease
+from aiodistlock.engine.waiter import MakeHolder, Waiter
+from aiodistlock.engine.watchdog import Watchdog
+from aiodistlock.errors import LockError
+from aiodistlock.stores.base import Call, Store
+
+logger = logging.getLogger("aiodistlock")
+
+CLEANUP_WITHIN = 0.25
+"""Longest that a cancelled task waits for its clean-up to be confirmed, seconds."""
+
+R = TypeVar("R")
+
+_engines: WeakSet[Engine] = WeakSet()
+
+
+def _mark_forked() -> None:
+    for engine in _engines:
+        engine.forked = True
+
+
+os.register_at_fork(after_in_child=_mark_forked)
+
+
+class Engine:
+    """
+    Contends for names on one store, in one event loop.
+
+    :param client_id: opens every token: label or host, pid, random
+    """
+
+    def __init__(self, client_id: str, options: ClientOptions, clock: Clock, rng: Random) -> None:
+        self.options = options
+        self.clock = clock
+        self.rng = rng
+        self.loop = asyncio.get_running_loop()
+        self.server_clock = ServerClock()
+        self.attempts: dict[bytes, Attempt] = {}
+        """Attempts that a grant may still name, by token."""
+        self.holders: dict[bytes, Holder] = {}
+        """The local holder of each key that this process holds."""
+        self.closed = False
+        self.forked = False
+        self.store: Store
+        self.watchdog: Watchdog
+        self._claim_window_ms = to_ms(options.claim_window)
+        self._contenders: WeakValueDictionary[bytes, Contender] = WeakValueDictionary()
+        self._token_prefix = client_id.encode() + b":"
+        self._token_count = 0
+        _engines.add(self)
+
+    def start(self, store: Store) -> None:
+        """Work on ``store`` from now on."""
+        self.store = store
+        self.watchdog = Watchdog(store, self.clock, self._on_lost)
+
+    # -- What contenders share ----------------------------------------------------
+
+    def next_token(self) -> bytes:
+        """Return a token that no acquisition had before."""
+        self._token_count += 1
+        return b"%s%d" % (self._token_prefix, self._token_count)
+
+    def grant_ttl_ms(self, options: LockOptions) -> int:
+        """
+        Return the ttl to ask a grant for.
+
+        Short, so that a frozen waiter costs others no more than the claim window; but
+        whole if nobody will renew it.
+        """
+        if not options.auto_renew:
+            return options.ttl_ms
+        return min(options.ttl_ms, self._claim_window_ms)
+
+    def contender(self, keys: LockKeys) -> Contender:
+        """Return this process's contender for a name."""
+        contender = self._contenders.get(keys.key)
+        if contender is None:
+            contender = self._contenders[keys.key] = Contender(self, keys)
+        return contender
+
+    # -- What happens -------------------------------------------------------------
+
+    def on_grant(self, grant: Grant) -> None:
+        """Route a grant to the attempt that waits for it."""
+        attempt = self.attempts.get(grant.token)
+        if attempt is not None:
+            attempt.contender.on_grant(attempt, grant)
+        elif not any(lease.token == grant.token for lease in self.watchdog.leases()):
+            # Granted to somebody who has left; its abandon may be on its way already.
+            # (If we hold that very token, a reply was faster than the message.)
+            keys = LockKeys(grant.key.decode(), namespace="")
+            self.store.abandon(keys, grant.token, None)
+
+    def on_connected(self) -> None:
+        """Check all leases: this may be another server than before."""
+        self.watchdog.recheck()
+
+    def on_listening(self) -> None:
+        """Have all waiters ask again: a grant may have been missed."""
+        for attempt in list(self.attempts.values()):
+            attempt.ask_again()
+
+    def busy(self) -> bool:
+        """Whether anybody holds or waits, so that a lost connection is missed."""
+        return bool(self.attempts or self.holders)
+
+    def _on_lost(self, lease: ProcessLease, reason: str) -> None:
+        lease.contender.on_lost(lease, reason)
+
+    # -- The wait of a task -------------------------------------------------------
+
+    @property
+    def usable(self) -> bool:
+        """Whether the engine can be used here and now."""
+        return not (self.closed or self.forked) and self.loop is asyncio.get_running_loop()
+
+    def check(self, name: str) -> None:
+        """
+        Check that the engine can be used here and now.
+
+        :raises LockError: after close, after fork, or in another event loop
+        """
+        if self.forked:
+            raise LockError(
+                name, "its LockClient was made before os.fork(); make a new one in the child"
+            )
+        if self.closed:
+            raise LockError(name, "its LockClient is closed; open a new one")
+        if self.loop is not asyncio.get_running_loop():
+            raise LockError(
+                name,
+                "its LockClient belongs to another event loop"
+                f"{' that is closed' if self.loop.is_closed() else ''}; use one client per loop",
+            )
+
+    async def acquire(
+        self,
+        contender: Contender,
+        options: LockOptions,
+        make_holder: MakeHolder,
+        owner: object,
+        *,
+        waits: bool,
+        timeout: float | None,
+    ) -> Holder | None:
+        """
+        Wait for the lock; ``None`` only if the caller does not wait.
+
+        Cancelled here, the task leaves; if it was the last one, what it asked for is
+        undone, which takes at most ``CLEANUP_WITHIN``.
+
+        :raises AcquireTimeout: if ``timeout`` seconds have passed
+        :raises StoreUnavailable: if Redis was unavailable for too long
+        """
+        loop = self.loop
+        future: asyncio.Future[Holder | None] = loop.create_future()
+        waiter = Waiter(
+            future,
+            options,
+            make_holder,
+            asyncio.current_task(),
+            owner,
+            waits=waits,
+            entered_at=self.clock(),
+        )
+        contender.enter(waiter)
+        timer = None
+        if timeout is not None:
+            timer = loop.call_later(timeout, contender.expire, waiter, timeout)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            cleanup = self._leave(contender, future)
+            if cleanup is not None:
+                await settled(cleanup)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _leave(
+        self, contender: Contender, future: asyncio.Future[Holder | None]
+    ) -> Call[Any] | None:
+        if future.cancelled():
+            return contender.leave()
+        # The turn came, or an error, in the very loop turn of the cancellation.
+        if future.exception() is not None:
+            return None
+        holder = future.result()
+        return None if holder is None else holder.give_back()
+
+    # -- Ending -------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """
+        End all waits and leases, wait for that within a bound, close the connections.
+
+        Cancelled here, what is unsent is dropped; its keys expire by their ttl.
+        """
+        self._end("its LockClient was closed")
+        try:
+            await self.store.aclose()
+        finally:
+            self.stop()
+
+    def _end(self, problem: str) -> None:
+        self.closed = True
+        contenders = [attempt.contender for attempt in self.attempts.values()]
+        contenders += [lease.contender for lease in self.watchdog.leases()]
+        for contender in contenders:
+            contender.close(problem)
+        self.watchdog.stop()
+
+    def stop(self) -> None:
+        """Close everything at once, without waiting."""
+        if not self.closed:
+            self._end("its Redis client is gone")
+        self.store.stop()
+
+
+async def settled(call: Call[R]) -> R | None:
+    """
+    Wait for a clean-up to be answered, shielded and bounded; ``None`` if it was not.
+
+    The request goes out whether or not anybody waits for the answer.
+    """
+    until = anyio.current_time() + CLEANUP_WITHIN
+    with anyio.CancelScope(deadline=until, shield=True):
+        return await call
+    return None

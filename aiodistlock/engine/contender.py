@@ -1,0 +1,401 @@
+"""What one process does about one name: its local waiters, and its say at Redis.
+
+Rules
+-----
+1. Per name and process one FIFO of local waiters, and at most one acquisition at
+   Redis on behalf of all of them (an :class:`Attempt`), never of a single task: a
+   task that is cancelled just leaves.
+2. Whoever leaves last abandons the attempt, behind the request that it undoes.
+3. A granted lease goes to the first in the FIFO.  When its holder releases it,
+   :func:`~aiodistlock.core.cohort.next_step` decides: in memory to the next, through
+   Redis to another process, or back to Redis.
+4. A waiter in the queue at Redis is woken by a grant.  Messages may be lost, so it
+   asks again (the same request: it keeps its place) when the holder's lease must have
+   run out, when the inbox is heard again, and else at growing, jittered pauses.
+5. While Redis is unreachable or refuses for a passing reason, the attempt goes on,
+   until ``unavailable_after``; each waiter's own ``timeout`` runs meanwhile.
+
+Nothing here awaits: events come in (a task enters or leaves, an answer, a grant, a
+timer), state changes, requests go out.  The states are what is not ``None``:
+
+=============  =============  =========  =====================================
+attempt        process_lease  holder     meaning
+=============  =============  =========  =====================================
+None           None           None       idle
+set            None           None       asking, or waiting in the queue
+None           set            set        a local task holds the lock
+None           set            None       renewing before a hand-off
+set            set            None       passing on
+=============  =============  =========  =====================================
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from aiodistlock.core.cohort import Step, next_step
+from aiodistlock.core.fencing import local_fence, report
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.lease_state import LeaseEvent, deadline
+from aiodistlock.core.options import LockOptions
+from aiodistlock.engine.attempt import Attempt
+from aiodistlock.engine.inbox import Grant
+from aiodistlock.engine.process_lease import ProcessLease
+from aiodistlock.engine.waiter import Waiter
+from aiodistlock.errors import AcquireTimeout, LockError, StoreUnavailable
+from aiodistlock.stores.base import (
+    AcquireReply,
+    Call,
+    Failed,
+    Granted,
+    Held,
+    Kept,
+    NotOurs,
+    PassOnReply,
+    Queued,
+    ReleaseReply,
+    RenewReply,
+)
+
+if TYPE_CHECKING:
+    from aiodistlock.engine.acquire import Engine
+
+
+class Contender:
+    """
+    Contends for one name on behalf of the tasks of this process.
+
+    :param engine: what all contenders of a client share
+    :param keys: the keys of the name
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_left",
+        "attempt",
+        "engine",
+        "keys",
+        "last_seen",
+        "process_lease",
+        "waiters",
+    )
+
+    def __init__(self, engine: Engine, keys: LockKeys) -> None:
+        self.engine = engine
+        self.keys = keys
+        # Made on the first wait: an empty deque takes 600 bytes.
+        self.waiters: deque[Waiter] | None = None
+        self._left = 0
+        self.attempt: Attempt | None = None
+        self.process_lease: ProcessLease | None = None
+        self.last_seen: Queued | Held | None = None
+        """Who held the lock when Redis was asked last, for the error message."""
+
+    # -- Tasks come and go --------------------------------------------------------
+
+    def enter(self, waiter: Waiter) -> None:
+        """Let a task wait its turn, or refuse it if it only tries and would have to."""
+        if self.attempt is None and self.process_lease is None:
+            self._push(waiter)
+            self._ask(waiter)
+        elif waiter.waits:
+            self._push(waiter)
+        else:
+            waiter.refuse()
+
+    def leave(self) -> Call[Any] | None:
+        """
+        Let a task go that was cancelled or ran out of time; its future is done.
+
+        Returns the clean-up that it caused, if it was the last one.
+        """
+        self._left += 1
+        waiters = self.waiters
+        if waiters and self._left > 16 and self._left > len(waiters) // 2:
+            # Those who left from the middle would pile up behind one that stays.
+            self.waiters = deque(waiter for waiter in waiters if not waiter.future.done())
+            self._left = 0
+        if self._first() is not None:
+            return None
+        cleanup: Call[Any] | None = None
+        attempt, lease = self.attempt, self.process_lease
+        if lease is not None and lease.holder is None:
+            # Renewing or passing on, and nobody wants it any more.
+            cleanup = self._give_up(lease)
+        if attempt is not None:
+            cleanup = self._abandon(attempt)
+        return cleanup
+
+    def expire(self, waiter: Waiter, timeout: float) -> None:
+        """End the wait of a task that ran out of time."""
+        if waiter.future.done():
+            return
+        seen, lease = self.last_seen, self.process_lease
+        holder, left = None, None
+        if lease is not None:
+            holder = lease.token.decode()
+            left = max(0.0, lease.deadline - self.engine.clock())
+        elif seen is not None:
+            holder, left = seen.holder, seen.remaining
+        waiter.fail(AcquireTimeout(self.keys.name, timeout, holder, left))
+        self.leave()
+
+    def close(self, problem: str) -> list[Call[Any]]:
+        """End all waits and the lease of this process; return the clean-up."""
+        for waiter in self.waiters or ():
+            waiter.fail(LockError(self.keys.name, problem))
+        lease = self.process_lease
+        if lease is not None and lease.holder is not None:
+            holder, lease.holder = lease.holder, None
+            holder.lose(problem)
+        cleanup = self.leave()
+        return [] if cleanup is None else [cleanup]
+
+    def _push(self, waiter: Waiter) -> None:
+        if self.waiters is None:
+            self.waiters = deque()
+        self.waiters.append(waiter)
+
+    def _first(self) -> Waiter | None:
+        """Return the first waiter that is still there; drop those who left."""
+        waiters = self.waiters
+        while waiters:
+            if not waiters[0].future.done():
+                return waiters[0]
+            waiters.popleft()
+            self._left -= 1
+        self._left = 0
+        return None
+
+    # -- At Redis -----------------------------------------------------------------
+
+    def _ask(self, first: Waiter) -> None:
+        self.attempt = Attempt(self, first)
+        self.attempt.ask()
+
+    def _abandon(self, attempt: Attempt) -> Call[Any]:
+        attempt.end()
+        self.attempt = None
+        return self.engine.store.abandon(
+            self.keys, attempt.token, attempt.grant_ttl_ms if attempt.queues else None
+        )
+
+    def on_acquire_reply(self, attempt: Attempt, reply: AcquireReply) -> None:
+        """Go on after the answer to an attempt's request."""
+        if type(reply) is Granted:
+            self._granted(attempt, reply.fence, reply.sent_at, attempt.options.ttl)
+        elif type(reply) is Queued:
+            self._queued(attempt, reply)
+        elif type(reply) is Held:
+            self.last_seen = reply
+            if attempt.queues:
+                self._not_queued(attempt, reply)
+            else:
+                self._refused(attempt)
+        elif type(reply) is Failed:
+            self._failed(attempt, reply)
+
+    def _queued(self, attempt: Attempt, reply: Queued) -> None:
+        self.last_seen = reply
+        self.engine.server_clock.observe(reply.server_us, reply.sent_at)
+        attempt.failing_since = None
+        attempt.ask_later(reply.remaining)
+
+    def _not_queued(self, attempt: Attempt, reply: Held) -> None:
+        """Queue as soon as a grant would be heard; until then ask again."""
+        store = self.engine.store
+        if store.listening:
+            attempt.ask()
+        else:
+            store.listen()
+            attempt.ask_later(reply.remaining)
+
+    def _refused(self, attempt: Attempt) -> None:
+        """Answer the task that only tried; those that came behind it wait."""
+        attempt.end()
+        self.attempt = None
+        first = self._first()
+        if first is not None and not first.waits:
+            first.refuse()
+            first = self._first()
+        if first is not None:
+            self._ask(first)
+
+    def _failed(self, attempt: Attempt, failed: Failed) -> None:
+        """Fail those whose time with an unavailable Redis is over; go on for the rest."""
+        engine = self.engine
+        if attempt.failing_since is None:
+            attempt.failing_since = failed.since
+        latest = engine.clock() - engine.options.unavailable_after
+        for waiter in self.waiters or ():
+            since = max(waiter.entered_at, attempt.failing_since)
+            if not failed.transient or since <= latest:
+                waiter.fail(StoreUnavailable(self.keys.name, [failed.cause]))
+        if self._first() is None:
+            self._abandon(attempt)
+        else:
+            attempt.ask_later()
+
+    def on_grant(self, attempt: Attempt, grant: Grant) -> None:
+        """Take the lease that a message grants, unless it may be over already."""
+        engine = self.engine
+        now = engine.clock()
+        earliest = engine.server_clock.earliest(grant.server_us)
+        if earliest is None or now >= deadline(min(earliest, now), grant.ttl):
+            attempt.ask_again()
+            return
+        self._granted(attempt, grant.fence, min(earliest, now), grant.ttl)
+        lease = self.process_lease
+        if lease is not None and grant.ttl < lease.options.ttl:
+            # The claim: the body does not wait for it, and it is dropped if the
+            # release leaves in the same turn.
+            engine.watchdog.renew(lease)
+
+    # -- Holding ------------------------------------------------------------------
+
+    def _granted(self, attempt: Attempt, fence: int, granted_at: float, ttl: float) -> None:
+        attempt.end()
+        self.attempt = None
+        lease = ProcessLease(self, attempt.token, fence, attempt.options)
+        self._begin(lease, granted_at, ttl)
+
+    def _begin(self, lease: ProcessLease, granted_at: float, ttl: float) -> None:
+        """Begin a lease, or begin it anew, with all its local hand-offs ahead."""
+        lease.handoffs = 0
+        lease.span_ends_at = granted_at + self.engine.options.handoff_span
+        lease.confirm(granted_at, ttl)
+        self.process_lease = lease
+        self.engine.watchdog.add(lease)
+        self._hand_to_first(lease)
+
+    def _hand_to_first(self, lease: ProcessLease) -> None:
+        """Make the first local waiter the holder."""
+        waiter = self._first()
+        if waiter is None:
+            self._give_up(lease)
+            return
+        assert self.waiters is not None, "there is a waiter in it"
+        self.waiters.popleft()
+        options = waiter.options
+        if options is not lease.options or options.max_hold is not None:
+            self.engine.watchdog.remove(lease)
+            lease.options = options
+            lease.ends_at = None
+            if options.max_hold is not None:
+                lease.ends_at = self.engine.clock() + options.max_hold
+            lease.plan()
+            self.engine.watchdog.add(lease)
+        fence = local_fence(lease.fence, lease.handoffs)
+        lease.holder = waiter.make_holder(lease, fence, waiter)
+        waiter.future.set_result(lease.holder)
+
+    def release(self, lease: ProcessLease) -> Call[ReleaseReply] | None:
+        """
+        Go on after the local holder released its lease.
+
+        Returns the request that gives the lock up, ``None`` if it stays here or is
+        passed on.
+        """
+        lease.holder = None
+        if lease is not self.process_lease:
+            # Lost, perhaps only to us: should the key still be ours, it goes now.
+            return self.release_at_redis(lease)
+        first = self._first()
+        if first is None:
+            return self._give_up(lease)
+        step = next_step(
+            waiting=True,
+            handoffs=lease.handoffs,
+            local_handoffs=first.options.local_handoffs,
+            now=self.engine.clock(),
+            span_ends_at=lease.span_ends_at,
+            deadline=lease.deadline,
+            ttl=first.options.ttl,
+        )
+        if step is Step.HAND_OVER:
+            lease.handoffs += 1
+            self._hand_to_first(lease)
+        elif step is Step.RENEW:
+            self._renew(lease, first.options)
+        else:
+            self._pass_on(lease, first)
+        return None
+
+    def _give_up(self, lease: ProcessLease) -> Call[ReleaseReply]:
+        self.process_lease = None
+        self.engine.watchdog.remove(lease)
+        lease.event(LeaseEvent.GIVEN_UP)
+        if lease.renewal is not None:
+            lease.renewal.obsolete = True
+        return self.release_at_redis(lease)
+
+    def release_at_redis(self, lease: ProcessLease) -> Call[ReleaseReply]:
+        """Send the request that gives the lock up."""
+        highest = report(lease.fence, lease.handoffs)
+        return self.engine.store.release(self.keys, lease.token, highest, lease.deadline)
+
+    def _renew(self, lease: ProcessLease, options: LockOptions) -> None:
+        """Renew to the ttl that the next holder uses, then hand over."""
+
+        def renewed(reply: RenewReply) -> None:
+            if lease is not self.process_lease or lease.holder is not None:
+                return
+            if type(reply) is Failed:
+                self._give_up(lease)
+                first = self._first()
+                if first is not None:
+                    self._ask(first)
+                return
+            self.engine.watchdog.take_in(lease, reply, options.ttl)
+            if lease is self.process_lease:
+                lease.handoffs += 1
+                self._hand_to_first(lease)
+
+        self.engine.store.renew(self.keys, lease.token, options.ttl_ms, renewed)
+
+    def _pass_on(self, lease: ProcessLease, first: Waiter) -> None:
+        self.attempt = attempt = Attempt(self, first)
+        self.engine.watchdog.remove(lease)
+        self.engine.store.pass_on(
+            self.keys,
+            lease.token,
+            attempt.token,
+            ttl_ms=attempt.options.ttl_ms,
+            grant_ttl_ms=attempt.grant_ttl_ms,
+            highest=report(lease.fence, lease.handoffs),
+            on_reply=attempt.passed_on,
+        )
+
+    def on_pass_on_reply(self, attempt: Attempt, reply: PassOnReply) -> None:
+        """Go on after the answer to the request that passed the lease on."""
+        lease, self.process_lease = self.process_lease, None
+        assert lease is not None, "passing on what we hold"
+        if type(reply) is Kept:
+            attempt.end()
+            self.attempt = None
+            lease.fence = reply.fence
+            lease.options = attempt.options
+            self._begin(lease, reply.sent_at, attempt.options.ttl)
+            return
+        lease.event(LeaseEvent.GIVEN_UP)
+        if type(reply) is Granted:
+            self._granted(attempt, reply.fence, reply.sent_at, attempt.options.ttl)
+        elif type(reply) is Queued:
+            self._queued(attempt, reply)
+        elif type(reply) is NotOurs:
+            attempt.ask()
+        elif type(reply) is Failed:
+            self.release_at_redis(lease)
+            self._failed(attempt, reply)
+
+    def on_lost(self, lease: ProcessLease, reason: str) -> None:
+        """Cancel the local holder, and contend anew for those who wait."""
+        if lease is not self.process_lease:
+            return
+        self.process_lease = None
+        if lease.holder is not None:
+            lease.holder.lose(reason)
+        first = self._first()
+        if first is not None:
+            self._ask(first)

@@ -1,0 +1,357 @@
+"""The multiplexed connection to one Redis.
+
+Rules
+-----
+1. Calls go out in the order of their submission, those of one loop turn together, in
+   writes of at most ``BATCH`` so that the server works while we still pack.
+2. Replies come in that order.  Each carries the tag of its request; one that does
+   not match, or that nobody asked for, closes the connection.
+3. A connection that breaks fails nobody: what is unanswered is sent again, in order,
+   over the next one, because every script may run twice.  Before that the server is
+   told to kill the former connection, so that nothing still on its way there can run
+   after what follows it.
+4. A connection on which nothing arrived for ``answer_within`` though something is
+   due, or which :meth:`Pipe.suspect` finds silent, counts as broken.
+5. A call without an answer for ``unavailable_after`` fails.
+
+A reply settles its call at once, from ``data_received``: no task switch between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections import deque
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any, NamedTuple
+
+from redis.asyncio.connection import ConnectionPool
+from redis.exceptions import ResponseError
+
+from aiodistlock.core.backoff import Backoff
+from aiodistlock.core.clock import Clock
+from aiodistlock.engine.inbox import Inbox
+from aiodistlock.engine.wire import Wire, open_connection, pack
+from aiodistlock.stores.single import RedisCall
+
+logger = logging.getLogger("aiodistlock")
+
+BATCH = 24
+"""Most requests to one write; 8 to 32 measure alike, one write for 1,024 does not."""
+
+ANSWER_WITHIN = 5.0
+"""Seconds of silence after which a connection counts as broken."""
+
+RECONNECT = Backoff(initial=0.02, factor=2.0, cap=1.0, jitter=0.5)
+
+_TAGS = 1 << 31
+
+_CLIENT = re.compile(rb"\bid=(\d+) addr=(\S+:[1-9]\d*) ")
+
+
+class Greeting(NamedTuple):
+    """A command of our own at the start of a connection, answered before any call."""
+
+    command: tuple[bytes, ...]
+    on_reply: Callable[[Any], object]
+
+
+class Pipe:
+    """
+    One connection, shared by everything that a ``LockClient`` sends to one Redis.
+
+    :param pool: the pool whose factory makes the connection
+    :param inbox: gets what pub/sub pushes; under RESP3 heard on this same connection
+    :param on_listening: told each time that grants can be heard (again)
+    :param on_connected: told after each connect
+    :param wanted: whether a connection is wanted though nothing waits to be sent
+    :param clock: for ``sent_at``
+    :param unavailable_after: seconds without an answer after which a call fails
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        inbox: Inbox,
+        *,
+        on_connected: Callable[[], object],
+        on_listening: Callable[[], object],
+        wanted: Callable[[], bool],
+        clock: Clock,
+        rng: Random,
+        unavailable_after: float,
+    ) -> None:
+        self._pool = pool
+        self._inbox = inbox
+        self._on_listening = on_listening
+        self._on_connected = on_connected
+        self._connection_wanted = wanted
+        self._clock = clock
+        self._rng = rng
+        self._unavailable_after = unavailable_after
+        self._loop = asyncio.get_running_loop()
+        self._wire: Wire | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+        self._outbox: list[RedisCall[Any]] = []
+        self._inflight: deque[RedisCall[Any] | Greeting] = deque()
+        self._flush_at_turn_end = False
+        self._tag = 0
+        self._former: tuple[bytes, ...] = ()
+        self._inspection: asyncio.TimerHandle | None = None
+        self._last_error: Exception | None = None
+        self._closing = False
+        self._subscribed = False
+        self._resp3: bool | None = None
+
+    # -- Sending ------------------------------------------------------------------
+
+    def submit(self, call: RedisCall[Any]) -> None:
+        """Send a call with the others of this loop turn."""
+        outbox = self._outbox
+        outbox.append(call)
+        if self._closing:
+            call.fail(ConnectionError("the LockClient was closed"))
+        elif self._wire is None:
+            call.issued_at = self._clock()
+            self._connect()
+        elif len(outbox) >= BATCH:
+            self._flush()
+        elif not self._flush_at_turn_end:
+            self._flush_at_turn_end = True
+            self._loop.call_soon(self._flush_turn)
+
+    def _flush_turn(self) -> None:
+        self._flush_at_turn_end = False
+        self._flush()
+
+    def _flush(self) -> None:
+        wire = self._wire
+        if wire is None or not self._outbox:
+            return
+        outbox, self._outbox = self._outbox, []
+        inflight = self._inflight
+        if self._inspection is None:
+            self._inspect_later()
+        now = self._clock()
+        packed = []
+        for call in outbox:
+            if call.obsolete:
+                continue
+            call.sent_at = now
+            call.issued_at = call.issued_at or now
+            self._tag = call.tag = (self._tag + 1) % _TAGS
+            inflight.append(call)
+            script = call.script
+            packed.append(pack((b"EVALSHA", script.sha, b"3", *call.args, call.tag)))
+            if len(packed) == BATCH:
+                wire.write(b"".join(packed))
+                packed.clear()
+        if packed:
+            wire.write(b"".join(packed))
+
+    def _resend_with_source(self, call: RedisCall[Any]) -> None:
+        """Send a call as EVAL: the server does not know its script (any more)."""
+        if call.obsolete or self._wire is None:
+            return
+        call.sent_at = self._clock()
+        self._tag = call.tag = (self._tag + 1) % _TAGS
+        self._inflight.append(call)
+        self._wire.write(pack((b"EVAL", call.script.source, b"3", *call.args, call.tag)))
+
+    @property
+    def listening(self) -> bool:
+        """Whether grants are heard now."""
+        return self._subscribed or self._inbox.listening
+
+    def listen(self) -> None:
+        """See to it that grants are heard soon; RESP3 subscribes as it connects."""
+        if self._resp3 is False:
+            self._inbox.listen()
+
+    # -- Receiving ----------------------------------------------------------------
+
+    def _received(self, reply: Any) -> None:
+        if not self._inflight:
+            raise ConnectionError("the server sent a reply that nobody asked for")
+        call = self._inflight.popleft()
+        if type(call) is Greeting:
+            call.on_reply(reply)
+            return
+        assert isinstance(call, RedisCall)
+        if isinstance(reply, ResponseError):
+            if str(reply).startswith("NOSCRIPT"):
+                self._resend_with_source(call)
+            else:
+                call.refuse(reply)
+        elif reply[1] == call.tag:
+            call.finish(call.decode(reply, call.sent_at))
+        else:
+            self._inflight.appendleft(call)
+            raise ConnectionError("the server's replies do not match our requests")
+
+    def _pushed(self, push: list[Any]) -> None:
+        if push[0] == b"subscribe":
+            # Its confirmation stands where the reply to SUBSCRIBE would.
+            self._subscribed = True
+            if self._inflight and type(self._inflight[0]) is Greeting:
+                self._inflight.popleft()
+            self._on_listening()
+        else:
+            self._inbox.deliver(push)
+
+    # -- Connecting ---------------------------------------------------------------
+
+    def _connect(self) -> None:
+        if self._keeper is None and not self._closing:
+            self._inspect_later()
+            self._keeper = self._loop.create_task(self._keep(), name="aiodistlock pipe")
+
+    async def _keep(self) -> None:
+        """Hold a connection for as long as anybody has something to send."""
+        failures = 0
+        try:
+            while self._pending() or self._connection_wanted():
+                self._lost.clear()
+                try:
+                    connection = await open_connection(self._pool)
+                except Exception as error:  # noqa: BLE001  # redis-py, DNS, credential providers
+                    self._note(error, failures)
+                    await asyncio.sleep(RECONNECT.delay(failures, self._rng))
+                    failures += 1
+                    continue
+                failures = 0
+                self._take_over(
+                    Wire(connection, self._received, self._pushed, self._ended, self._clock)
+                )
+                await self._lost.wait()
+        finally:
+            self._keeper = None
+            if self._wire is not None:
+                # Cancelled from outside, as by the end of ``asyncio.run``.
+                self._flush()
+                self._wire.close()
+                self._take_back()
+
+    def _take_over(self, wire: Wire) -> None:
+        """Greet the server, then send again whatever is unanswered."""
+        self._wire = wire
+        self._resp3 = wire.resp3
+        greetings = []
+        if self._former:
+            # Denied by an ACL, or gone already: then there is nothing more we can do.
+            greetings.append(Greeting((b"CLIENT", b"KILL", *self._former), _ignore))
+        greetings.append(Greeting((b"CLIENT", b"INFO"), self._identified))
+        if wire.resp3:
+            greetings.append(Greeting((b"SUBSCRIBE", self._inbox.channel), self._not_subscribed))
+        self._inflight.extend(greetings)
+        wire.write(b"".join(pack(each.command) for each in greetings))
+        self._flush()
+        self._on_connected()
+
+    def _identified(self, reply: Any) -> None:
+        # The address besides the id: after a restart the id is somebody else's.  Over
+        # a unix socket all addresses are alike, and nothing lingers on the way.
+        found = _CLIENT.search(reply) if isinstance(reply, bytes) else None
+        self._former = (b"ID", found[1], b"ADDR", found[2]) if found else ()
+
+    def _not_subscribed(self, reply: Any) -> None:
+        logger.warning("no inbox, waiters poll: SUBSCRIBE was refused: %s", reply)
+
+    def _ended(self, error: Exception) -> None:
+        """Take back what is unanswered; the keeper connects again if that is needed."""
+        self._note(error, 0)
+        self._take_back()
+        self._lost.set()
+
+    def _take_back(self) -> None:
+        """Put what is unanswered before what is unsent."""
+        self._wire = None
+        self._subscribed = False
+        self._outbox[:0] = self._wanted(self._inflight)
+        self._inflight.clear()
+        for call in self._outbox:
+            call.resent = call.sent_at > 0
+
+    def _wanted(self, calls: Iterable[RedisCall[Any] | Greeting]) -> list[RedisCall[Any]]:
+        return [call for call in calls if isinstance(call, RedisCall) and not call.obsolete]
+
+    def _pending(self) -> bool:
+        self._outbox = self._wanted(self._outbox)
+        return bool(self._outbox)
+
+    def _note(self, error: Exception, failures: int) -> None:
+        self._last_error = error
+        logger.log(
+            logging.DEBUG if failures else logging.WARNING,
+            "connection to Redis lost or not made, trying again: %s: %s",
+            type(error).__name__,
+            error,
+        )
+
+    # -- Silence ------------------------------------------------------------------
+
+    def suspect(self, call: RedisCall[Any]) -> None:
+        """
+        Break the connection if it has been silent since ``call`` was sent.
+
+        Something that arrived meanwhile shows that the server is slow, not gone.
+        """
+        wire = self._wire
+        if wire is not None and not call.done and wire.heard_at < call.sent_at:
+            wire.abort(TimeoutError(f"no answer for {self._clock() - call.sent_at:.3g} s"))
+
+    def _inspect_later(self) -> None:
+        pause = min(1.0, ANSWER_WITHIN / 4, self._unavailable_after / 4)
+        self._inspection = self._loop.call_later(pause, self._look_for_silence)
+
+    def _look_for_silence(self) -> None:
+        # One timer for all calls, and only while there are any.
+        self._inspection = None
+        now = self._clock()
+        oldest = next((call for call in self._inflight if isinstance(call, RedisCall)), None)
+        if self._wire is not None and oldest is not None and now - oldest.sent_at > ANSWER_WITHIN:
+            self._wire.abort(TimeoutError(f"no answer for {now - oldest.sent_at:.3g} s"))
+        for call in [*self._wanted(self._inflight), *self._outbox]:
+            waited = now - call.issued_at
+            if waited > self._unavailable_after or now > call.until:
+                call.fail(self._last_error or TimeoutError(f"no answer for {waited:.3g} s"))
+        if self._inflight or self._outbox:
+            self._inspect_later()
+
+    # -- Ending -------------------------------------------------------------------
+
+    async def aclose(self, within: float = 1.0) -> None:
+        """Send what was submitted, wait ``within`` seconds for answers, and close."""
+        calls = [*self._wanted(self._inflight), *self._wanted(self._outbox)]
+        if calls:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within):
+                    await calls[-1]  # answers come in order
+        self.stop()
+        for keeper in (self._keeper, self._inbox.keeper):
+            while keeper is not None and not keeper.done():
+                # Again until it ends: redis-py may swallow a cancellation on connecting.
+                keeper.cancel()
+                await asyncio.wait([keeper], timeout=0.1)
+
+    def stop(self) -> None:
+        """Close at once, without waiting for answers."""
+        self._closing = True
+        self._inbox.stop()
+        if self._inspection is not None:
+            self._inspection.cancel()
+        if self._wire is not None:
+            self._flush()
+            self._wire.close()
+            self._wire = None
+        if self._keeper is not None:
+            self._keeper.cancel()
+        self._subscribed = False
+
+
+def _ignore(reply: Any) -> None:
+    """Take no interest in a reply."""

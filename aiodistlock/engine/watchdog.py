@@ -1,0 +1,183 @@
+"""The task that renews leases and reports loss.
+
+Rules
+-----
+1. A lease is renewed when a third of its ttl is used up; all that are due leave in
+   one write.
+2. A renewal that is refused ends the lease at once.
+3. One that is unanswered for a sixth of what is left makes it uncertain, is tried again,
+   and the connection is suspected.  The connection sends again what is in flight, so
+   a second request follows only where the first was answered with an error.
+4. At its deadline the lease is lost, whatever is in flight.
+
+The leases are kept in a timer wheel: a dict of sets by instant, in steps of ``GRAIN``.
+Taking one in or out costs two dict operations, so an uncontended acquisition creates
+no timer and no task (G. Varghese, A. Lauck, "Hashed and Hierarchical Timing Wheels",
+SOSP 1987).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+
+from aiodistlock.core.clock import Clock
+from aiodistlock.core.lease_state import TRY_SHARE, LeaseEvent
+from aiodistlock.engine.process_lease import ProcessLease
+from aiodistlock.stores.base import NotOurs, Renewed, RenewReply, Store
+
+GRAIN = 0.005
+"""Seconds to one step of the wheel; leases are looked at up to one step early."""
+
+NAP = 0.25
+"""Longest sleep of the task, seconds.
+
+The event loop's clock stands still while the machine is suspended; the leases' does
+not.  So after a resume the task must not sleep on for what was left before.
+"""
+
+
+class Watchdog:
+    """
+    Looks after all leases of one ``LockClient``.
+
+    :param on_lost: told which lease was lost, and why
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, on_lost: Callable[[ProcessLease, str], object]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._on_lost = on_lost
+        self._wheel: dict[int, set[ProcessLease]] = {}
+        self._steps: list[int] = []
+        self._task: asyncio.Task[None] | None = None
+        self._wake: asyncio.Event = asyncio.Event()
+        self._sleeps_until = 0.0
+
+    # -- The wheel ----------------------------------------------------------------
+
+    def add(self, lease: ProcessLease) -> None:
+        """Look after a lease from now on, first at its ``due_at``."""
+        step = int(lease.due_at / GRAIN)
+        leases = self._wheel.get(step)
+        if leases is None:
+            self._wheel[step] = {lease}
+            heapq.heappush(self._steps, step)
+            if self._task is None:
+                self._task = asyncio.get_running_loop().create_task(
+                    self._run(), name="aiodistlock watchdog"
+                )
+            elif lease.due_at < self._sleeps_until:
+                self._wake.set()
+        else:
+            leases.add(lease)
+
+    def remove(self, lease: ProcessLease) -> None:
+        """Look after a lease no longer."""
+        leases = self._wheel.get(int(lease.due_at / GRAIN))
+        if leases is not None:
+            leases.discard(lease)
+
+    def leases(self) -> list[ProcessLease]:
+        """Return all leases that are looked after."""
+        return [lease for leases in self._wheel.values() for lease in leases]
+
+    # -- The task -----------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                self._wake.clear()
+                await self._sleep(self._tick())
+        finally:
+            self._task = None
+
+    async def _sleep(self, pause: float) -> None:
+        # Not ``asyncio.timeout``: it cancels by Task.cancel, one loop turn later.
+        timer = asyncio.get_running_loop().call_later(pause, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
+
+    def _tick(self) -> float:
+        """Look at all leases that are due; return for how long to sleep."""
+        now = self._clock()
+        self._sleeps_until = now + NAP
+        while self._steps:
+            step = self._steps[0]
+            if step * GRAIN > now:
+                self._sleeps_until = min(self._sleeps_until, step * GRAIN)
+                break
+            heapq.heappop(self._steps)
+            for lease in self._wheel.pop(step):
+                self._look_at(lease, now)
+        return max(0.0, self._sleeps_until - now)
+
+    def _look_at(self, lease: ProcessLease, now: float) -> None:
+        if not lease.alive:
+            return
+        if now + GRAIN >= lease.deadline:
+            self._lose(lease, LeaseEvent.EXPIRED, "it was not renewed before its deadline")
+        elif lease.ends_at is not None and now + GRAIN >= lease.ends_at:
+            self._lose(lease, LeaseEvent.EXPIRED, "max_hold is over")
+        elif lease.options.auto_renew:
+            if lease.renewal is None or lease.renewal.done:
+                self.renew(lease)
+            else:
+                lease.event(LeaseEvent.UNANSWERED)
+                self._store.suspect(lease.renewal)
+                self._try_again_later(lease, now)
+        else:
+            lease.plan()
+            self.add(lease)
+
+    def _lose(self, lease: ProcessLease, event: LeaseEvent, reason: str) -> None:
+        self.remove(lease)
+        lease.event(event)
+        self._on_lost(lease, reason)
+
+    def _try_again_later(self, lease: ProcessLease, now: float) -> None:
+        left = lease.deadline - now
+        self.remove(lease)
+        lease.try_again(now + max(2 * GRAIN, min(left, lease.options.ttl) * TRY_SHARE))
+        self.add(lease)
+
+    def renew(self, lease: ProcessLease) -> None:
+        """Send a renewal now; its answer moves the lease in the wheel, or ends it."""
+
+        def answered(reply: RenewReply) -> None:
+            if lease.renewal is call:
+                lease.renewal = None
+            if lease.alive:
+                self.take_in(lease, reply, ttl)
+
+        ttl = lease.options.ttl
+        call = self._store.renew(lease.contender.keys, lease.token, lease.options.ttl_ms, answered)
+        lease.renewal = call
+        self._try_again_later(lease, self._clock())
+
+    def take_in(self, lease: ProcessLease, reply: RenewReply, ttl: float) -> None:
+        """Take in the answer to a renewal to ``ttl`` seconds of a lease that is alive."""
+        if isinstance(reply, Renewed):
+            self.remove(lease)
+            lease.confirm(reply.sent_at, ttl)
+            self.add(lease)
+        elif isinstance(reply, NotOurs):
+            self._lose(lease, LeaseEvent.REFUSED, reply.reason)
+        # Failed: an error decides nothing; the next try follows, until the deadline.
+
+    def recheck(self) -> None:
+        """Renew all leases now: the server may have been replaced."""
+        for lease in self.leases():
+            if lease.options.auto_renew and (lease.renewal is None or lease.renewal.done):
+                self.renew(lease)
+
+    def stop(self) -> None:
+        """End the task."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None

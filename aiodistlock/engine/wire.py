@@ -1,0 +1,143 @@
+"""One connection to Redis, opened by redis-py and then read without its help.
+
+redis-py's pool knows how to reach the server: TCP, TLS or unix socket, credentials,
+ACL user, database, RESP version.  So its connection is made by the pool's own
+factory and does the handshake.  Then this module takes the transport over, with a
+protocol of its own that feeds hiredis as bytes arrive.  ``read_response`` and
+``send_packed_command`` would do the same through a ``StreamReader``, a reader task
+and four coroutines a reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import hiredis
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+
+from aiodistlock.core.clock import Clock
+
+_INCOMPLETE = object()
+
+# One command as bytes, in 0.6 us where redis-py's own packing takes 4.4.
+pack = cast(Callable[[tuple[bytes | int, ...]], bytes], hiredis.pack_command)
+
+
+class Wire(asyncio.Protocol):
+    """
+    A transport with its RESP parser.
+
+    :param on_reply: gets each reply, an error reply as a ``ResponseError``
+    :param on_push: gets each RESP3 push message
+    :param on_lost: told once that the connection ended, with the reason
+    """
+
+    def __init__(
+        self,
+        connection: AbstractConnection,
+        on_reply: Callable[[Any], object],
+        on_push: Callable[[list[Any]], object],
+        on_lost: Callable[[Exception], object],
+        clock: Clock,
+    ) -> None:
+        # Kept for the StreamWriter in it, which would close the transport when
+        # collected (Python 3.12 and later).
+        self._connection = connection
+        self._on_reply = on_reply
+        self._on_push = on_push
+        self._on_lost: Callable[[Exception], object] | None = on_lost
+        self._reader = hiredis.Reader(
+            protocolError=ConnectionError,
+            replyError=ResponseError,
+            notEnoughData=_INCOMPLETE,
+        )
+        writer = connection._writer
+        assert writer is not None, "redis-py's connection is open"
+        self._transport = writer.transport
+        self._transport.set_protocol(self)
+        self._clock = clock
+        self.heard_at = clock()
+        """Local instant at which anything arrived last."""
+        self.resp3 = connection.protocol == 3
+        self.write = self._transport.write
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived, and deliver each whole reply."""
+        self.heard_at = self._clock()
+        try:
+            self._reader.feed(data)
+            while self._on_lost is not None:
+                reply = self._reader.gets()
+                if reply is _INCOMPLETE:
+                    break
+                if type(reply) is hiredis.PushNotification:
+                    self._on_push(reply)
+                else:
+                    self._on_reply(reply)
+        except ConnectionError as error:
+            self.abort(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Report the end, unless it was ours."""
+        self.abort(exc or ConnectionError("connection closed by the server"))
+
+    def abort(self, error: Exception) -> None:
+        """End the connection at once, and report why."""
+        on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
+            self._transport.abort()
+            self._forget()
+            on_lost(error)
+
+    def close(self) -> None:
+        """End the connection after what was written; nothing is reported."""
+        if self._on_lost is not None:
+            self._on_lost = None
+            self._transport.close()
+            self._forget()
+
+    def _forget(self) -> None:
+        # Or redis-py's connection warns that it was never closed.
+        self._connection._reader = self._connection._writer = None
+
+
+async def open_connection(pool: ConnectionPool) -> AbstractConnection:
+    """
+    Open a connection by a pool's own factory, outside of the pool's count.
+
+    So a pool that is small or exhausted neither starves the locks nor is starved.
+
+    :raises redis.exceptions.RedisError: if the handshake fails
+    :raises OSError: if the server cannot be reached
+    :raises TimeoutError: if it takes longer than the pool's ``socket_connect_timeout``
+    """
+    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
+    # Retrying is the caller's.  redis-py's own would run for seconds unseen, and its
+    # ``wait_for`` around each write swallows a cancellation on Python 3.11 (CPython
+    # #86296), so its timeouts are off, and one of ours stands around the whole.
+    connection.retry = Retry(NoBackoff(), 0)
+    connection.health_check_interval = 0
+    bound = connection.socket_connect_timeout or 5.0
+    connection.socket_timeout = None
+    try:
+        async with asyncio.timeout(bound):
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return connection
+
+
+def redis_from_url(url: str, **options: Any) -> Redis:
+    """
+    Build a redis-py client.
+
+    :raises ValueError: if the URL is wrong
+    """
+    return Redis.from_url(url, **options)
