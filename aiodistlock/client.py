@@ -1,0 +1,263 @@
+"""What all locks on one Redis share in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import secrets
+import socket
+from random import Random
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary, finalize
+
+from aiodistlock.core.backoff import Backoff
+from aiodistlock.core.clock import local_clock
+from aiodistlock.core.options import ClientOptions
+from aiodistlock.engine.acquire import Engine
+from aiodistlock.engine.inbox import Grant, Inbox
+from aiodistlock.engine.pipe import Pipe
+from aiodistlock.engine.wire import redis_from_url
+from aiodistlock.errors import LockError
+from aiodistlock.stores.memory import MemoryServer, MemoryStore
+from aiodistlock.stores.single import SingleStore
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from aiodistlock.lock import AsyncLock
+
+
+class LockClient:
+    """
+    Everything that locks on one Redis share: connection, subscription, watchdog.
+
+    Use it as an async context manager, or call :meth:`aclose`: that releases what it
+    holds, ends the waits with a :class:`LockError`, and closes its connection.  It
+    belongs to the event loop that first uses it.
+
+    :param redis: a ``redis.asyncio.Redis``; only its settings are used: the client
+        opens one connection of its own by them (two under RESP2, once somebody waits)
+    :param label: opens every token, for people who look at Redis; default the host name
+    :param unavailable_after: seconds for which an acquire goes on trying while Redis
+        is unreachable or refuses to work
+    :param claim_window: ttl in seconds of a lease that is handed over by message, until
+        its new holder claims it; what a frozen waiter costs the others
+    :param handoff_span: seconds since a grant for which this process may hand the lock
+        over among its own tasks while another process waits
+    :param fence_retention: seconds for which a fence counter outlives the last lease;
+        longer than any ttl
+    :raises TypeError: if ``redis`` is no redis-py asyncio client
+    :raises ValueError: naming every option that is wrong
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        label: str | None = None,
+        unavailable_after: float = 30.0,
+        claim_window: float = 1.0,
+        handoff_span: float = 0.05,
+        fence_retention: float = 86_400.0,
+    ) -> None:
+        self._setup(
+            redis,
+            ClientOptions(
+                label=label,
+                unavailable_after=unavailable_after,
+                claim_window=claim_window,
+                handoff_span=handoff_span,
+                fence_retention=fence_retention,
+            ),
+        )
+
+    def _setup(self, source: Redis | MemoryServer, options: ClientOptions) -> None:
+        if not isinstance(source, MemoryServer):
+            check_source(source)
+        self.options = options
+        self._source = source
+        self._owns_source = False
+        self._engine: Engine | None = None
+        self._closed = False
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """
+        Build a client that opens and closes its own connection.
+
+        :param url: as redis-py takes it: ``redis://``, ``rediss://`` or ``unix://``
+        :param options: options of ``LockClient``; all others go to
+            ``redis.asyncio.Redis.from_url``
+        :raises ValueError: if the URL or an option is wrong
+        """
+        ours = {key: options.pop(key) for key in list(options) if key in _CLIENT_OPTIONS}
+        client = cls(redis_from_url(url, **options), **ours)
+        client._owns_source = True
+        return client
+
+    @classmethod
+    def in_memory(cls, share: LockClient | None = None) -> Self:
+        """
+        Build a client whose locks live in this process, for tests without Redis.
+
+        :param share: another in-memory client, to contend with it as a second process
+            would; default: a store of its own
+        :raises TypeError: if ``share`` is not in memory
+        """
+        server = MemoryServer() if share is None else share._source
+        if not isinstance(server, MemoryServer):
+            raise TypeError("share must be a client made by LockClient.in_memory()")
+        client = cls.__new__(cls)
+        client._setup(server, ClientOptions())
+        return client
+
+    def lock(self, name: str, **options: Any) -> AsyncLock:
+        """
+        Build a lock on this client; see :class:`AsyncLock` for the options.
+
+        :raises ValueError: naming every option that is wrong
+        """
+        from aiodistlock.lock import AsyncLock
+
+        return AsyncLock(self, name, **options)
+
+    # -- Life ---------------------------------------------------------------------
+
+    def engine(self, name: str) -> Engine:
+        """
+        Return the engine, started on first use; for the locks of this package.
+
+        :raises LockError: after close, after fork, or in another event loop
+        """
+        engine = self._engine
+        if engine is None:
+            if self._closed:
+                raise LockError(name, "its LockClient is closed; open a new one")
+            engine = self._engine = _start(self._source, self.options)
+            # The client may be forgotten without a close; tasks and sockets must not.
+            finalize(self, _stop, engine)
+        engine.check(name)
+        return engine
+
+    async def aclose(self) -> None:
+        """
+        Release what is held, end all waits, and close the connection.
+
+        Bodies that still hold a lease are cancelled as if it were lost.  Twice is
+        harmless.  Cancelled here, keys that were not released expire by their ttl.
+
+        :raises LockError: in another event loop than the one that uses the client
+        """
+        self._closed = True
+        engine = self._engine
+        if engine is not None and not engine.closed:
+            engine.check("*")
+            await engine.aclose()
+        if self._owns_source and not isinstance(self._source, MemoryServer):
+            await self._source.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def check_source(source: object) -> None:
+    """
+    Check what a user passes as the Redis of a lock.
+
+    :raises TypeError: saying what is expected, if it cannot be used
+    """
+    if isinstance(source, (LockClient, _Settings)):
+        return
+    if not hasattr(source, "connection_pool"):
+        raise TypeError(
+            f"expected a redis.asyncio.Redis or a LockClient, not {type(source).__name__}"
+        )
+    if not inspect.iscoroutinefunction(getattr(source, "aclose", None)):
+        raise TypeError("expected a redis.asyncio.Redis, not the blocking redis.Redis")
+
+
+_CLIENT_OPTIONS = frozenset(ClientOptions.__slots__)
+
+
+def _start(source: Redis | MemoryServer, options: ClientOptions) -> Engine:
+    """Wire an engine to its store."""
+    host = options.label or "".join(c for c in socket.gethostname() if "!" <= c <= "~") or "host"
+    client_id = f"{host}:{os.getpid()}:{secrets.token_hex(4)}"
+    rng = Random(secrets.randbits(64))
+    engine = Engine(client_id, options, local_clock, rng)
+    channel = f"aiodistlock:inbox:{client_id}".encode()
+    if isinstance(source, MemoryServer):
+
+        def deliver(fence: int, server_us: int, ttl_ms: int, token: bytes, key: bytes) -> None:
+            engine.on_grant(Grant(fence, server_us, ttl_ms / 1000, token, key))
+
+        engine.start(MemoryStore(source, channel, deliver, engine.clock))
+        return engine
+    inbox = Inbox(
+        source.connection_pool,
+        channel,
+        on_grant=engine.on_grant,
+        on_listening=engine.on_listening,
+        clock=engine.clock,
+        rng=rng,
+        backoff=Backoff(initial=0.02),
+    )
+    pipe = Pipe(
+        source.connection_pool,
+        inbox,
+        on_connected=engine.on_connected,
+        on_listening=engine.on_listening,
+        wanted=engine.busy,
+        clock=engine.clock,
+        rng=rng,
+        unavailable_after=options.unavailable_after,
+    )
+    engine.start(SingleStore(pipe, channel, options.fence_retention))
+    return engine
+
+
+def _stop(engine: Engine) -> None:
+    """Stop an engine whose client was garbage-collected, from whatever thread."""
+    if not engine.loop.is_closed() and not engine.forked:
+        engine.loop.call_soon_threadsafe(engine.stop)
+
+
+# Keyed weakly by the user's client object, so that it takes its LockClient along; the
+# LockClient kept here must not hold that object, so it holds a stand-in.
+_shared: WeakKeyDictionary[Any, dict[asyncio.AbstractEventLoop, LockClient]] = WeakKeyDictionary()
+
+
+class _Settings:
+    """Stands for a user's client in its shared LockClient: the pool, not the object."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.connection_pool = redis.connection_pool
+
+    async def aclose(self) -> None:
+        """Nothing is ours to close."""
+
+
+def shared_client(redis: Redis) -> LockClient:
+    """
+    Return the one LockClient of a client object in the running event loop.
+
+    :raises TypeError: if ``redis`` is no redis-py asyncio client
+    """
+    loop = asyncio.get_running_loop()
+    clients = _shared.setdefault(redis, {})
+    client = clients.get(loop)
+    if client is None or client._closed:
+        for closed in [each for each in clients if each.is_closed()]:
+            del clients[closed]
+        client = clients[loop] = LockClient(_Settings(redis))  # type: ignore[arg-type]  # stand-in
+    return client

@@ -1,0 +1,354 @@
+"""The lock: a definition that any number of tasks may share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import anyio
+
+from aiodistlock.client import LockClient, check_source, shared_client
+from aiodistlock.core.backoff import Backoff
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.options import LockOptions, check_timeout
+from aiodistlock.engine.acquire import Engine
+from aiodistlock.engine.contender import Contender
+from aiodistlock.errors import AcquireTimeout, LeaseLost, LockError, StoreUnavailable
+from aiodistlock.lease import Lease
+from aiodistlock.stores.base import Failed, NotOurs
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+logger = logging.getLogger("aiodistlock")
+
+
+@dataclass(frozen=True, slots=True)
+class LockInfo:
+    """
+    What Redis has about a lock at one instant; it may change in the next.
+
+    :ivar holder: token of the holder, ``None`` if the lock is free
+    :ivar fencing_token: fencing token issued last, ``None`` if none is kept; local
+        hand-offs of the present lease may be ahead of it
+    :ivar ttl: seconds left of the lease, ``None`` if free, or held without a ttl
+    :ivar waiters: tokens of the waiters in order; one per process, however many of its
+        tasks wait
+    """
+
+    holder: str | None
+    fencing_token: int | None
+    ttl: float | None
+    waiters: tuple[str, ...]
+
+
+class _Unset:
+    """Marks a ``timeout`` that was not given: the lock's own applies."""
+
+
+_UNSET = _Unset()
+Timeout = float | None | _Unset
+
+
+class AsyncLock:
+    """
+    A distributed lock for asyncio, as a lease that is renewed while it is held.
+
+    At most one holder at a time, as long as Redis keeps its data and clocks run evenly
+    over one ttl; beyond that (a failover that loses writes, say) two are possible, and
+    ``lease.fencing_token`` is what protects.  Waiters are served first come, first
+    served across processes; the tasks of one process hand over in memory for at most
+    ``handoff_span`` while another process waits.
+
+    ::
+
+        lock = AsyncLock(redis, "wallet:42", ttl=10.0)
+
+        async with lock as lease:  # waits; the body is cancelled if the lease is lost
+            await db.execute(UPDATE, fence=lease.fencing_token)
+
+    A lock holds no state of any acquisition, so any number of tasks may share it.
+
+    :param redis: a ``redis.asyncio.Redis``, whose locks share one :class:`LockClient`
+        in each event loop, or a ``LockClient``
+    :param name: what the lock protects; the key is ``namespace + name``
+    :param ttl: length of a lease in seconds, at least 0.05: how long a crashed holder
+        blocks others, and how long Redis may be silent before a live one gives up
+    :param auto_renew: renew the lease while it is held; if ``False`` it is over after
+        ``ttl`` unless extended
+    :param timeout: seconds to wait for the lock, ``None`` without end, 0 not at all
+    :param max_hold: seconds after which a lease ends although it could be renewed;
+        ``None`` for no such bound
+    :param on_lost: ``"cancel"`` the body of ``async with`` when the lease is lost, or
+        only ``"signal"`` it (:meth:`Lease.wait_lost`, :attr:`Lease.is_held`)
+    :param local_handoffs: how often the tasks of one process hand the lock over in
+        memory before another process must be asked, 0 to 1000; 0: each task queues at
+        Redis for itself
+    :param backoff: pauses between requests that find the lock held, or Redis down
+    :param namespace: prefix of the keys in Redis
+    :param reentrant: a task that holds the lock may acquire it again, and gets the same
+        lease; it is released when the outermost block ends
+    :raises TypeError: if ``redis`` is neither
+    :raises ValueError: naming every option that is wrong
+    """
+
+    __slots__ = ("_contender", "_holds", "_keys", "_options", "_source")
+
+    def __init__(
+        self,
+        redis: Redis | LockClient,
+        name: str,
+        *,
+        ttl: float = 10.0,
+        auto_renew: bool = True,
+        timeout: float | None = None,
+        max_hold: float | None = None,
+        on_lost: Literal["cancel", "signal"] = "cancel",
+        local_handoffs: int = 128,
+        backoff: Backoff | None = None,
+        namespace: str = "lock:",
+        reentrant: bool = False,
+    ) -> None:
+        check_source(redis)
+        self._source = redis
+        self._keys = LockKeys(name, namespace)
+        self._options = LockOptions(
+            ttl=ttl,
+            auto_renew=auto_renew,
+            timeout=timeout,
+            max_hold=max_hold,
+            on_lost=on_lost,
+            local_handoffs=local_handoffs,
+            backoff=Backoff() if backoff is None else backoff,
+            namespace=namespace,
+            reentrant=reentrant,
+        )
+        if isinstance(redis, LockClient):
+            redis.options.check_lock(self._options)
+        self._contender: Contender | None = None
+        self._holds: dict[asyncio.Task[Any] | None, list[Hold]] = {}
+
+    def __repr__(self) -> str:
+        return f"<AsyncLock {self.name!r}, ttl {self._options.ttl:g} s>"
+
+    @property
+    def name(self) -> str:
+        """What the lock protects."""
+        return self._keys.name
+
+    # -- async with ---------------------------------------------------------------
+
+    def hold(self, timeout: Timeout = _UNSET) -> Hold:
+        """
+        Hold the lock for the length of an ``async with`` block.
+
+        :param timeout: seconds to wait, ``None`` without end; default: the lock's own
+        :raises ValueError: if ``timeout`` is no number of seconds from 0
+
+        Entering and leaving the block raise what :class:`Hold` says.
+        """
+        return Hold(self, self._timeout(timeout))
+
+    async def __aenter__(self) -> Lease:
+        hold = Hold(self, self._options.timeout)
+        lease = await hold.__aenter__()
+        self._holds.setdefault(asyncio.current_task(), []).append(hold)
+        return lease
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        task = asyncio.current_task()
+        holds = self._holds[task]
+        hold = holds.pop()
+        if not holds:
+            del self._holds[task]
+        await hold.__aexit__(exc_type, exc, traceback)
+
+    # -- By hand ------------------------------------------------------------------
+
+    async def acquire(self, timeout: Timeout = _UNSET) -> Lease:
+        """
+        Acquire the lock; the caller releases the lease.
+
+        Nothing cancels the caller when the lease is lost: ask :meth:`Lease.check`, or
+        use ``async with``.  Cancelled here, nothing stays behind in Redis, which takes
+        at most a quarter of a second to confirm.
+
+        :param timeout: seconds to wait, ``None`` without end; default: the lock's own
+        :raises ValueError: if ``timeout`` is no number of seconds from 0
+        :raises AcquireTimeout: if the lock was not free within ``timeout``
+        :raises StoreUnavailable: if Redis was unreachable, or refused, for longer than
+            the client's ``unavailable_after``
+        :raises LockError: if this task holds the lock already (unless ``reentrant``),
+            or the client is closed, or belongs to another event loop or process
+        """
+        limit = self._timeout(timeout)
+        lease = await self._acquire(limit, waits=limit != 0)
+        if lease is None:
+            raise AcquireTimeout(self.name, 0.0, *self._last_seen())
+        return lease
+
+    async def try_acquire(self) -> Lease | None:
+        """
+        Acquire the lock if it is free now; ``None`` if it is not.
+
+        One attempt; never waits for a holder.  Cancelled here, nothing stays behind.
+
+        :raises StoreUnavailable: if Redis was unreachable, or refused, for longer than
+            the client's ``unavailable_after``
+        :raises LockError: if the client is closed, or belongs to another event loop or
+            process
+        """
+        return await self._acquire(None, waits=False)
+
+    async def locked(self) -> bool:
+        """
+        Tell whether anybody holds the lock at this instant.
+
+        :raises StoreUnavailable: if Redis did not answer
+        """
+        return (await self.inspect()).holder is not None
+
+    async def inspect(self) -> LockInfo:
+        """
+        Tell who holds the lock and who waits; changes nothing.
+
+        :raises StoreUnavailable: if Redis did not answer
+        """
+        reply = await self._engine().store.inspect(self._keys)
+        if isinstance(reply, Failed):
+            raise StoreUnavailable(self.name, [reply.cause])
+        return LockInfo(reply.holder, reply.fence or None, reply.remaining, reply.waiters)
+
+    # -- How ----------------------------------------------------------------------
+
+    def _timeout(self, timeout: Timeout) -> float | None:
+        if isinstance(timeout, _Unset):
+            return self._options.timeout
+        check_timeout(timeout)
+        return timeout
+
+    def _engine(self) -> Engine:
+        source = self._source
+        client = source if isinstance(source, LockClient) else shared_client(source)
+        return client.engine(self.name)
+
+    def _contend(self) -> Contender:
+        """Return who contends for the name in this event loop."""
+        contender = self._contender
+        if contender is None or not contender.engine.usable:
+            engine = self._engine()
+            if not self._options.shares_lease:
+                return Contender(engine, self._keys)
+            contender = self._contender = engine.contender(self._keys)
+        return contender
+
+    def _last_seen(self) -> tuple[str | None, float | None]:
+        seen = self._contender.last_seen if self._contender is not None else None
+        return (None, None) if seen is None else (seen.holder, seen.remaining)
+
+    async def _acquire(self, timeout: float | None, *, waits: bool) -> Lease | None:
+        contender = self._contend()
+        engine = contender.engine
+        held = engine.holders.get(self._keys.key)
+        if held is not None and cast(Lease, held)._task is asyncio.current_task():
+            if self._options.reentrant:
+                lease = cast(Lease, held)
+                lease.check()
+                lease._depth += 1
+                return lease
+            if waits:
+                raise LockError(
+                    self.name,
+                    "this task holds the lock already and would wait for itself for ever; "
+                    "pass reentrant=True, or hand the lease down",
+                )
+        # mypy: what the engine gives back is what make_holder built.
+        return cast(
+            Lease | None,
+            await engine.acquire(
+                contender, self._options, Lease, self._source, waits=waits, timeout=timeout
+            ),
+        )
+
+
+class Hold:
+    """
+    One ``async with`` block on a lock; :meth:`AsyncLock.hold` builds it.
+
+    Entering raises what :meth:`AsyncLock.acquire` raises.  When the lease is lost the
+    body is cancelled, before Redis lets anybody else in, and the block raises
+    :class:`LeaseLost`; so it does if the loss shows only at the end.  A body's own
+    exception passes, with the loss attached as a note; so does a cancellation from
+    outside, also one that comes together with the loss.  Should Redis not confirm the
+    release, that is logged, not raised: the body did its work under a valid lease, and
+    the key expires by itself.
+    """
+
+    __slots__ = ("_lease", "_lock", "_scope", "_timeout")
+
+    def __init__(self, lock: AsyncLock, timeout: float | None) -> None:
+        self._lock = lock
+        self._timeout = timeout
+        self._lease: Lease | None = None
+        self._scope: anyio.CancelScope | None = None
+
+    async def __aenter__(self) -> Lease:
+        if self._lease is not None:
+            raise RuntimeError("each hold() is for a single 'async with' block")
+        lease = self._lease = await self._lock.acquire(self._timeout)
+        if lease._scope is None and self._lock._options.on_lost == "cancel":
+            # The scope delivers its cancellation until the body ends; a bare
+            # task.cancel() may be swallowed on the way (CPython #86296).
+            self._scope = lease._scope = anyio.CancelScope()
+            self._scope.__enter__()
+            if lease._lost_reason is not None:
+                self._scope.cancel()
+        return lease
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        lease = self._lease
+        assert lease is not None, "the block was entered"
+        ours = False
+        try:
+            if self._scope is not None:
+                lease._scope = None
+                ours = bool(self._scope.__exit__(exc_type, exc, traceback))
+        finally:
+            lost = await self._release(lease)
+        if lost is None:
+            return False
+        if exc is None or ours:
+            raise lost from None
+        exc.add_note(str(lost))
+        return False
+
+    async def _release(self, lease: Lease) -> LeaseLost | None:
+        """Release the lease unless the body did; return the loss, if it was lost."""
+        if lease._released:
+            return None
+        lost = None if lease._lost_reason is None else lease._loss()
+        if lost is None and lease._depth == 1 and not lease.is_held:
+            lost = lease._loss()
+        reply = await lease._release()
+        if lost is None and isinstance(reply, NotOurs):
+            lost = LeaseLost(lease.name, reply.reason, lease.fencing_token)
+        if isinstance(reply, Failed):
+            logger.warning(
+                "release of %r not confirmed, its key expires by itself: %s",
+                lease.name,
+                reply.cause,
+            )
+        return lost
