@@ -3,8 +3,9 @@
 from aiodistlock.client import LockClient
 from aiodistlock.core.backoff import Backoff
 from aiodistlock.errors import AcquireTimeout, LeaseLost, LockError, NotHeld, StoreUnavailable
+from aiodistlock.hold import Hold
 from aiodistlock.lease import Lease
-from aiodistlock.lock import AsyncLock, Hold, LockInfo
+from aiodistlock.lock import AsyncLock, LockInfo
 from aiodistlock.locked import locked
 
 __version__ = "0.1.0"

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary, finalize
 
-from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.clock import local_clock
 from aiodistlock.core.options import ClientOptions
 from aiodistlock.engine.acquire import Engine
@@ -210,7 +209,6 @@ def _start(source: Redis | MemoryServer, options: ClientOptions) -> Engine:
         on_listening=engine.on_listening,
         clock=engine.clock,
         rng=rng,
-        backoff=Backoff(initial=0.02),
     )
     pipe = Pipe(
         source.connection_pool,

@@ -8,12 +8,12 @@ from typing import Any
 
 import anyio
 
-from aiodistlock.core.options import check_ttl, to_ms
+from aiodistlock.core.options import check_ttl
 from aiodistlock.engine.acquire import settled
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.engine.waiter import Waiter
 from aiodistlock.errors import LeaseLost, LockError, NotHeld, StoreUnavailable
-from aiodistlock.stores.base import Call, Done, Failed, NotOurs, ReleaseReply, Renewed
+from aiodistlock.stores.base import Call, Done, Failed, NotOurs, ReleaseReply
 
 logger = logging.getLogger("aiodistlock")
 
@@ -150,17 +150,10 @@ class Lease:
         lease = self._process_lease
         engine = lease.contender.engine
         engine.check(self.name)
-        keys = lease.contender.keys
-        reply = await engine.store.renew(keys, lease.token, to_ms(ttl), until=lease.deadline)
-        if lease.alive and not isinstance(reply, Failed):
-            engine.watchdog.take_in(lease, reply, ttl)
-        if isinstance(reply, Renewed):
-            self.check()
-        elif isinstance(reply, Failed):
-            self.check()
+        reply = await engine.watchdog.renew(lease, ttl, until=lease.deadline)
+        self.check()
+        if isinstance(reply, Failed):
             raise StoreUnavailable(self.name, [reply.cause])
-        else:
-            raise self._loss()
 
     async def release(self) -> None:
         """

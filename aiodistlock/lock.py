@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
-
-import anyio
 
 from aiodistlock.client import LockClient, check_source, shared_client
 from aiodistlock.core.backoff import Backoff
@@ -16,14 +13,13 @@ from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import LockOptions, check_timeout
 from aiodistlock.engine.acquire import Engine
 from aiodistlock.engine.contender import Contender
-from aiodistlock.errors import AcquireTimeout, LeaseLost, LockError, StoreUnavailable
+from aiodistlock.errors import LockError, StoreUnavailable
+from aiodistlock.hold import Hold
 from aiodistlock.lease import Lease
-from aiodistlock.stores.base import Failed, NotOurs
+from aiodistlock.stores.base import Failed
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
-
-logger = logging.getLogger("aiodistlock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +186,13 @@ class AsyncLock:
             or the client is closed, or belongs to another event loop or process
         """
         limit = self._timeout(timeout)
-        lease = await self._acquire(limit, waits=limit != 0)
+        contender = self._contend()
+        if limit == 0:
+            lease = await self._acquire(contender, None, waits=False)
+        else:
+            lease = await self._acquire(contender, limit, waits=True)
         if lease is None:
-            raise AcquireTimeout(self.name, 0.0, *self._last_seen())
+            raise contender.timed_out(0.0)
         return lease
 
     async def try_acquire(self) -> Lease | None:
@@ -206,7 +206,7 @@ class AsyncLock:
         :raises LockError: if the client is closed, or belongs to another event loop or
             process
         """
-        return await self._acquire(None, waits=False)
+        return await self._acquire(self._contend(), None, waits=False)
 
     async def locked(self) -> bool:
         """
@@ -250,12 +250,9 @@ class AsyncLock:
             contender = self._contender = engine.contender(self._keys)
         return contender
 
-    def _last_seen(self) -> tuple[str | None, float | None]:
-        seen = self._contender.last_seen if self._contender is not None else None
-        return (None, None) if seen is None else (seen.holder, seen.remaining)
-
-    async def _acquire(self, timeout: float | None, *, waits: bool) -> Lease | None:
-        contender = self._contend()
+    async def _acquire(
+        self, contender: Contender, timeout: float | None, *, waits: bool
+    ) -> Lease | None:
         engine = contender.engine
         held = engine.holders.get(self._keys.key)
         if held is not None and cast(Lease, held)._task is asyncio.current_task():
@@ -277,78 +274,3 @@ class AsyncLock:
                 contender, self._options, Lease, self._source, waits=waits, timeout=timeout
             ),
         )
-
-
-class Hold:
-    """
-    One ``async with`` block on a lock; :meth:`AsyncLock.hold` builds it.
-
-    Entering raises what :meth:`AsyncLock.acquire` raises.  When the lease is lost the
-    body is cancelled, before Redis lets anybody else in, and the block raises
-    :class:`LeaseLost`; so it does if the loss shows only at the end.  A body's own
-    exception passes, with the loss attached as a note; so does a cancellation from
-    outside, also one that comes together with the loss.  Should Redis not confirm the
-    release, that is logged, not raised: the body did its work under a valid lease, and
-    the key expires by itself.
-    """
-
-    __slots__ = ("_lease", "_lock", "_scope", "_timeout")
-
-    def __init__(self, lock: AsyncLock, timeout: float | None) -> None:
-        self._lock = lock
-        self._timeout = timeout
-        self._lease: Lease | None = None
-        self._scope: anyio.CancelScope | None = None
-
-    async def __aenter__(self) -> Lease:
-        if self._lease is not None:
-            raise RuntimeError("each hold() is for a single 'async with' block")
-        lease = self._lease = await self._lock.acquire(self._timeout)
-        if lease._scope is None and self._lock._options.on_lost == "cancel":
-            # The scope delivers its cancellation until the body ends; a bare
-            # task.cancel() may be swallowed on the way (CPython #86296).
-            self._scope = lease._scope = anyio.CancelScope()
-            self._scope.__enter__()
-            if lease._lost_reason is not None:
-                self._scope.cancel()
-        return lease
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        lease = self._lease
-        assert lease is not None, "the block was entered"
-        ours = False
-        try:
-            if self._scope is not None:
-                lease._scope = None
-                ours = bool(self._scope.__exit__(exc_type, exc, traceback))
-        finally:
-            lost = await self._release(lease)
-        if lost is None:
-            return False
-        if exc is None or ours:
-            raise lost from None
-        exc.add_note(str(lost))
-        return False
-
-    async def _release(self, lease: Lease) -> LeaseLost | None:
-        """Release the lease unless the body did; return the loss, if it was lost."""
-        if lease._released:
-            return None
-        lost = None if lease._lost_reason is None else lease._loss()
-        if lost is None and lease._depth == 1 and not lease.is_held:
-            lost = lease._loss()
-        reply = await lease._release()
-        if lost is None and isinstance(reply, NotOurs):
-            lost = LeaseLost(lease.name, reply.reason, lease.fencing_token)
-        if isinstance(reply, Failed):
-            logger.warning(
-                "release of %r not confirmed, its key expires by itself: %s",
-                lease.name,
-                reply.cause,
-            )
-        return lost

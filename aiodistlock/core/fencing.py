@@ -13,9 +13,9 @@ from __future__ import annotations
 MAX_LOCAL_HANDOFFS = 1000
 """Most local hand-offs between two requests.
 
-The server leaves a gap of this size behind the last token wherever its clock is
-behind the counter (``GAP`` in ``prelude.lua``): a holder that died may have used up
-that many tokens without reporting them.
+The server leaves a gap of this size behind the last token where its clock is behind
+the counter and the last holder reported nothing (``GAP`` in ``prelude.lua``): having
+died, it may have used up that many tokens.
 """
 
 
@@ -24,6 +24,11 @@ def local_fence(granted: int, handoffs: int) -> int:
     return granted + handoffs
 
 
-def report(granted: int, handoffs: int) -> int:
-    """Return the highest token used, to lift the counter to; 0 if it is up to date."""
-    return granted + handoffs if handoffs else 0
+def report(granted: int, handoffs: int, server_us: int) -> int:
+    """
+    Return the highest token used, to lift the counter to; 0 if it is up to date.
+
+    :param server_us: the server's time when it granted the lease, µs: where that is
+        behind the token, the server must also learn that none is left unreported
+    """
+    return granted + handoffs if handoffs or granted > server_us else 0

@@ -104,7 +104,7 @@ class Engine:
         """Route a grant to the attempt that waits for it."""
         attempt = self.attempts.get(grant.token)
         if attempt is not None:
-            attempt.contender.on_grant(attempt, grant)
+            attempt.on_grant(grant)
         elif not any(lease.token == grant.token for lease in self.watchdog.leases()):
             # Granted to somebody who has left; its abandon may be on its way already.
             # (If we hold that very token, a reply was faster than the message.)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from aiodistlock.core.lease_state import deadline
+from aiodistlock.engine.inbox import Grant
 from aiodistlock.engine.waiter import Waiter
-from aiodistlock.stores.base import AcquireReply, Call, PassOnReply
+from aiodistlock.errors import StoreUnavailable
+from aiodistlock.stores.base import AcquireReply, Call, Failed, Granted, Held, PassOnReply, Queued
 
 if TYPE_CHECKING:
     from aiodistlock.engine.contender import Contender
@@ -39,11 +42,6 @@ class Attempt:
         self.timer: asyncio.TimerHandle | None = None
         self.tries = 0
         self.failing_since: float | None = None
-
-    def answered(self, reply: AcquireReply) -> None:
-        """Take in the answer to the request, unless the attempt is over."""
-        if self.contender.attempt is self:
-            self.contender.on_acquire_reply(self, reply)
 
     def passed_on(self, reply: PassOnReply) -> None:
         """Take in the answer to the request that passed the former lease on."""
@@ -90,3 +88,92 @@ class Attempt:
         self.contender.engine.attempts.pop(self.token, None)
         if self.call is not None and not self.call.done:
             self.call.obsolete = True
+
+    # -- What comes in ------------------------------------------------------------
+
+    def answered(self, reply: AcquireReply) -> None:
+        """Go on after the answer to the request, unless the attempt is over."""
+        if self.contender.attempt is not self:
+            return
+        if type(reply) is Granted:
+            self.granted(reply)
+        elif type(reply) is Queued:
+            self.queued(reply)
+        elif type(reply) is Held:
+            self.contender.last_seen = reply
+            if self.queues:
+                self._not_queued(reply)
+            else:
+                self._refused()
+        elif type(reply) is Failed:
+            self.failed(reply)
+
+    def granted(self, reply: Granted) -> None:
+        """Take the lease; if the answer is read too late, ask for a fresh ttl first."""
+        if self.late(reply.sent_at):
+            self.ask()
+        else:
+            self.contender.granted(self, reply, reply.sent_at, self.options.ttl)
+
+    def late(self, sent_at: float) -> bool:
+        """Tell whether a lease that was asked for at ``sent_at`` may be over already."""
+        return self.contender.engine.clock() >= deadline(sent_at, self.options.ttl)
+
+    def queued(self, reply: Queued) -> None:
+        """Wait for the grant, and ask again when it may have been lost."""
+        self.contender.last_seen = reply
+        self.contender.engine.server_clock.observe(reply.server_us, reply.sent_at)
+        self.failing_since = None
+        self.ask_later(reply.remaining)
+
+    def _not_queued(self, reply: Held) -> None:
+        """Queue as soon as a grant would be heard; until then ask again."""
+        store = self.contender.engine.store
+        if store.listening:
+            self.ask()
+        else:
+            store.listen()
+            self.ask_later(reply.remaining)
+
+    def _refused(self) -> None:
+        """Answer the task that only tried; those that came behind it wait."""
+        self.end()
+        contender = self.contender
+        contender.attempt = None
+        first = contender.waiters.first()
+        if first is not None and not first.waits:
+            first.refuse()
+            first = contender.waiters.first()
+        if first is not None:
+            contender.ask(first)
+
+    def failed(self, failed: Failed) -> None:
+        """Fail those whose time with an unavailable Redis is over; go on for the rest."""
+        contender = self.contender
+        engine = contender.engine
+        if self.failing_since is None:
+            self.failing_since = failed.since
+        latest = engine.clock() - engine.options.unavailable_after
+        for waiter in contender.waiters:
+            since = max(waiter.entered_at, self.failing_since)
+            if not failed.transient or since <= latest:
+                waiter.fail(StoreUnavailable(contender.keys.name, [failed.cause]))
+        if contender.waiters.first() is None:
+            contender.abandon(self)
+        else:
+            self.ask_later()
+
+    def on_grant(self, grant: Grant) -> None:
+        """Take the lease that a message grants, unless it may be over already."""
+        engine = self.contender.engine
+        now = engine.clock()
+        earliest = engine.server_clock.earliest(grant.server_us)
+        if earliest is None or now >= deadline(min(earliest, now), grant.ttl):
+            self.ask_again()
+            return
+        self.contender.granted(self, grant, min(earliest, now), grant.ttl)
+        lease = self.contender.process_lease
+        if lease is not None and grant.ttl < lease.options.ttl:
+            # The claim: the body does not wait for it, and it is dropped if the
+            # release leaves in the same turn.
+            engine.watchdog.renew(lease)

@@ -31,21 +31,20 @@ set            set            None       passing on
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from aiodistlock.core.cohort import Step, next_step
 from aiodistlock.core.fencing import local_fence, report
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.core.lease_state import LeaseEvent, deadline
+from aiodistlock.core.lease_state import LeaseEvent
 from aiodistlock.core.options import LockOptions
 from aiodistlock.engine.attempt import Attempt
+from aiodistlock.engine.fifo import Fifo
 from aiodistlock.engine.inbox import Grant
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.engine.waiter import Waiter
-from aiodistlock.errors import AcquireTimeout, LockError, StoreUnavailable
+from aiodistlock.errors import AcquireTimeout, LockError
 from aiodistlock.stores.base import (
-    AcquireReply,
     Call,
     Failed,
     Granted,
@@ -72,7 +71,6 @@ class Contender:
 
     __slots__ = (
         "__weakref__",
-        "_left",
         "attempt",
         "engine",
         "keys",
@@ -84,9 +82,7 @@ class Contender:
     def __init__(self, engine: Engine, keys: LockKeys) -> None:
         self.engine = engine
         self.keys = keys
-        # Made on the first wait: an empty deque takes 600 bytes.
-        self.waiters: deque[Waiter] | None = None
-        self._left = 0
+        self.waiters = Fifo()
         self.attempt: Attempt | None = None
         self.process_lease: ProcessLease | None = None
         self.last_seen: Queued | Held | None = None
@@ -97,10 +93,10 @@ class Contender:
     def enter(self, waiter: Waiter) -> None:
         """Let a task wait its turn, or refuse it if it only tries and would have to."""
         if self.attempt is None and self.process_lease is None:
-            self._push(waiter)
-            self._ask(waiter)
+            self.waiters.push(waiter)
+            self.ask(waiter)
         elif waiter.waits:
-            self._push(waiter)
+            self.waiters.push(waiter)
         else:
             waiter.refuse()
 
@@ -110,13 +106,8 @@ class Contender:
 
         Returns the clean-up that it caused, if it was the last one.
         """
-        self._left += 1
-        waiters = self.waiters
-        if waiters and self._left > 16 and self._left > len(waiters) // 2:
-            # Those who left from the middle would pile up behind one that stays.
-            self.waiters = deque(waiter for waiter in waiters if not waiter.future.done())
-            self._left = 0
-        if self._first() is not None:
+        self.waiters.note_left()
+        if self.waiters.first() is not None:
             return None
         cleanup: Call[Any] | None = None
         attempt, lease = self.attempt, self.process_lease
@@ -124,26 +115,29 @@ class Contender:
             # Renewing or passing on, and nobody wants it any more.
             cleanup = self._give_up(lease)
         if attempt is not None:
-            cleanup = self._abandon(attempt)
+            cleanup = self.abandon(attempt)
         return cleanup
 
     def expire(self, waiter: Waiter, timeout: float) -> None:
         """End the wait of a task that ran out of time."""
         if waiter.future.done():
             return
-        seen, lease = self.last_seen, self.process_lease
-        holder, left = None, None
-        if lease is not None:
-            holder = lease.token.decode()
-            left = max(0.0, lease.deadline - self.engine.clock())
-        elif seen is not None:
-            holder, left = seen.holder, seen.remaining
-        waiter.fail(AcquireTimeout(self.keys.name, timeout, holder, left))
+        waiter.fail(self.timed_out(timeout))
         self.leave()
+
+    def timed_out(self, timeout: float) -> AcquireTimeout:
+        """Build the error for a task that waited in vain, with who held the lock."""
+        local = self.engine.holders.get(self.keys.key)
+        if local is not None:
+            return AcquireTimeout(self.keys.name, timeout, local.token, local.validity)
+        seen = self.last_seen
+        if seen is None:
+            return AcquireTimeout(self.keys.name, timeout)
+        return AcquireTimeout(self.keys.name, timeout, seen.holder, seen.remaining)
 
     def close(self, problem: str) -> list[Call[Any]]:
         """End all waits and the lease of this process; return the clean-up."""
-        for waiter in self.waiters or ():
+        for waiter in self.waiters:
             waiter.fail(LockError(self.keys.name, problem))
         lease = self.process_lease
         if lease is not None and lease.holder is not None:
@@ -152,112 +146,30 @@ class Contender:
         cleanup = self.leave()
         return [] if cleanup is None else [cleanup]
 
-    def _push(self, waiter: Waiter) -> None:
-        if self.waiters is None:
-            self.waiters = deque()
-        self.waiters.append(waiter)
-
-    def _first(self) -> Waiter | None:
-        """Return the first waiter that is still there; drop those who left."""
-        waiters = self.waiters
-        while waiters:
-            if not waiters[0].future.done():
-                return waiters[0]
-            waiters.popleft()
-            self._left -= 1
-        self._left = 0
-        return None
-
     # -- At Redis -----------------------------------------------------------------
 
-    def _ask(self, first: Waiter) -> None:
+    def ask(self, first: Waiter) -> None:
+        """Begin an attempt on behalf of all local waiters."""
         self.attempt = Attempt(self, first)
         self.attempt.ask()
 
-    def _abandon(self, attempt: Attempt) -> Call[Any]:
+    def abandon(self, attempt: Attempt) -> Call[Any]:
+        """End an attempt that nobody wants any more, and undo it at Redis."""
         attempt.end()
         self.attempt = None
         return self.engine.store.abandon(
             self.keys, attempt.token, attempt.grant_ttl_ms if attempt.queues else None
         )
 
-    def on_acquire_reply(self, attempt: Attempt, reply: AcquireReply) -> None:
-        """Go on after the answer to an attempt's request."""
-        if type(reply) is Granted:
-            self._granted(attempt, reply.fence, reply.sent_at, attempt.options.ttl)
-        elif type(reply) is Queued:
-            self._queued(attempt, reply)
-        elif type(reply) is Held:
-            self.last_seen = reply
-            if attempt.queues:
-                self._not_queued(attempt, reply)
-            else:
-                self._refused(attempt)
-        elif type(reply) is Failed:
-            self._failed(attempt, reply)
-
-    def _queued(self, attempt: Attempt, reply: Queued) -> None:
-        self.last_seen = reply
-        self.engine.server_clock.observe(reply.server_us, reply.sent_at)
-        attempt.failing_since = None
-        attempt.ask_later(reply.remaining)
-
-    def _not_queued(self, attempt: Attempt, reply: Held) -> None:
-        """Queue as soon as a grant would be heard; until then ask again."""
-        store = self.engine.store
-        if store.listening:
-            attempt.ask()
-        else:
-            store.listen()
-            attempt.ask_later(reply.remaining)
-
-    def _refused(self, attempt: Attempt) -> None:
-        """Answer the task that only tried; those that came behind it wait."""
-        attempt.end()
-        self.attempt = None
-        first = self._first()
-        if first is not None and not first.waits:
-            first.refuse()
-            first = self._first()
-        if first is not None:
-            self._ask(first)
-
-    def _failed(self, attempt: Attempt, failed: Failed) -> None:
-        """Fail those whose time with an unavailable Redis is over; go on for the rest."""
-        engine = self.engine
-        if attempt.failing_since is None:
-            attempt.failing_since = failed.since
-        latest = engine.clock() - engine.options.unavailable_after
-        for waiter in self.waiters or ():
-            since = max(waiter.entered_at, attempt.failing_since)
-            if not failed.transient or since <= latest:
-                waiter.fail(StoreUnavailable(self.keys.name, [failed.cause]))
-        if self._first() is None:
-            self._abandon(attempt)
-        else:
-            attempt.ask_later()
-
-    def on_grant(self, attempt: Attempt, grant: Grant) -> None:
-        """Take the lease that a message grants, unless it may be over already."""
-        engine = self.engine
-        now = engine.clock()
-        earliest = engine.server_clock.earliest(grant.server_us)
-        if earliest is None or now >= deadline(min(earliest, now), grant.ttl):
-            attempt.ask_again()
-            return
-        self._granted(attempt, grant.fence, min(earliest, now), grant.ttl)
-        lease = self.process_lease
-        if lease is not None and grant.ttl < lease.options.ttl:
-            # The claim: the body does not wait for it, and it is dropped if the
-            # release leaves in the same turn.
-            engine.watchdog.renew(lease)
-
     # -- Holding ------------------------------------------------------------------
 
-    def _granted(self, attempt: Attempt, fence: int, granted_at: float, ttl: float) -> None:
+    def granted(
+        self, attempt: Attempt, reply: Granted | Grant, granted_at: float, ttl: float
+    ) -> None:
+        """Begin the lease that an attempt got, for the first local waiter."""
         attempt.end()
         self.attempt = None
-        lease = ProcessLease(self, attempt.token, fence, attempt.options)
+        lease = ProcessLease(self, attempt.token, reply.fence, reply.server_us, attempt.options)
         self._begin(lease, granted_at, ttl)
 
     def _begin(self, lease: ProcessLease, granted_at: float, ttl: float) -> None:
@@ -271,12 +183,10 @@ class Contender:
 
     def _hand_to_first(self, lease: ProcessLease) -> None:
         """Make the first local waiter the holder."""
-        waiter = self._first()
+        waiter = self.waiters.pop()
         if waiter is None:
             self._give_up(lease)
             return
-        assert self.waiters is not None, "there is a waiter in it"
-        self.waiters.popleft()
         options = waiter.options
         if options is not lease.options or options.max_hold is not None:
             self.engine.watchdog.remove(lease)
@@ -301,7 +211,7 @@ class Contender:
         if lease is not self.process_lease:
             # Lost, perhaps only to us: should the key still be ours, it goes now.
             return self.release_at_redis(lease)
-        first = self._first()
+        first = self.waiters.first()
         if first is None:
             return self._give_up(lease)
         step = next_step(
@@ -332,7 +242,7 @@ class Contender:
 
     def release_at_redis(self, lease: ProcessLease) -> Call[ReleaseReply]:
         """Send the request that gives the lock up."""
-        highest = report(lease.fence, lease.handoffs)
+        highest = report(lease.fence, lease.handoffs, lease.server_us)
         return self.engine.store.release(self.keys, lease.token, highest, lease.deadline)
 
     def _renew(self, lease: ProcessLease, options: LockOptions) -> None:
@@ -343,16 +253,14 @@ class Contender:
                 return
             if type(reply) is Failed:
                 self._give_up(lease)
-                first = self._first()
+                first = self.waiters.first()
                 if first is not None:
-                    self._ask(first)
+                    self.ask(first)
                 return
-            self.engine.watchdog.take_in(lease, reply, options.ttl)
-            if lease is self.process_lease:
-                lease.handoffs += 1
-                self._hand_to_first(lease)
+            lease.handoffs += 1
+            self._hand_to_first(lease)
 
-        self.engine.store.renew(self.keys, lease.token, options.ttl_ms, renewed)
+        self.engine.watchdog.renew(lease, options.ttl, renewed)
 
     def _pass_on(self, lease: ProcessLease, first: Waiter) -> None:
         self.attempt = attempt = Attempt(self, first)
@@ -363,7 +271,7 @@ class Contender:
             attempt.token,
             ttl_ms=attempt.options.ttl_ms,
             grant_ttl_ms=attempt.grant_ttl_ms,
-            highest=report(lease.fence, lease.handoffs),
+            highest=report(lease.fence, lease.handoffs, lease.server_us),
             on_reply=attempt.passed_on,
         )
 
@@ -371,23 +279,28 @@ class Contender:
         """Go on after the answer to the request that passed the lease on."""
         lease, self.process_lease = self.process_lease, None
         assert lease is not None, "passing on what we hold"
-        if type(reply) is Kept:
+        late = type(reply) is Kept and attempt.late(reply.sent_at)
+        if type(reply) is Kept and not late:
             attempt.end()
             self.attempt = None
             lease.fence = reply.fence
+            lease.server_us = reply.server_us
             lease.options = attempt.options
             self._begin(lease, reply.sent_at, attempt.options.ttl)
             return
         lease.event(LeaseEvent.GIVEN_UP)
-        if type(reply) is Granted:
-            self._granted(attempt, reply.fence, reply.sent_at, attempt.options.ttl)
+        if late:
+            self.release_at_redis(lease)
+            attempt.ask()
+        elif type(reply) is Granted:
+            attempt.granted(reply)
         elif type(reply) is Queued:
-            self._queued(attempt, reply)
+            attempt.queued(reply)
         elif type(reply) is NotOurs:
             attempt.ask()
         elif type(reply) is Failed:
             self.release_at_redis(lease)
-            self._failed(attempt, reply)
+            attempt.failed(reply)
 
     def on_lost(self, lease: ProcessLease, reason: str) -> None:
         """Cancel the local holder, and contend anew for those who wait."""
@@ -396,6 +309,9 @@ class Contender:
         self.process_lease = None
         if lease.holder is not None:
             lease.holder.lose(reason)
-        first = self._first()
+        else:
+            # Lost while it was renewed for the next holder, perhaps only to us.
+            self.release_at_redis(lease)
+        first = self.waiters.first()
         if first is not None:
-            self._ask(first)
+            self.ask(first)

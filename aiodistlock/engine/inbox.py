@@ -7,18 +7,17 @@ nothing else, so the inbox opens a second one, before the client's first wait.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
-from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ResponseError
 
-from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.clock import Clock
-from aiodistlock.engine.wire import Wire, open_connection, pack
+from aiodistlock.engine.keeper import Keeper
+from aiodistlock.engine.wire import Wire, pack
 
 logger = logging.getLogger("aiodistlock")
 
@@ -60,28 +59,29 @@ class Inbox:
         on_listening: Callable[[], object],
         clock: Clock,
         rng: Random,
-        backoff: Backoff,
     ) -> None:
-        self._pool = pool
         self.channel = channel
         self._on_grant = on_grant
         self._on_listening = on_listening
         self._clock = clock
-        self._rng = rng
-        self._backoff = backoff
-        self.keeper: asyncio.Task[None] | None = None
-        self._ended = asyncio.Event()
+        self._wire: Wire | None = None
         self._refused = False
-        self._closing = False
+        self._keeper = Keeper(
+            pool,
+            "aiodistlock inbox",
+            rng,
+            wanted=lambda: not self._refused,
+            opened=self._subscribe,
+            failed=lambda error, _: logger.debug("inbox not connected: %s", error),
+            ended=self._close,
+        )
         self.listening = False
         """Whether the server confirmed the subscription."""
 
     def listen(self) -> None:
         """Start to listen, if that is not under way."""
-        if self.keeper is None and not self._closing and not self._refused:
-            self.keeper = asyncio.get_running_loop().create_task(
-                self._keep(), name="aiodistlock inbox"
-            )
+        if not self._refused:
+            self._keeper.start()
 
     def deliver(self, message: list[Any]) -> None:
         """Take in what pub/sub pushed."""
@@ -90,35 +90,16 @@ class Inbox:
             if grant is not None:
                 self._on_grant(grant)
 
-    async def _keep(self) -> None:
-        failures = 0
-        wire: Wire | None = None
-        try:
-            while not self._refused:
-                self._ended.clear()
-                try:
-                    connection = await open_connection(self._pool)
-                except Exception as error:  # noqa: BLE001  # redis-py, DNS, credential providers
-                    logger.debug("inbox not connected, trying again: %s", error)
-                    await asyncio.sleep(self._backoff.delay(failures, self._rng))
-                    failures += 1
-                    continue
-                failures = 0
-                wire = Wire(connection, self._received, self.deliver, self._lost, self._clock)
-                wire.write(pack((b"SUBSCRIBE", self.channel)))
-                await self._ended.wait()
-        finally:
-            self.listening = False
-            self.keeper = None
-            if wire is not None:
-                wire.close()
+    def _subscribe(self, connection: AbstractConnection) -> None:
+        self._wire = Wire(connection, self._received, self.deliver, self._lost, self._clock)
+        self._wire.write(pack((b"SUBSCRIBE", self.channel)))
 
     def _received(self, reply: Any) -> None:
         """Take in a RESP2 message, which looks like a reply."""
         if isinstance(reply, ResponseError):
             logger.warning("no inbox, waiters poll: SUBSCRIBE was refused: %s", reply)
             self._refused = True
-            self._ended.set()
+            self._keeper.lost()
         elif reply[0] == b"subscribe":
             self.listening = True
             self._on_listening()
@@ -128,11 +109,18 @@ class Inbox:
     def _lost(self, error: Exception) -> None:
         logger.debug("inbox lost, connecting again: %s", error)
         self.listening = False
-        self._ended.set()
+        self._keeper.lost()
+
+    def _close(self) -> None:
+        self.listening = False
+        if self._wire is not None:
+            self._wire.close()
 
     def stop(self) -> None:
         """Stop listening, without waiting for the end of it."""
-        self._closing = True
-        self.listening = False
-        if self.keeper is not None:
-            self.keeper.cancel()
+        self._keeper.stop()
+        self._close()
+
+    async def join(self) -> None:
+        """Wait until nothing listens any more."""
+        await self._keeper.join()

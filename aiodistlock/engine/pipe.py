@@ -28,13 +28,13 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, NamedTuple
 
-from redis.asyncio.connection import ConnectionPool
-from redis.exceptions import ResponseError
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import AuthenticationError, ResponseError
 
-from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.clock import Clock
 from aiodistlock.engine.inbox import Inbox
-from aiodistlock.engine.wire import Wire, open_connection, pack
+from aiodistlock.engine.keeper import Keeper
+from aiodistlock.engine.wire import Wire, pack
 from aiodistlock.stores.single import RedisCall
 
 logger = logging.getLogger("aiodistlock")
@@ -44,8 +44,6 @@ BATCH = 24
 
 ANSWER_WITHIN = 5.0
 """Seconds of silence after which a connection counts as broken."""
-
-RECONNECT = Backoff(initial=0.02, factor=2.0, cap=1.0, jitter=0.5)
 
 _TAGS = 1 << 31
 
@@ -84,18 +82,22 @@ class Pipe:
         rng: Random,
         unavailable_after: float,
     ) -> None:
-        self._pool = pool
         self._inbox = inbox
         self._on_listening = on_listening
         self._on_connected = on_connected
-        self._connection_wanted = wanted
         self._clock = clock
-        self._rng = rng
         self._unavailable_after = unavailable_after
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
-        self._keeper: asyncio.Task[None] | None = None
-        self._lost = asyncio.Event()
+        self._keeper = Keeper(
+            pool,
+            "aiodistlock pipe",
+            rng,
+            wanted=lambda: self._pending() or wanted(),
+            opened=self._take_over,
+            failed=self._connect_failed,
+            ended=self._keeper_ended,
+        )
         self._outbox: list[RedisCall[Any]] = []
         self._inflight: deque[RedisCall[Any] | Greeting] = deque()
         self._flush_at_turn_end = False
@@ -117,7 +119,8 @@ class Pipe:
             call.fail(ConnectionError("the LockClient was closed"))
         elif self._wire is None:
             call.issued_at = self._clock()
-            self._connect()
+            self._inspect_later()
+            self._keeper.start()
         elif len(outbox) >= BATCH:
             self._flush()
         elif not self._flush_at_turn_end:
@@ -134,8 +137,7 @@ class Pipe:
             return
         outbox, self._outbox = self._outbox, []
         inflight = self._inflight
-        if self._inspection is None:
-            self._inspect_later()
+        self._inspect_later()
         now = self._clock()
         packed = []
         for call in outbox:
@@ -187,7 +189,7 @@ class Pipe:
                 self._resend_with_source(call)
             else:
                 call.refuse(reply)
-        elif reply[1] == call.tag:
+        elif _belongs(reply, call.tag):
             call.finish(call.decode(reply, call.sent_at))
         else:
             self._inflight.appendleft(call)
@@ -205,41 +207,25 @@ class Pipe:
 
     # -- Connecting ---------------------------------------------------------------
 
-    def _connect(self) -> None:
-        if self._keeper is None and not self._closing:
-            self._inspect_later()
-            self._keeper = self._loop.create_task(self._keep(), name="aiodistlock pipe")
+    def _connect_failed(self, error: Exception, failures: int) -> None:
+        self._note(error, failures)
+        if isinstance(error, (AuthenticationError, ResponseError)):
+            # Asking again will not help: wrong password, no such database, an ACL.
+            self._fail_all(error, transient=False)
 
-    async def _keep(self) -> None:
-        """Hold a connection for as long as anybody has something to send."""
-        failures = 0
-        try:
-            while self._pending() or self._connection_wanted():
-                self._lost.clear()
-                try:
-                    connection = await open_connection(self._pool)
-                except Exception as error:  # noqa: BLE001  # redis-py, DNS, credential providers
-                    self._note(error, failures)
-                    await asyncio.sleep(RECONNECT.delay(failures, self._rng))
-                    failures += 1
-                    continue
-                failures = 0
-                self._take_over(
-                    Wire(connection, self._received, self._pushed, self._ended, self._clock)
-                )
-                await self._lost.wait()
-        finally:
-            self._keeper = None
-            if self._wire is not None:
-                # Cancelled from outside, as by the end of ``asyncio.run``.
-                self._flush()
-                self._wire.close()
-                self._take_back()
+    def _keeper_ended(self) -> None:
+        if self._wire is not None:
+            # Cancelled from outside, as by the end of ``asyncio.run``.
+            self._flush()
+            self._wire.close()
+            self._take_back()
 
-    def _take_over(self, wire: Wire) -> None:
+    def _take_over(self, connection: AbstractConnection) -> None:
         """Greet the server, then send again whatever is unanswered."""
+        wire = Wire(connection, self._received, self._pushed, self._ended, self._clock)
         self._wire = wire
         self._resp3 = wire.resp3
+        self._last_error = None
         greetings = []
         if self._former:
             # Denied by an ACL, or gone already: then there is nothing more we can do.
@@ -265,7 +251,7 @@ class Pipe:
         """Take back what is unanswered; the keeper connects again if that is needed."""
         self._note(error, 0)
         self._take_back()
-        self._lost.set()
+        self._keeper.lost()
 
     def _take_back(self) -> None:
         """Put what is unanswered before what is unsent."""
@@ -305,11 +291,12 @@ class Pipe:
             wire.abort(TimeoutError(f"no answer for {self._clock() - call.sent_at:.3g} s"))
 
     def _inspect_later(self) -> None:
-        pause = min(1.0, ANSWER_WITHIN / 4, self._unavailable_after / 4)
-        self._inspection = self._loop.call_later(pause, self._look_for_silence)
+        # One timer for all calls, and only while there are any.
+        if self._inspection is None:
+            pause = min(1.0, ANSWER_WITHIN / 4, self._unavailable_after / 4)
+            self._inspection = self._loop.call_later(pause, self._look_for_silence)
 
     def _look_for_silence(self) -> None:
-        # One timer for all calls, and only while there are any.
         self._inspection = None
         now = self._clock()
         oldest = next((call for call in self._inflight if isinstance(call, RedisCall)), None)
@@ -332,14 +319,11 @@ class Pipe:
                 async with asyncio.timeout(within):
                     await calls[-1]  # answers come in order
         self.stop()
-        for keeper in (self._keeper, self._inbox.keeper):
-            while keeper is not None and not keeper.done():
-                # Again until it ends: redis-py may swallow a cancellation on connecting.
-                keeper.cancel()
-                await asyncio.wait([keeper], timeout=0.1)
+        await self._keeper.join()
+        await self._inbox.join()
 
     def stop(self) -> None:
-        """Close at once, without waiting for answers."""
+        """Close at once, without waiting for answers; who still does is told."""
         self._closing = True
         self._inbox.stop()
         if self._inspection is not None:
@@ -348,9 +332,23 @@ class Pipe:
             self._flush()
             self._wire.close()
             self._wire = None
-        if self._keeper is not None:
-            self._keeper.cancel()
+        self._keeper.stop()
         self._subscribed = False
+        self._fail_all(ConnectionError("the LockClient was closed"))
+
+    def _fail_all(self, error: Exception, *, transient: bool = True) -> None:
+        calls = [*self._wanted(self._inflight), *self._wanted(self._outbox)]
+        self._outbox.clear()
+        for call in calls:
+            call.fail(error, transient=transient)
+
+
+def _belongs(reply: Any, tag: int) -> bool:
+    """Tell whether a reply is that of the request with this tag."""
+    try:
+        return bool(reply[1] == tag)
+    except (TypeError, IndexError):
+        return False
 
 
 def _ignore(reply: Any) -> None:

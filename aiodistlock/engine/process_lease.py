@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 class Holder(Protocol):
     """The local holder: what the lease's user sees (``lease.Lease``)."""
 
+    @property
+    def token(self) -> str:
+        """What stands at the key in Redis."""
+        ...
+
+    @property
+    def validity(self) -> float:
+        """Seconds for which the lease can be relied on."""
+        ...
+
     def lose(self, reason: str) -> None:
         """Take note that the lease must not be relied on any more."""
         ...
@@ -41,17 +51,25 @@ class ProcessLease:
         "holder",
         "options",
         "renewal",
+        "server_us",
         "span_ends_at",
         "state",
         "token",
     )
 
     def __init__(
-        self, contender: Contender, token: bytes, fence: int, options: LockOptions
+        self,
+        contender: Contender,
+        token: bytes,
+        fence: int,
+        server_us: int,
+        options: LockOptions,
     ) -> None:
         self.contender = contender
         self.token = token
         self.fence = fence
+        self.server_us = server_us
+        """Server time of the grant, µs."""
         self.options = options
         """Options of the local holder: its ttl is what renewals ask for."""
         self.state = LeaseState.HELD
@@ -64,13 +82,17 @@ class ProcessLease:
         self.handoffs = 0
         self.holder: Holder | None = None
         self.renewal: Call[RenewReply] | None = None
-        """The renewal that is under way, if one is."""
+        """The latest renewal that is under way, if one is."""
 
     def confirm(self, granted_at: float, ttl: float) -> None:
         """Take in that the server set the remaining time to ``ttl`` after ``granted_at``."""
         self.state = TRANSITIONS[self.state, LeaseEvent.CONFIRMED]
         self.deadline = deadline(granted_at, ttl)
         self.plan()
+
+    def expect(self, now: float, ttl: float) -> None:
+        """Take in that the server may set the remaining time to ``ttl`` from now on."""
+        self.deadline = min(self.deadline, deadline(now, ttl))
 
     def plan(self) -> None:
         """Decide when the watchdog must look at the lease next."""

@@ -20,12 +20,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections.abc import Callable
 
 from aiodistlock.core.clock import Clock
 from aiodistlock.core.lease_state import TRY_SHARE, LeaseEvent
+from aiodistlock.core.options import to_ms
 from aiodistlock.engine.process_lease import ProcessLease
-from aiodistlock.stores.base import NotOurs, Renewed, RenewReply, Store
+from aiodistlock.stores.base import Call, NotOurs, Renewed, RenewReply, Store
 
 GRAIN = 0.005
 """Seconds to one step of the wheel; leases are looked at up to one step early."""
@@ -129,8 +131,8 @@ class Watchdog:
                 self.renew(lease)
             else:
                 lease.event(LeaseEvent.UNANSWERED)
-                self._store.suspect(lease.renewal)
                 self._try_again_later(lease, now)
+                self._store.suspect(lease.renewal)
         else:
             lease.plan()
             self.add(lease)
@@ -142,32 +144,54 @@ class Watchdog:
 
     def _try_again_later(self, lease: ProcessLease, now: float) -> None:
         left = lease.deadline - now
-        self.remove(lease)
         lease.try_again(now + max(2 * GRAIN, min(left, lease.options.ttl) * TRY_SHARE))
         self.add(lease)
 
-    def renew(self, lease: ProcessLease) -> None:
-        """Send a renewal now; its answer moves the lease in the wheel, or ends it."""
+    def renew(
+        self,
+        lease: ProcessLease,
+        ttl: float | None = None,
+        then: Callable[[RenewReply], object] | None = None,
+        until: float = math.inf,
+    ) -> Call[RenewReply]:
+        """
+        Send a renewal now; its answer moves the lease in the wheel, or ends it.
+
+        :param ttl: seconds; default: the lock's ttl, or what is left if that is more
+        :param then: gets the answer after the lease has taken it in
+        :param until: local instant after which no answer is waited for
+        """
+        now = self._clock()
+        seconds = max(lease.options.ttl, lease.deadline - now) if ttl is None else ttl
 
         def answered(reply: RenewReply) -> None:
-            if lease.renewal is call:
-                lease.renewal = None
-            if lease.alive:
-                self.take_in(lease, reply, ttl)
+            self._take_in(lease, call, reply, seconds)
+            if then is not None:
+                then(reply)
 
-        ttl = lease.options.ttl
-        call = self._store.renew(lease.contender.keys, lease.token, lease.options.ttl_ms, answered)
+        keys, token = lease.contender.keys, lease.token
+        call = self._store.renew(keys, token, to_ms(seconds), answered, until)
+        self.remove(lease)
+        lease.expect(now, seconds)
         lease.renewal = call
-        self._try_again_later(lease, self._clock())
+        self._try_again_later(lease, now)
+        return call
 
-    def take_in(self, lease: ProcessLease, reply: RenewReply, ttl: float) -> None:
-        """Take in the answer to a renewal to ``ttl`` seconds of a lease that is alive."""
-        if isinstance(reply, Renewed):
+    def _take_in(
+        self, lease: ProcessLease, call: Call[RenewReply], reply: RenewReply, ttl: float
+    ) -> None:
+        latest = lease.renewal is call
+        if latest:
+            lease.renewal = None
+        if not lease.alive:
+            return
+        if isinstance(reply, NotOurs):
+            self._lose(lease, LeaseEvent.REFUSED, reply.reason)
+        elif isinstance(reply, Renewed) and latest:
+            # Only the latest: one that follows it may have shortened the lease again.
             self.remove(lease)
             lease.confirm(reply.sent_at, ttl)
             self.add(lease)
-        elif isinstance(reply, NotOurs):
-            self._lose(lease, LeaseEvent.REFUSED, reply.reason)
         # Failed: an error decides nothing; the next try follows, until the deadline.
 
     def recheck(self) -> None:

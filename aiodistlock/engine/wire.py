@@ -16,9 +16,7 @@ from typing import Any, cast
 
 import hiredis
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from aiodistlock.core.clock import Clock
@@ -105,33 +103,6 @@ class Wire(asyncio.Protocol):
     def _forget(self) -> None:
         # Or redis-py's connection warns that it was never closed.
         self._connection._reader = self._connection._writer = None
-
-
-async def open_connection(pool: ConnectionPool) -> AbstractConnection:
-    """
-    Open a connection by a pool's own factory, outside of the pool's count.
-
-    So a pool that is small or exhausted neither starves the locks nor is starved.
-
-    :raises redis.exceptions.RedisError: if the handshake fails
-    :raises OSError: if the server cannot be reached
-    :raises TimeoutError: if it takes longer than the pool's ``socket_connect_timeout``
-    """
-    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
-    # Retrying is the caller's.  redis-py's own would run for seconds unseen, and its
-    # ``wait_for`` around each write swallows a cancellation on Python 3.11 (CPython
-    # #86296), so its timeouts are off, and one of ours stands around the whole.
-    connection.retry = Retry(NoBackoff(), 0)
-    connection.health_check_interval = 0
-    bound = connection.socket_connect_timeout or 5.0
-    connection.socket_timeout = None
-    try:
-        async with asyncio.timeout(bound):
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
-    return connection
 
 
 def redis_from_url(url: str, **options: Any) -> Redis:

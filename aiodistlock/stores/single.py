@@ -84,10 +84,10 @@ class RedisCall(Call[R]):
         code = str(error).partition(" ")[0]
         self._fail(Failed(error, code in _TRANSIENT, self.issued_at))
 
-    def fail(self, error: Exception) -> None:
-        """Deliver that no answer came for too long; the request is not sent again."""
+    def fail(self, error: Exception, *, transient: bool = True) -> None:
+        """Deliver that no answer will come; the request is not sent again."""
         self.obsolete = True
-        self._fail(Failed(error, True, self.issued_at))
+        self._fail(Failed(error, transient, self.issued_at))
 
     def _fail(self, failed: Failed) -> None:
         self.finish(cast(R, failed))  # every kind of reply includes Failed

@@ -30,7 +30,7 @@ if not holder then
     if holder == token then return {GRANTED, tag, fence, now} end
   end
   if not holder then
-    fence = issue_fence(now, 0, GAP, retention)
+    fence = fence or issue_fence(now, 0, GAP, retention)
     redis.call('SET', KEYS[1], token, 'PX', ttl)
     return {GRANTED, tag, fence, now}
   end

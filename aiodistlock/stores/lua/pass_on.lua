@@ -2,9 +2,9 @@
 -- keep it with a fresh ttl and fresh fencing tokens.
 --
 -- KEYS: see prelude.
--- ARGV: token; our next token; ttl in ms; highest fencing token used by local
---       hand-offs, 0 = none; fence retention in ms; inbox channel; grant ttl in ms;
---       queue ttl in ms; tag
+-- ARGV: token; our next token; ttl in ms; highest fencing token used, 0 = the counter
+--       is up to date; fence retention in ms; inbox channel; grant ttl in ms; queue
+--       ttl in ms; tag
 -- Returns:
 --   {DONE, tag, fence, server time in us}      kept, under the same token
 --   {GRANTED, tag, fence, server time in us}   ours again, under the next token
@@ -19,26 +19,31 @@ local inbox, grant_ttl, queue_ttl, tag = ARGV[6], ARGV[7], ARGV[8], tonumber(ARG
 local holder = redis.call('GET', KEYS[1])
 local now = now_us()
 
+if holder == next_token then
+  redis.call('PEXPIRE', KEYS[1], ttl)
+  local fence = tonumber(redis.call('GET', KEYS[2])) or issue_fence(now, 0, GAP, retention)
+  return {GRANTED, tag, fence, now}
+end
+
 if holder == token then
-  if redis.call('EXISTS', KEYS[3]) == 1 then
-    holder = grant_next(now, highest, 0, retention)
-  else
-    holder = nil
-  end
+  local fence
+  holder, fence = grant_next(now, highest, 0, retention)
   if not holder then
     -- Nobody waits, or nobody of them is alive; the key may name a dead one by now.
-    local fence = issue_fence(now, highest, 0, retention)
+    fence = fence or issue_fence(now, highest, 0, retention)
     redis.call('SET', KEYS[1], token, 'PX', ttl)
     return {DONE, tag, fence, now}
   end
-elseif holder == next_token then
-  redis.call('PEXPIRE', KEYS[1], ttl)
-  return {GRANTED, tag, tonumber(redis.call('GET', KEYS[2])) or issue_fence(now, 0, GAP, retention), now}
 elseif not redis.call('ZSCORE', KEYS[3], grant_ttl .. ' ' .. inbox .. ' ' .. next_token) then
   if not holder then return {GONE, tag} end
   return {OTHER, tag}
+elseif not holder then
+  -- Passed on before, and free again since: we are in the queue, and drive it.
+  local fence
+  holder, fence = grant_next(now, 0, GAP, retention, next_token, ttl)
+  if holder == next_token then return {GRANTED, tag, fence, now} end
 end
 
 local remaining = redis.call('PTTL', KEYS[1])
 local position = join_queue(now, next_token, inbox, grant_ttl, queue_ttl)
-return {QUEUED, tag, remaining, holder or '', now, position}
+return {QUEUED, tag, remaining, holder, now, position}

@@ -24,22 +24,31 @@ end
 
 -- Issues the next fencing token of the name: server time, or above the last one if
 -- the clock is behind it.  `floor` is the highest token known to be used besides the
--- counter; `gap` is added only where the clock is behind, so in normal operation
--- the counter never outruns the clock.
+-- counter.  `gap` is added only where the clock is behind and the last holder did not
+-- report: otherwise the counter would outrun the clock on a hot name, and FLUSHALL
+-- would turn it back.
 local function issue_fence(now, floor, gap, retention)
-  local last = tonumber(redis.call('GET', KEYS[2])) or 0
+  local counter = redis.call('GET', KEYS[2]) or '0'
+  local last = tonumber(counter) or 0
   if floor > last then last = floor end
   local fence = now
-  if now <= last then fence = last + 1 + gap end
+  if now <= last then
+    if string.sub(counter, -1) == ' ' then gap = 0 end
+    fence = last + 1 + gap
+  end
   redis.call('SET', KEYS[2], string.format('%.0f', fence), 'PX', retention)
   return fence
 end
 
--- Lifts the counter to a token that local hand-offs used; 0: nothing to report.
-local function report_fence(highest, retention)
-  if highest > 0 and highest > (tonumber(redis.call('GET', KEYS[2])) or 0) then
-    redis.call('SET', KEYS[2], string.format('%.0f', highest), 'PX', retention)
-  end
+-- Lifts the counter to the highest token that was used; 0: it is up to date.  Where
+-- the clock is behind, a trailing space (which numbers ignore) marks it as reported.
+local function report_fence(now, highest, retention)
+  if highest == 0 then return end
+  local last = tonumber(redis.call('GET', KEYS[2])) or 0
+  if highest < last then highest = last end
+  local counter = string.format('%.0f', highest)
+  if highest >= now then counter = counter .. ' ' end
+  redis.call('SET', KEYS[2], counter, 'PX', retention)
 end
 
 -- Joins the queue at its tail, or keeps the place; returns the position from 0.
@@ -60,26 +69,26 @@ end
 
 -- Makes the first waiter that still listens the holder, and tells it.  A waiter whose
 -- inbox nobody hears is gone and dropped.  `me` needs no message: the reply tells.
--- Returns the new holder's token, the fencing token and the ttl in ms; nothing if
--- nobody waits.
+-- Returns the new holder's token (nil if there is none) and the fencing token (nil if
+-- none was issued).
 local function grant_next(now, floor, gap, retention, me, my_ttl)
   local fence
   while true do
     local record = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
-    if not record then return nil end
+    if not record then return nil, fence end
     -- The one write of a hand-off that can fail (out of memory) comes first.
     fence = fence or issue_fence(now, floor, gap, retention)
     redis.call('ZREM', KEYS[3], record)
     local ttl, inbox, token = string.match(record, '^(%d+) (%S+) (%S+)$')
     if token == me then
       redis.call('SET', KEYS[1], token, 'PX', my_ttl)
-      return token, fence, tonumber(my_ttl)
+      return token, fence
     end
     redis.call('SET', KEYS[1], token, 'PX', ttl)
     local grant = string.format('%.0f %.0f %s %s %s', fence, now, ttl, token, KEYS[1])
     -- pcall: where an ACL forbids the channel the waiter counts as gone, it polls.
     local heard = redis.pcall('PUBLISH', inbox, grant)
-    if type(heard) == 'number' and heard > 0 then return token, fence, tonumber(ttl) end
+    if type(heard) == 'number' and heard > 0 then return token, fence end
   end
 end
 

@@ -1,7 +1,7 @@
 -- Gives the lock up, if it is ours: to the next waiter, else the key goes.
 --
 -- KEYS: see prelude.
--- ARGV: token; highest fencing token used by local hand-offs, 0 = none; fence
+-- ARGV: token; highest fencing token used, 0 = the counter is up to date; fence
 --       retention in ms; tag
 -- Returns:
 --   {DONE, tag, 1 if a waiter got it, else 0}
@@ -14,5 +14,6 @@ local holder = redis.call('GET', KEYS[1])
 if not holder then return {GONE, tag} end
 if holder ~= token then return {OTHER, tag} end
 -- pcall: without memory the report is lost, and the clock covers it; the lock must go.
-pcall(report_fence, highest, retention)
-return {DONE, tag, give_up(now_us(), highest, retention)}
+local now = now_us()
+pcall(report_fence, now, highest, retention)
+return {DONE, tag, give_up(now, highest, retention)}
