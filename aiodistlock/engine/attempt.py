@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiodistlock.core.lease_state import deadline
 from aiodistlock.engine.inbox import Grant
@@ -38,7 +38,7 @@ class Attempt:
         self.queues = first.waits
         """Whether to wait in the queue; not if the only waiter just tries."""
         self.grant_ttl_ms = contender.engine.grant_ttl_ms(first.options)
-        self.call: Call[AcquireReply] | None = None
+        self.call: Call[Any] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.tries = 0
         self.failing_since: float | None = None
@@ -61,9 +61,10 @@ class Attempt:
         )
 
     def ask_again(self) -> None:
-        """Send the request again, unless one is still unanswered."""
-        self.timer = None
-        if self.call is None or self.call.done:
+        """Send the request again, unless one is still unanswered, or all is over."""
+        self.cancel_timer()
+        over = self.contender.attempt is not self
+        if not over and (self.call is None or self.call.done):
             self.ask()
 
     def ask_later(self, remaining: float | None = None) -> None:

@@ -265,7 +265,7 @@ class Contender:
     def _pass_on(self, lease: ProcessLease, first: Waiter) -> None:
         self.attempt = attempt = Attempt(self, first)
         self.engine.watchdog.remove(lease)
-        self.engine.store.pass_on(
+        attempt.call = self.engine.store.pass_on(
             self.keys,
             lease.token,
             attempt.token,
