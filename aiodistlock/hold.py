@@ -76,9 +76,9 @@ class Hold:
 
     async def _release(self, lease: Lease) -> LeaseLost | None:
         """Release the lease unless the body did; return the loss, if it was lost."""
-        if lease._released:
-            return None
         lost = None if lease._lost_reason is None else lease._loss()
+        if lease._released:
+            return lost
         if lost is None and lease._depth == 1 and not lease.is_held:
             lost = lease._loss()
         reply = await lease._release()

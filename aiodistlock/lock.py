@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from aiodistlock.client import LockClient, check_source, shared_client
 from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.core.options import LockOptions, check_timeout
+from aiodistlock.core.options import ClientOptions, LockOptions, check_timeout
 from aiodistlock.engine.acquire import Engine
 from aiodistlock.engine.contender import Contender
 from aiodistlock.errors import LockError, StoreUnavailable
@@ -122,8 +122,8 @@ class AsyncLock:
             namespace=namespace,
             reentrant=reentrant,
         )
-        if isinstance(redis, LockClient):
-            redis.options.check_lock(self._options)
+        client_options = redis.options if isinstance(redis, LockClient) else ClientOptions()
+        client_options.check_lock(self._options)
         self._contender: Contender | None = None
         self._holds: dict[asyncio.Task[Any] | None, list[Hold]] = {}
 
@@ -161,7 +161,13 @@ class AsyncLock:
         traceback: TracebackType | None,
     ) -> None:
         task = asyncio.current_task()
-        holds = self._holds[task]
+        holds = self._holds.get(task)
+        if holds is None:
+            raise LockError(
+                self.name,
+                "this block was entered by another task, which still holds the lock; where "
+                "a framework enters and leaves in different tasks, use acquire() and release()",
+            )
         hold = holds.pop()
         if not holds:
             del self._holds[task]

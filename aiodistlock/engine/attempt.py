@@ -5,11 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from aiodistlock.core.lease_state import deadline
+from aiodistlock.core.lease_state import LeaseEvent, deadline
 from aiodistlock.engine.inbox import Grant
 from aiodistlock.engine.waiter import Waiter
 from aiodistlock.errors import StoreUnavailable
-from aiodistlock.stores.base import AcquireReply, Call, Failed, Granted, Held, PassOnReply, Queued
+from aiodistlock.stores.base import (
+    AcquireReply,
+    Call,
+    Failed,
+    Granted,
+    Held,
+    Kept,
+    PassOnReply,
+    Queued,
+)
 
 if TYPE_CHECKING:
     from aiodistlock.engine.contender import Contender
@@ -42,11 +51,6 @@ class Attempt:
         self.timer: asyncio.TimerHandle | None = None
         self.tries = 0
         self.failing_since: float | None = None
-
-    def passed_on(self, reply: PassOnReply) -> None:
-        """Take in the answer to the request that passed the former lease on."""
-        if self.contender.attempt is self:
-            self.contender.on_pass_on_reply(self, reply)
 
     def ask(self) -> None:
         """Send the request, or send it again."""
@@ -163,6 +167,29 @@ class Attempt:
             contender.abandon(self)
         else:
             self.ask_later()
+
+    def passed_on(self, reply: PassOnReply) -> None:
+        """Go on after the former lease was passed on, unless the attempt is over."""
+        contender = self.contender
+        if contender.attempt is not self:
+            return
+        lease, contender.process_lease = contender.process_lease, None
+        assert lease is not None, "passing on what we hold"
+        late = type(reply) is Kept and self.late(reply.sent_at)
+        if type(reply) is Kept and not late:
+            contender.kept(lease, self, reply)
+            return
+        lease.event(LeaseEvent.GIVEN_UP)
+        if late or type(reply) is Failed:
+            contender.release_at_redis(lease)
+        if type(reply) is Granted:
+            self.granted(reply)
+        elif type(reply) is Queued:
+            self.queued(reply)
+        elif type(reply) is Failed:
+            self.failed(reply)
+        else:
+            self.ask()
 
     def on_grant(self, grant: Grant) -> None:
         """Take the lease that a message grants, unless it may be over already."""

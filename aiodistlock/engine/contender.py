@@ -50,8 +50,6 @@ from aiodistlock.stores.base import (
     Granted,
     Held,
     Kept,
-    NotOurs,
-    PassOnReply,
     Queued,
     ReleaseReply,
     RenewReply,
@@ -275,32 +273,14 @@ class Contender:
             on_reply=attempt.passed_on,
         )
 
-    def on_pass_on_reply(self, attempt: Attempt, reply: PassOnReply) -> None:
-        """Go on after the answer to the request that passed the lease on."""
-        lease, self.process_lease = self.process_lease, None
-        assert lease is not None, "passing on what we hold"
-        late = type(reply) is Kept and attempt.late(reply.sent_at)
-        if type(reply) is Kept and not late:
-            attempt.end()
-            self.attempt = None
-            lease.fence = reply.fence
-            lease.server_us = reply.server_us
-            lease.options = attempt.options
-            self._begin(lease, reply.sent_at, attempt.options.ttl)
-            return
-        lease.event(LeaseEvent.GIVEN_UP)
-        if late:
-            self.release_at_redis(lease)
-            attempt.ask()
-        elif type(reply) is Granted:
-            attempt.granted(reply)
-        elif type(reply) is Queued:
-            attempt.queued(reply)
-        elif type(reply) is NotOurs:
-            attempt.ask()
-        elif type(reply) is Failed:
-            self.release_at_redis(lease)
-            attempt.failed(reply)
+    def kept(self, lease: ProcessLease, attempt: Attempt, reply: Kept) -> None:
+        """Begin the lease anew: nobody else wanted it."""
+        attempt.end()
+        self.attempt = None
+        lease.fence = reply.fence
+        lease.server_us = reply.server_us
+        lease.options = attempt.options
+        self._begin(lease, reply.sent_at, attempt.options.ttl)
 
     def on_lost(self, lease: ProcessLease, reason: str) -> None:
         """Cancel the local holder, and contend anew for those who wait."""

@@ -22,20 +22,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import AuthenticationError, ResponseError
 
 from aiodistlock.core.clock import Clock
+from aiodistlock.engine.backlog import Backlog
+from aiodistlock.engine.greeting import Greeter, Greeting
 from aiodistlock.engine.inbox import Inbox
 from aiodistlock.engine.keeper import Keeper
 from aiodistlock.engine.wire import Wire, pack
-from aiodistlock.stores.single import RedisCall
+from aiodistlock.stores.redis_call import RedisCall
 
 logger = logging.getLogger("aiodistlock")
 
@@ -46,15 +46,6 @@ ANSWER_WITHIN = 5.0
 """Seconds of silence after which a connection counts as broken."""
 
 _TAGS = 1 << 31
-
-_CLIENT = re.compile(rb"\bid=(\d+) addr=(\S+:[1-9]\d*) ")
-
-
-class Greeting(NamedTuple):
-    """A command of our own at the start of a connection, answered before any call."""
-
-    command: tuple[bytes, ...]
-    on_reply: Callable[[Any], object]
 
 
 class Pipe:
@@ -93,16 +84,15 @@ class Pipe:
             pool,
             "aiodistlock pipe",
             rng,
-            wanted=lambda: self._pending() or wanted(),
+            wanted=lambda: self._backlog.has_unsent() or wanted(),
             opened=self._take_over,
             failed=self._connect_failed,
             ended=self._keeper_ended,
         )
-        self._outbox: list[RedisCall[Any]] = []
-        self._inflight: deque[RedisCall[Any] | Greeting] = deque()
+        self._backlog = Backlog()
         self._flush_at_turn_end = False
         self._tag = 0
-        self._former: tuple[bytes, ...] = ()
+        self._greeter = Greeter(inbox.channel)
         self._inspection: asyncio.TimerHandle | None = None
         self._last_error: Exception | None = None
         self._closing = False
@@ -113,15 +103,16 @@ class Pipe:
 
     def submit(self, call: RedisCall[Any]) -> None:
         """Send a call with the others of this loop turn."""
-        outbox = self._outbox
-        outbox.append(call)
-        if self._closing:
-            call.fail(ConnectionError("the LockClient was closed"))
-        elif self._wire is None:
+        unsent = self._backlog.unsent
+        unsent.append(call)
+        if self._wire is None:
             call.issued_at = self._clock()
+            if self._closing:
+                call.fail(ConnectionError("the LockClient was closed"))
+                return
             self._inspect_later()
             self._keeper.start()
-        elif len(outbox) >= BATCH:
+        elif len(unsent) >= BATCH:
             self._flush()
         elif not self._flush_at_turn_end:
             self._flush_at_turn_end = True
@@ -132,21 +123,21 @@ class Pipe:
         self._flush()
 
     def _flush(self) -> None:
-        wire = self._wire
-        if wire is None or not self._outbox:
+        wire, backlog = self._wire, self._backlog
+        if wire is None or not backlog.unsent:
             return
-        outbox, self._outbox = self._outbox, []
-        inflight = self._inflight
+        unsent, backlog.unsent = backlog.unsent, []
+        sent = backlog.sent
         self._inspect_later()
         now = self._clock()
         packed = []
-        for call in outbox:
+        for call in unsent:
             if call.obsolete:
                 continue
             call.sent_at = now
             call.issued_at = call.issued_at or now
             self._tag = call.tag = (self._tag + 1) % _TAGS
-            inflight.append(call)
+            sent.append(call)
             script = call.script
             packed.append(pack((b"EVALSHA", script.sha, b"3", *call.args, call.tag)))
             if len(packed) == BATCH:
@@ -161,7 +152,7 @@ class Pipe:
             return
         call.sent_at = self._clock()
         self._tag = call.tag = (self._tag + 1) % _TAGS
-        self._inflight.append(call)
+        self._backlog.sent.append(call)
         self._wire.write(pack((b"EVAL", call.script.source, b"3", *call.args, call.tag)))
 
     @property
@@ -177,9 +168,10 @@ class Pipe:
     # -- Receiving ----------------------------------------------------------------
 
     def _received(self, reply: Any) -> None:
-        if not self._inflight:
+        sent = self._backlog.sent
+        if not sent:
             raise ConnectionError("the server sent a reply that nobody asked for")
-        call = self._inflight.popleft()
+        call = sent.popleft()
         if type(call) is Greeting:
             call.on_reply(reply)
             return
@@ -189,18 +181,17 @@ class Pipe:
                 self._resend_with_source(call)
             else:
                 call.refuse(reply)
-        elif _belongs(reply, call.tag):
+        elif call.matches(reply):
             call.finish(call.decode(reply, call.sent_at))
         else:
-            self._inflight.appendleft(call)
+            sent.appendleft(call)
             raise ConnectionError("the server's replies do not match our requests")
 
     def _pushed(self, push: list[Any]) -> None:
         if push[0] == b"subscribe":
             # Its confirmation stands where the reply to SUBSCRIBE would.
+            self._backlog.sent.popleft()
             self._subscribed = True
-            if self._inflight and type(self._inflight[0]) is Greeting:
-                self._inflight.popleft()
             self._on_listening()
         else:
             self._inbox.deliver(push)
@@ -211,7 +202,7 @@ class Pipe:
         self._note(error, failures)
         if isinstance(error, (AuthenticationError, ResponseError)):
             # Asking again will not help: wrong password, no such database, an ACL.
-            self._fail_all(error, transient=False)
+            self._backlog.fail_all(error, transient=False)
 
     def _keeper_ended(self) -> None:
         if self._wire is not None:
@@ -226,26 +217,11 @@ class Pipe:
         self._wire = wire
         self._resp3 = wire.resp3
         self._last_error = None
-        greetings = []
-        if self._former:
-            # Denied by an ACL, or gone already: then there is nothing more we can do.
-            greetings.append(Greeting((b"CLIENT", b"KILL", *self._former), _ignore))
-        greetings.append(Greeting((b"CLIENT", b"INFO"), self._identified))
-        if wire.resp3:
-            greetings.append(Greeting((b"SUBSCRIBE", self._inbox.channel), self._not_subscribed))
-        self._inflight.extend(greetings)
+        greetings = self._greeter.greetings(wire.resp3)
+        self._backlog.sent.extend(greetings)
         wire.write(b"".join(pack(each.command) for each in greetings))
         self._flush()
         self._on_connected()
-
-    def _identified(self, reply: Any) -> None:
-        # The address besides the id: after a restart the id is somebody else's.  Over
-        # a unix socket all addresses are alike, and nothing lingers on the way.
-        found = _CLIENT.search(reply) if isinstance(reply, bytes) else None
-        self._former = (b"ID", found[1], b"ADDR", found[2]) if found else ()
-
-    def _not_subscribed(self, reply: Any) -> None:
-        logger.warning("no inbox, waiters poll: SUBSCRIBE was refused: %s", reply)
 
     def _ended(self, error: Exception) -> None:
         """Take back what is unanswered; the keeper connects again if that is needed."""
@@ -254,29 +230,14 @@ class Pipe:
         self._keeper.lost()
 
     def _take_back(self) -> None:
-        """Put what is unanswered before what is unsent."""
         self._wire = None
         self._subscribed = False
-        self._outbox[:0] = self._wanted(self._inflight)
-        self._inflight.clear()
-        for call in self._outbox:
-            call.resent = call.sent_at > 0
-
-    def _wanted(self, calls: Iterable[RedisCall[Any] | Greeting]) -> list[RedisCall[Any]]:
-        return [call for call in calls if isinstance(call, RedisCall) and not call.obsolete]
-
-    def _pending(self) -> bool:
-        self._outbox = self._wanted(self._outbox)
-        return bool(self._outbox)
+        self._backlog.take_back()
 
     def _note(self, error: Exception, failures: int) -> None:
         self._last_error = error
-        logger.log(
-            logging.DEBUG if failures else logging.WARNING,
-            "connection to Redis lost or not made, trying again: %s: %s",
-            type(error).__name__,
-            error,
-        )
+        level = logging.DEBUG if failures else logging.WARNING
+        logger.log(level, "no connection to Redis: %s: %s", type(error).__name__, error)
 
     # -- Silence ------------------------------------------------------------------
 
@@ -299,21 +260,18 @@ class Pipe:
     def _look_for_silence(self) -> None:
         self._inspection = None
         now = self._clock()
-        oldest = next((call for call in self._inflight if isinstance(call, RedisCall)), None)
-        if self._wire is not None and oldest is not None and now - oldest.sent_at > ANSWER_WITHIN:
-            self._wire.abort(TimeoutError(f"no answer for {now - oldest.sent_at:.3g} s"))
-        for call in [*self._wanted(self._inflight), *self._outbox]:
-            waited = now - call.issued_at
-            if waited > self._unavailable_after or now > call.until:
-                call.fail(self._last_error or TimeoutError(f"no answer for {waited:.3g} s"))
-        if self._inflight or self._outbox:
+        sent_at = self._backlog.first_sent_at()
+        if self._wire is not None and sent_at is not None and now - sent_at > ANSWER_WITHIN:
+            self._wire.abort(TimeoutError(f"no answer for {now - sent_at:.3g} s"))
+        self._backlog.fail_overdue(now, self._unavailable_after, self._last_error)
+        if self._backlog.sent or self._backlog.unsent:
             self._inspect_later()
 
     # -- Ending -------------------------------------------------------------------
 
     async def aclose(self, within: float = 1.0) -> None:
         """Send what was submitted, wait ``within`` seconds for answers, and close."""
-        calls = [*self._wanted(self._inflight), *self._wanted(self._outbox)]
+        calls = self._backlog.calls()
         if calls:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within):
@@ -334,22 +292,5 @@ class Pipe:
             self._wire = None
         self._keeper.stop()
         self._subscribed = False
-        self._fail_all(ConnectionError("the LockClient was closed"))
-
-    def _fail_all(self, error: Exception, *, transient: bool = True) -> None:
-        calls = [*self._wanted(self._inflight), *self._wanted(self._outbox)]
-        self._outbox.clear()
-        for call in calls:
-            call.fail(error, transient=transient)
-
-
-def _belongs(reply: Any, tag: int) -> bool:
-    """Tell whether a reply is that of the request with this tag."""
-    try:
-        return bool(reply[1] == tag)
-    except (TypeError, IndexError):
-        return False
-
-
-def _ignore(reply: Any) -> None:
-    """Take no interest in a reply."""
+        error = ConnectionError("the LockClient was closed")
+        self._backlog.fail_all(error, transient=True)

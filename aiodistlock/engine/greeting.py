@@ -1,0 +1,56 @@
+"""What the pipe says first on each connection, before any call."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+logger = logging.getLogger("aiodistlock")
+
+_CLIENT = re.compile(rb"\bid=(\d+) addr=(\S+:[1-9]\d*) ")
+
+
+class Greeting(NamedTuple):
+    """A command of our own, and what to do with its reply."""
+
+    command: tuple[bytes, ...]
+    on_reply: Callable[[Any], object]
+
+
+class Greeter:
+    """
+    Builds the greetings, and remembers the connection that they were said on.
+
+    The server is told to kill the former connection, so that nothing that is still on
+    its way there can run after what is sent again over this one.
+
+    :param channel: the inbox to subscribe to
+    """
+
+    def __init__(self, channel: bytes) -> None:
+        self._channel = channel
+        self._former: tuple[bytes, ...] = ()
+
+    def greetings(self, resp3: bool) -> list[Greeting]:
+        """Return what to say now, in order."""
+        greetings = []
+        if self._former:
+            # Denied by an ACL, or gone already: then there is nothing more we can do.
+            kill = (b"CLIENT", b"KILL", *self._former)
+            greetings.append(Greeting(kill, lambda _reply: None))
+        greetings.append(Greeting((b"CLIENT", b"INFO"), self._identified))
+        if resp3:
+            # Confirmed by a push; a reply is a refusal.
+            greetings.append(Greeting((b"SUBSCRIBE", self._channel), self._not_subscribed))
+        return greetings
+
+    def _identified(self, reply: Any) -> None:
+        # The address besides the id: after a restart the id is somebody else's.  Over
+        # a unix socket all addresses are alike, and nothing lingers on the way.
+        found = _CLIENT.search(reply) if isinstance(reply, bytes) else None
+        self._former = (b"ID", found[1], b"ADDR", found[2]) if found else ()
+
+    def _not_subscribed(self, reply: Any) -> None:
+        logger.warning("no inbox, waiters poll: SUBSCRIBE was refused: %s", reply)

@@ -1,0 +1,96 @@
+"""What the scripts' replies mean; the numbers of prelude.lua do not travel further.
+
+One function per script: it takes the array that the script returned, and the local
+instant before the request was sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiodistlock.stores.base import (
+    AbandonReply,
+    AcquireReply,
+    Done,
+    Granted,
+    Held,
+    Inspected,
+    InspectReply,
+    Kept,
+    NotOurs,
+    PassOnReply,
+    Queued,
+    ReleaseReply,
+    Renewed,
+    RenewReply,
+)
+
+# The codes of prelude.lua.
+_GRANTED, _QUEUED, _HELD, _DONE, _GONE, _OTHER = range(1, 7)
+
+_NOT_OURS = {
+    _GONE: NotOurs("its key is gone from Redis (expired, deleted or flushed)"),
+    _OTHER: NotOurs("another token is at its key"),
+}
+
+
+def _seconds(milliseconds: int) -> float | None:
+    return milliseconds / 1000 if milliseconds >= 0 else None
+
+
+def _queued(reply: list[Any], sent_at: float) -> Queued:
+    _, _, remaining, holder, server_us, position = reply
+    return Queued(
+        holder.decode(errors="replace"), _seconds(remaining), position, server_us, sent_at
+    )
+
+
+def acquire(reply: list[Any], sent_at: float) -> AcquireReply:
+    """Read the answer of ``acquire.lua``."""
+    code = reply[0]
+    if code == _GRANTED:
+        return Granted(reply[2], reply[3], sent_at)
+    if code == _QUEUED:
+        return _queued(reply, sent_at)
+    return Held(reply[3].decode(errors="replace"), _seconds(reply[2]))
+
+
+def pass_on(reply: list[Any], sent_at: float) -> PassOnReply:
+    """Read the answer of ``pass_on.lua``."""
+    code = reply[0]
+    if code == _DONE:
+        return Kept(reply[2], reply[3], sent_at)
+    if code == _GRANTED:
+        return Granted(reply[2], reply[3], sent_at)
+    if code == _QUEUED:
+        return _queued(reply, sent_at)
+    return _NOT_OURS[code]
+
+
+def renew(reply: list[Any], sent_at: float) -> RenewReply:
+    """Read the answer of ``renew.lua``."""
+    if reply[0] == _DONE:
+        return Renewed(sent_at, reply[2])
+    return _NOT_OURS[reply[0]]
+
+
+def release(reply: list[Any], _sent_at: float) -> ReleaseReply:
+    """Read the answer of ``release.lua``."""
+    return Done() if reply[0] == _DONE else _NOT_OURS[reply[0]]
+
+
+def abandon(_reply: list[Any], _sent_at: float) -> AbandonReply:
+    """Read the answer of ``abandon.lua``."""
+    return Done()
+
+
+def inspect(reply: list[Any], _sent_at: float) -> InspectReply:
+    """Read the answer of ``inspect.lua``."""
+    _, _, holder, remaining, fence, records = reply
+    waiters = tuple(record.rsplit(b" ", 1)[-1].decode(errors="replace") for record in records)
+    return Inspected(
+        holder.decode(errors="replace") if remaining != -2 else None,
+        _seconds(remaining),
+        fence,
+        waiters,
+    )
