@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -66,7 +67,9 @@ class Hold:
                 lease._scope = None
                 ours = bool(self._scope.__exit__(exc_type, exc, traceback))
         finally:
-            lost = await self._release(lease)
+            # Whoever is cancelled, or must stop, does not wait for a silent Redis.
+            hurry = isinstance(exc, asyncio.CancelledError)
+            lost = await self._release(lease, hurry)
         if lost is None:
             return False
         if exc is None or ours:
@@ -74,14 +77,14 @@ class Hold:
         exc.add_note(str(lost))
         return False
 
-    async def _release(self, lease: Lease) -> LeaseLost | None:
+    async def _release(self, lease: Lease, hurry: bool) -> LeaseLost | None:
         """Release the lease unless the body did; return the loss, if it was lost."""
         lost = None if lease._lost_reason is None else lease._loss()
         if lease._released:
             return lost
         if lost is None and lease._depth == 1 and not lease.is_held:
             lost = lease._loss()
-        reply = await lease._release()
+        reply = await lease._release(hurry=hurry or lost is not None)
         if lost is None and isinstance(reply, NotOurs):
             lost = LeaseLost(lease.name, reply.reason, lease.fencing_token)
         if isinstance(reply, Failed):

@@ -171,7 +171,7 @@ class Lease:
             raise NotHeld(self.name)
         self._process_lease.contender.engine.check(self.name)
         lost = self._lost_reason is not None
-        reply = await self._release()
+        reply = await self._release(hurry=lost)
         if lost:
             raise self._loss()
         if isinstance(reply, NotOurs):
@@ -179,14 +179,20 @@ class Lease:
         if isinstance(reply, Failed):
             raise StoreUnavailable(self.name, [reply.cause])
 
-    async def _release(self) -> ReleaseReply | None:
-        """Release, and return what Redis said; ``None`` if it was not asked."""
+    async def _release(self, *, hurry: bool = False) -> ReleaseReply | None:
+        """
+        Release, and return what Redis said; ``None`` if it was not asked.
+
+        :param hurry: wait only a quarter of a second, ``None`` if it said nothing
+        """
         self._depth -= 1
         if self._depth:
             return None
         call = self.give_back()
         if call is None:
             return None
+        if hurry:
+            return await settled(call)
         try:
             return await self._confirmed(call)
         except asyncio.CancelledError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -24,6 +25,10 @@ _TRANSIENT = frozenset(
         "TRYAGAIN",
     }
 )
+
+# Redis 6.2 wraps what a command in a script answered:
+# "ERR Error running script (call to f_…): @user_script:39: @user_script: 39: -OOM …".
+_WRAPPED = re.compile(r"^ERR Error running script .*: -([A-Z]{3,}) ")
 
 
 class RedisCall(Call[R]):
@@ -57,7 +62,8 @@ class RedisCall(Call[R]):
 
     def refuse(self, error: Exception) -> None:
         """Deliver an error that the server answered."""
-        code = str(error).partition(" ")[0]
+        wrapped = _WRAPPED.search(str(error))
+        code = wrapped[1] if wrapped else str(error).partition(" ")[0]
         self._fail(Failed(error, code in _TRANSIENT, self.issued_at))
 
     def fail(self, error: Exception, *, transient: bool = True) -> None:
