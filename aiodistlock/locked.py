@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from aiodistlock.client import LockClient, check_source
@@ -23,7 +23,7 @@ def locked(
     template: str,
     redis: Redis | LockClient | Callable[[], Redis | LockClient],
     **options: Any,
-) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
+) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]:
     """
     Run each call of a coroutine function under a lock named after its arguments.
 
@@ -49,7 +49,9 @@ def locked(
     if build is None:
         check_source(redis)
 
-    def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    def decorate(
+        function: Callable[P, Coroutine[Any, Any, T]],
+    ) -> Callable[P, Coroutine[Any, Any, T]]:
         if not inspect.iscoroutinefunction(function):
             raise TypeError(f"locked() decorates coroutine functions, not {function!r}")
         name = NameTemplate(template, function)

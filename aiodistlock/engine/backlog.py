@@ -31,11 +31,6 @@ class Backlog:
             if isinstance(call, RedisCall) and not call.obsolete
         ]
 
-    def has_unsent(self) -> bool:
-        """Tell whether anything waits to be sent; what nobody wants any more is dropped."""
-        self.unsent = [call for call in self.unsent if not call.obsolete]
-        return bool(self.unsent)
-
     def take_back(self) -> None:
         """Put what is on a lost wire before what is unsent."""
         self.unsent = self.calls()

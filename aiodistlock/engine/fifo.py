@@ -16,29 +16,34 @@ class Fifo:
     costs a constant time on average.
     """
 
-    __slots__ = ("_left", "_waiters")
+    __slots__ = ("_head", "_left", "_rest")
 
     def __init__(self) -> None:
-        # Made on the first wait: an empty deque takes 600 bytes.
-        self._waiters: deque[Waiter] | None = None
+        self._head: Waiter | None = None
+        # Made when a second one comes: an empty deque takes 600 bytes.
+        self._rest: deque[Waiter] | None = None
         self._left = 0
 
     def __iter__(self) -> Iterator[Waiter]:
-        return iter(self._waiters or ())
+        if self._head is not None:
+            yield self._head
+            yield from self._rest or ()
 
     def push(self, waiter: Waiter) -> None:
         """Add a waiter at the tail."""
-        if self._waiters is None:
-            self._waiters = deque()
-        self._waiters.append(waiter)
+        if self._head is None:
+            self._head = waiter
+        elif self._rest is None:
+            self._rest = deque((waiter,))
+        else:
+            self._rest.append(waiter)
 
     def first(self) -> Waiter | None:
         """Return the first waiter that is still there."""
-        waiters = self._waiters
-        while waiters:
-            if not waiters[0].future.done():
-                return waiters[0]
-            waiters.popleft()
+        while self._head is not None:
+            if not self._head.future.done():
+                return self._head
+            self._drop_head()
             self._left -= 1
         self._left = 0
         return None
@@ -46,14 +51,17 @@ class Fifo:
     def pop(self) -> Waiter | None:
         """Take out the first waiter that is still there."""
         waiter = self.first()
-        if waiter is not None and self._waiters is not None:
-            self._waiters.popleft()
+        if waiter is not None:
+            self._drop_head()
         return waiter
+
+    def _drop_head(self) -> None:
+        self._head = self._rest.popleft() if self._rest else None
 
     def note_left(self) -> None:
         """Take note that a waiter has left."""
         self._left += 1
-        waiters = self._waiters
-        if waiters and self._left > 16 and self._left > len(waiters) // 2:
-            self._waiters = deque(waiter for waiter in waiters if not waiter.future.done())
+        rest = self._rest
+        if rest and self._left > 16 and self._left > len(rest) // 2:
+            self._rest = deque(waiter for waiter in rest if not waiter.future.done())
             self._left = 0

@@ -14,13 +14,17 @@ from aiodistlock.core.backoff import Backoff
 
 RECONNECT = Backoff(initial=0.02, factor=2.0, cap=1.0, jitter=0.5)
 
+LINGER = 0.5
+"""Longest that a connection outlives the end of its event loop's main task, seconds."""
+
 
 class Keeper:
     """
     Opens a connection, and another one whenever that is lost.
 
     :param pool: the pool whose factory makes the connection
-    :param wanted: asked before each connect; once it says no, the task ends
+    :param wanted: whether anybody needs the connection; asked before each connect: once
+        it says no, the task ends
     :param opened: gets each connection as soon as it is open
     :param failed: told of each failure to connect, and how many came before it
     :param ended: told when the task ends, whoever ended it: it closes what is open
@@ -46,11 +50,12 @@ class Keeper:
         self._ended = ended
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._stopped = False
+        self.stopped = False
+        """Whether it will not connect again."""
 
     def start(self) -> None:
         """Connect, unless that is under way."""
-        if self._task is None and not self._stopped:
+        if self._task is None and not self.stopped:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=self._name)
 
     def lost(self) -> None:
@@ -72,13 +77,25 @@ class Keeper:
                 failures = 0
                 self._opened(connection)
                 await self._lost.wait()
+        except asyncio.CancelledError:
+            if not self.stopped:
+                # From outside, as by the end of ``asyncio.run``: the tasks that are
+                # cancelled along with this one still have their clean-up to send.
+                self.stopped = True
+                await self._linger()
+            raise
         finally:
             self._task = None
             self._ended()
 
+    async def _linger(self) -> None:
+        until = asyncio.get_running_loop().time() + LINGER
+        while self._wanted() and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.005)
+
     def stop(self) -> None:
         """End the task, now and for good."""
-        self._stopped = True
+        self.stopped = True
         if self._task is not None:
             self._task.cancel()
 

@@ -84,7 +84,7 @@ class Pipe:
             pool,
             "aiodistlock pipe",
             rng,
-            wanted=lambda: self._backlog.has_unsent() or wanted(),
+            wanted=lambda: bool(self._backlog.calls()) or wanted(),
             opened=self._take_over,
             failed=self._connect_failed,
             ended=self._keeper_ended,
@@ -95,7 +95,6 @@ class Pipe:
         self._greeter = Greeter(inbox.channel)
         self._inspection: asyncio.TimerHandle | None = None
         self._last_error: Exception | None = None
-        self._closing = False
         self._subscribed = False
         self._resp3: bool | None = None
 
@@ -107,8 +106,8 @@ class Pipe:
         unsent.append(call)
         if self._wire is None:
             call.issued_at = self._clock()
-            if self._closing:
-                call.fail(ConnectionError("the LockClient was closed"))
+            if self._keeper.stopped:
+                call.fail(ConnectionError("the LockClient was closed, or its tasks cancelled"))
                 return
             self._inspect_later()
             self._keeper.start()
@@ -206,7 +205,6 @@ class Pipe:
 
     def _keeper_ended(self) -> None:
         if self._wire is not None:
-            # Cancelled from outside, as by the end of ``asyncio.run``.
             self._flush()
             self._wire.close()
             self._take_back()
@@ -282,7 +280,6 @@ class Pipe:
 
     def stop(self) -> None:
         """Close at once, without waiting for answers; who still does is told."""
-        self._closing = True
         self._inbox.stop()
         if self._inspection is not None:
             self._inspection.cancel()

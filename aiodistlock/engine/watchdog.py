@@ -58,6 +58,7 @@ class Watchdog:
         self._task: asyncio.Task[None] | None = None
         self._wake: asyncio.Event = asyncio.Event()
         self._sleeps_until = 0.0
+        self._stopped = False
 
     # -- The wheel ----------------------------------------------------------------
 
@@ -68,7 +69,7 @@ class Watchdog:
         if leases is None:
             self._wheel[step] = {lease}
             heapq.heappush(self._steps, step)
-            if self._task is None:
+            if self._task is None and not self._stopped:
                 self._task = asyncio.get_running_loop().create_task(
                     self._run(), name="aiodistlock watchdog"
                 )
@@ -93,31 +94,35 @@ class Watchdog:
         try:
             while True:
                 self._wake.clear()
-                await self._sleep(self._tick())
-        finally:
-            self._task = None
+                pause = self._pause()
+                # The timer itself looks at the leases: woken by it, this task would
+                # come one turn of the loop later, and so would the loss of a lease.
+                timer = asyncio.get_running_loop().call_later(pause, self._tick)
+                try:
+                    await self._wake.wait()
+                finally:
+                    timer.cancel()
+        except asyncio.CancelledError:
+            # By ``stop``, or from outside as by the end of ``asyncio.run``: then there
+            # is nobody left to end another task.
+            self._stopped = True
+            raise
 
-    async def _sleep(self, pause: float) -> None:
-        # Not ``asyncio.timeout``: it cancels by Task.cancel, one loop turn later.
-        timer = asyncio.get_running_loop().call_later(pause, self._wake.set)
-        try:
-            await self._wake.wait()
-        finally:
-            timer.cancel()
-
-    def _tick(self) -> float:
-        """Look at all leases that are due; return for how long to sleep."""
+    def _pause(self) -> float:
+        """Return for how long there is nothing to do."""
         now = self._clock()
         self._sleeps_until = now + NAP
-        while self._steps:
-            step = self._steps[0]
-            if step * GRAIN > now:
-                self._sleeps_until = min(self._sleeps_until, step * GRAIN)
-                break
-            heapq.heappop(self._steps)
-            for lease in self._wheel.pop(step):
-                self._look_at(lease, now)
+        if self._steps:
+            self._sleeps_until = min(self._sleeps_until, self._steps[0] * GRAIN)
         return max(0.0, self._sleeps_until - now)
+
+    def _tick(self) -> None:
+        """Look at all leases that are due."""
+        now = self._clock()
+        while self._steps and self._steps[0] * GRAIN <= now:
+            for lease in self._wheel.pop(heapq.heappop(self._steps)):
+                self._look_at(lease, now)
+        self._wake.set()
 
     def _look_at(self, lease: ProcessLease, now: float) -> None:
         if not lease.alive:
@@ -202,6 +207,6 @@ class Watchdog:
 
     def stop(self) -> None:
         """End the task."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
-            self._task = None
