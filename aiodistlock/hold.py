@@ -32,13 +32,14 @@ class Hold:
     the key expires by itself.
     """
 
-    __slots__ = ("_lease", "_lock", "_scope", "_timeout")
+    __slots__ = ("_cancelling", "_lease", "_lock", "_scope", "_timeout")
 
     def __init__(self, lock: AsyncLock, timeout: float | None) -> None:
         self._lock = lock
         self._timeout = timeout
         self._lease: Lease | None = None
         self._scope: anyio.CancelScope | None = None
+        self._cancelling = 0
 
     async def __aenter__(self) -> Lease:
         if self._lease is not None:
@@ -47,6 +48,7 @@ class Hold:
         if lease._scope is None and self._lock._options.on_lost == "cancel":
             # The scope delivers its cancellation until the body ends; a bare
             # task.cancel() may be swallowed on the way (CPython #86296).
+            self._cancelling = _cancelling()
             self._scope = lease._scope = anyio.CancelScope()
             self._scope.__enter__()
             if lease._lost_reason is not None:
@@ -66,6 +68,9 @@ class Hold:
             if self._scope is not None:
                 lease._scope = None
                 ours = bool(self._scope.__exit__(exc_type, exc, traceback))
+                # asyncio folds two cancellations in one turn into one exception; anyio
+                # before 4.16 takes that for its own alone (agronholm/anyio#1214).
+                ours = ours and _cancelling() <= self._cancelling
         finally:
             # Whoever is cancelled, or must stop, does not wait for a silent Redis.
             hurry = isinstance(exc, asyncio.CancelledError)
@@ -94,3 +99,9 @@ class Hold:
                 reply.cause,
             )
         return lost
+
+
+def _cancelling() -> int:
+    """Return how many cancellations of the current task are pending."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
