@@ -61,8 +61,8 @@ def locked(
         async def call(*args: P.args, **kwargs: P.kwargs) -> T:
             source: Any = redis if build is None else build()
             async with AsyncLock(source, name.fill(args, kwargs), **options) as lease:
-                if takes_lease:
-                    kwargs.setdefault("lease", lease)
+                if takes_lease and not name.passes("lease", args, kwargs):
+                    kwargs["lease"] = lease
                 return await function(*args, **kwargs)
 
         return call

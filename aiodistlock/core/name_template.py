@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -21,7 +21,7 @@ class NameTemplate:
 
     def __init__(self, template: str, function: Callable[..., Any]) -> None:
         try:
-            fields = [field for _, field, _, _ in string.Formatter().parse(template)]
+            fields = list(_fields(template))
         except (ValueError, TypeError) as error:
             raise ValueError(f"name template {template!r} is malformed: {error}") from None
         self._template = template
@@ -34,8 +34,6 @@ class NameTemplate:
             if parameter.kind not in variadic
         ]
         for field in fields:
-            if field is None:
-                continue
             parameter = field.partition(".")[0].partition("[")[0]
             if parameter not in known:
                 raise ValueError(
@@ -49,8 +47,31 @@ class NameTemplate:
         """
         Return the name for a call with these arguments.
 
-        :raises TypeError: if the function could not be called with them
+        :raises TypeError: if an argument that the name needs is missing
         """
-        bound = self._signature.bind(*args, **kwargs)
+        # Partial: what else is missing is for the function to complain about.
+        bound = self._signature.bind_partial(*args, **kwargs)
         bound.apply_defaults()
-        return self._template.format_map(bound.arguments)
+        try:
+            return self._template.format_map(bound.arguments)
+        except KeyError as missing:
+            raise TypeError(f"the lock's name needs the argument {missing}") from None
+
+    def passes(self, parameter: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Tell whether a call with these arguments passes one for ``parameter``."""
+        return parameter in self._signature.bind_partial(*args, **kwargs).arguments
+
+
+def _fields(template: str) -> Iterator[str]:
+    """
+    Yield the fields of a template, those within format specifications included.
+
+    :raises ValueError: if it is malformed
+    """
+    for _, field, spec, conversion in string.Formatter().parse(template):
+        if field is not None:
+            yield field
+        if conversion and conversion not in "rsa":
+            raise ValueError(f"unknown conversion {conversion!r}")
+        if spec:
+            yield from _fields(spec)

@@ -105,11 +105,16 @@ class Engine:
         attempt = self.attempts.get(grant.token)
         if attempt is not None:
             attempt.on_grant(grant)
-        elif not any(lease.token == grant.token for lease in self.watchdog.leases()):
+        elif not self._holds(grant.token):
             # Granted to somebody who has left; its abandon may be on its way already.
             # (If we hold that very token, a reply was faster than the message.)
             keys = LockKeys(grant.key.decode(), namespace="")
             self.store.abandon(keys, grant.token, None)
+
+    def _holds(self, token: bytes) -> bool:
+        passing_on = (attempt.contender.process_lease for attempt in self.attempts.values())
+        leases = (*self.watchdog.leases(), *passing_on)
+        return any(lease is not None and lease.token == token for lease in leases)
 
     def on_connected(self) -> None:
         """Check all leases: this may be another server than before."""

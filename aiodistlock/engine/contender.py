@@ -234,8 +234,7 @@ class Contender:
         self.process_lease = None
         self.engine.watchdog.remove(lease)
         lease.event(LeaseEvent.GIVEN_UP)
-        if lease.renewal is not None:
-            lease.renewal.obsolete = True
+        lease.drop_renewal()
         return self.release_at_redis(lease)
 
     def release_at_redis(self, lease: ProcessLease) -> Call[ReleaseReply]:
@@ -263,6 +262,7 @@ class Contender:
     def _pass_on(self, lease: ProcessLease, first: Waiter) -> None:
         self.attempt = attempt = Attempt(self, first)
         self.engine.watchdog.remove(lease)
+        lease.drop_renewal()
         attempt.call = self.engine.store.pass_on(
             self.keys,
             lease.token,

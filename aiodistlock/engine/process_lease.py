@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aiodistlock.core.lease_state import TRANSITIONS, LeaseEvent, LeaseState, deadline, renewal_due
 from aiodistlock.core.options import LockOptions
+from aiodistlock.stores.base import Call, NotOurs, RenewReply
 
 if TYPE_CHECKING:
     from aiodistlock.engine.contender import Contender
-    from aiodistlock.stores.base import Call, RenewReply
 
 
 class Holder(Protocol):
@@ -105,6 +105,12 @@ class ProcessLease:
         self.due_at = min(
             due, self.deadline, self.deadline if self.ends_at is None else self.ends_at
         )
+
+    def drop_renewal(self) -> None:
+        """Let go of a renewal under way: its answer is about what is over."""
+        renewal, self.renewal = self.renewal, None
+        if renewal is not None:
+            renewal.drop(NotOurs("the lock was released meanwhile"))
 
     def event(self, event: LeaseEvent) -> LeaseState:
         """Change the state by the table, and return the new one."""

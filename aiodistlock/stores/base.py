@@ -102,7 +102,7 @@ class Call(Generic[R]):
     Awaiting it is optional, and cancelling the wait does not take the request back.
     """
 
-    __slots__ = ("_future", "obsolete", "on_reply", "reply", "resent", "sent_at")
+    __slots__ = ("_awaiting", "obsolete", "on_reply", "reply", "resent", "sent_at")
 
     def __init__(self, on_reply: Callable[[R], object] | None = None) -> None:
         self.on_reply = on_reply
@@ -113,7 +113,8 @@ class Call(Generic[R]):
         """Whether an earlier copy of the request may have run too."""
         self.obsolete = False
         """Nobody wants the answer: drop it if unsent, do not send it again."""
-        self._future: Future[R] | None = None
+        # One each, so that a task that is cancelled takes no other along.
+        self._awaiting: list[Future[None]] | None = None
 
     @property
     def done(self) -> bool:
@@ -127,14 +128,24 @@ class Call(Generic[R]):
         self.reply = reply
         if self.on_reply is not None:
             self.on_reply(reply)
-        if self._future is not None and not self._future.done():
-            self._future.set_result(reply)
+        for future in self._awaiting or ():
+            if not future.done():
+                future.set_result(None)
+
+    def drop(self, reply: R) -> None:
+        """Answer whoever awaits it in the server's place, and nobody else."""
+        self.obsolete = True
+        self.on_reply = None
+        self.finish(reply)
 
     def __await__(self) -> Generator[Any, None, R]:
         if self.reply is None:
-            if self._future is None or self._future.cancelled():
-                self._future = get_running_loop().create_future()
-            yield from self._future
+            future: Future[None] = get_running_loop().create_future()
+            if self._awaiting is None:
+                self._awaiting = [future]
+            else:
+                self._awaiting.append(future)
+            yield from future
             assert self.reply is not None
         return self.reply
 
