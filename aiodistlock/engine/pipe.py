@@ -134,7 +134,7 @@ class Pipe:
             if call.obsolete:
                 continue
             call.sent_at = now
-            call.issued_at = call.issued_at or now
+            call.issued_at = min(call.issued_at, now)
             self._tag = call.tag = (self._tag + 1) % _TAGS
             sent.append(call)
             script = call.script

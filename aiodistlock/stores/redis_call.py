@@ -48,8 +48,8 @@ class RedisCall(Call[R]):
         self.args = args
         self.decode = decode
         self.tag = 0
-        self.issued_at = 0.0
-        """Local instant at which it was first sent, or wanted to be."""
+        self.issued_at = math.inf
+        """Local instant at which it was first sent, or found no connection."""
         self.until = math.inf
         """Local instant after which no answer is waited for."""
 
