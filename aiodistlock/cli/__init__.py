@@ -1,0 +1,1 @@
+"""The command line: ``aiodistlock demo``. Needs the extra ``demo``."""
