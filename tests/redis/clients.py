@@ -1,0 +1,61 @@
+"""Users' clients in all their settings, and what a pair of them must be able to do."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis.asyncio import Redis
+
+from aiodistlock import AsyncLock, Backoff
+from aiodistlock.client import shared_client
+
+# Whoever polls by this one waits for longer than any test lasts.
+NEVER = Backoff(initial=60.0, cap=60.0)
+
+
+@asynccontextmanager
+async def closing(redis: Redis) -> AsyncIterator[Redis]:
+    """Close a user's client, and what its locks share, which would go with the object."""
+    try:
+        yield redis
+    finally:
+        await shared_client(redis).aclose()
+        await redis.aclose()
+
+
+@asynccontextmanager
+async def pair(url: str, **settings: Any) -> AsyncIterator[tuple[Redis, Redis]]:
+    """Two clients with the same settings, as two processes have."""
+    async with (
+        closing(Redis.from_url(url, **settings)) as one,
+        closing(Redis.from_url(url, **settings)) as other,
+    ):
+        yield one, other
+
+
+async def exchange(one: Redis, other: Redis, namespace: str, backoff: Backoff = NEVER) -> None:
+    """Hold, wait, hand over and release between two clients, with no help from polling."""
+    locks = [
+        AsyncLock(redis, "wallet", namespace=namespace, backoff=backoff) for redis in (one, other)
+    ]
+    fences = []
+
+    async def visit(lock: AsyncLock) -> None:
+        async with lock as lease:
+            fences.append(lease.fencing_token)
+            await lease.extend(5.0)
+            # Longer than the shortest socket timeout that is tested.
+            await asyncio.sleep(0.02)
+
+    for _ in range(2):
+        await asyncio.gather(*(visit(locks[n % 2]) for n in range(4)))
+    assert fences == sorted(set(fences))
+    assert len(fences) == 8
+    assert not await locks[0].locked()
+
+
+async def connections(redis: Redis, name: str) -> int:
+    """Count the connections of a client name at the server."""
+    found: list[dict[str, str]] = await redis.client_list()
+    return sum(each["name"] == name for each in found)

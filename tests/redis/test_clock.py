@@ -1,0 +1,107 @@
+"""What the scripts promise while a server's clock is set, or stands still."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS, local_fence, report
+from tests.redis.driver import Inbox, Scripts, assert_rising, fence_of
+from tests.redis.shifted import ShiftedClock, build_shim, shifted_server
+
+DEAD = "inbox:dead"
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that shifts a server's clock."""
+    return build_shim(tmp_path_factory.mktemp("clock"))
+
+
+@pytest.fixture
+def shifted(
+    redis_binary: Path, shim: Path, tmp_path: Path
+) -> Iterator[tuple[Scripts, ShiftedClock]]:
+    """The scripts on a server whose clock can be set."""
+    with shifted_server(redis_binary, shim, tmp_path) as server:
+        yield server
+
+
+def test_fences_rise_though_the_clock_is_set_back(shifted: tuple[Scripts, ShiftedClock]) -> None:
+    """100 s back while the counter is there: over release, hand-off, crash and report."""
+    lock, clock = shifted
+    with Inbox(lock.client) as inbox:
+        fences = [fence_of(lock, "a")]
+        clock.set_to(-100)
+        lock.acquire("b", inbox.channel)
+        lock.release("a")
+        (message,) = inbox.messages()
+        fence, granted_at, *_ = message.split(" ")
+        fences.append(int(fence))
+        assert fences[0] - int(granted_at) > 90_000_000
+        lock.command("DEL", lock.key)
+        _, fence, now = lock.acquire("c")
+        assert fence > local_fence(fences[-1], MAX_LOCAL_HANDOFFS)
+        fences += [fence, local_fence(fence, 1)]
+        _, fence, now = lock.pass_on("c", "c2", inbox.channel, report(fence, 1, now))
+        fences.append(fence)
+        lock.release("c", report(fence, 0, now))
+        fences.append(fence_of(lock, "d"))
+        assert_rising(fences)
+
+
+def test_fences_rise_though_the_clock_stands_still(shifted: tuple[Scripts, ShiftedClock]) -> None:
+    """Two leases in one microsecond have two tokens, and two waiters two places."""
+    lock, clock = shifted
+    clock.stop()
+    fences = []
+    for number in range(5):
+        fences.append(fence_of(lock, f"a{number}"))
+        assert lock.acquire("z", DEAD)[4] == 0
+        assert lock.acquire("y", DEAD)[4] == 1
+        lock.release(f"a{number}")
+    assert_rising(fences)
+
+
+def test_fences_rise_though_the_clock_jumps_forward_and_back(
+    shifted: tuple[Scripts, ShiftedClock],
+) -> None:
+    """A jump forward ends leases early, but no token is ever given twice or too low."""
+    lock, clock = shifted
+    fences = [fence_of(lock, "a")]
+    clock.set_to(1_000)
+    assert lock.release("a") == ("GONE",)
+    fences.append(fence_of(lock, "b"))
+    assert fences[1] - fences[0] > 900_000_000
+    lock.release("b")
+    clock.set_to(0)
+    fences.append(fence_of(lock, "c"))
+    lock.release("c")
+    clock.set_to(-100)
+    fences.append(fence_of(lock, "d"))
+    assert_rising(fences)
+
+
+def test_the_queue_keeps_its_order_though_the_clock_is_set_back(
+    shifted: tuple[Scripts, ShiftedClock],
+) -> None:
+    """Who came after the step queues behind who came before it."""
+    lock, clock = shifted
+    lock.acquire("a")
+    lock.acquire("z", DEAD)
+    clock.set_to(-100)
+    for position, token in enumerate("yxw"):
+        assert lock.acquire(token, DEAD)[4] == position + 1
+    assert lock.waiters == ["z", "y", "x", "w"]
+
+
+def test_a_renewal_ends_the_surplus_of_a_clock_set_back(
+    shifted: tuple[Scripts, ShiftedClock],
+) -> None:
+    """The step adds to what is left of a lease; the next renewal sets it right."""
+    lock, clock = shifted
+    lock.acquire("a", ttl=5_000)
+    clock.set_to(-100)
+    assert lock.remaining() > 90_000
+    assert lock.renew("a", 5_000)[0] == "DONE"
+    assert 0 < lock.remaining() <= 5_000
