@@ -1,0 +1,48 @@
+"""Where the contract holds: memory, and Redis under both versions of its protocol."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from aiodistlock import LockClient
+from tests.contract.world import World
+
+
+@pytest.fixture(params=["memory", "resp3", "resp2"])
+def world(request: pytest.FixtureRequest) -> World:
+    """A place for locks; on Redis with a namespace that must be empty afterwards."""
+    if request.param == "memory":
+        server = LockClient.in_memory()
+        return World(f"t:{uuid.uuid4().hex[:12]}:", lambda: LockClient.in_memory(share=server))
+    url: str = request.getfixturevalue("redis_url")
+    namespace: str = request.getfixturevalue("namespace")
+    protocol = 3 if request.param == "resp3" else 2
+    return World(namespace, lambda: LockClient.from_url(url, protocol=protocol))
+
+
+@pytest.fixture
+async def processes(world: World) -> AsyncIterator[list[LockClient]]:
+    """Four clients that see the same locks, as four processes would."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(world.open()) for _ in range(4)]
+
+
+@pytest.fixture
+def first(processes: list[LockClient]) -> LockClient:
+    """The client that most tests act in."""
+    return processes[0]
+
+
+@pytest.fixture
+def second(processes: list[LockClient]) -> LockClient:
+    """Another client: what ``first`` has to share the locks with."""
+    return processes[1]
+
+
+@pytest.fixture(params=["async with lock", "lock.hold()", "acquire and release"])
+def style(request: pytest.FixtureRequest) -> str:
+    """How the lock is held; for :func:`tests.contract.world.held`."""
+    param: str = request.param
+    return param

@@ -1,0 +1,265 @@
+"""Renewal and loss, on a clock that the test turns."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.lease_state import LeaseState, deadline
+from aiodistlock.core.options import LockOptions
+from aiodistlock.engine.contender import Contender
+from aiodistlock.engine.process_lease import ProcessLease
+from aiodistlock.engine.watchdog import GRAIN, Watchdog
+from aiodistlock.stores.base import Call, Failed, NotOurs, Renewed, RenewReply, Store
+
+TTL = 9.0
+DRIFT = TTL * 0.01 + 0.002
+
+
+def state(lease: ProcessLease) -> LeaseState:
+    """Return the state as it is now: mypy would take it for what it was."""
+    return lease.state
+
+
+class Bench:
+    """A watchdog with a store that only takes notes, and a clock set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.calls: list[tuple[float, bytes, int, Call[RenewReply]]] = []
+        self.suspected: list[Call[Any]] = []
+        self.lost: list[tuple[ProcessLease, str]] = []
+        self.watchdog = Watchdog(
+            cast(Store, self), lambda: self.now, lambda *loss: self.lost.append(loss)
+        )
+
+    def renew(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        ttl_ms: int,
+        on_reply: Callable[[RenewReply], object] | None = None,
+        until: float = math.inf,
+    ) -> Call[RenewReply]:
+        """Take note of a renewal; the test answers it."""
+        call = Call(on_reply)
+        call.sent_at = self.now
+        self.calls.append((self.now, token, ttl_ms, call))
+        return call
+
+    def suspect(self, call: Call[Any]) -> None:
+        """Take note of a suspicion."""
+        self.suspected.append(call)
+
+    def lease(self, token: bytes = b"t", **options: Any) -> ProcessLease:
+        """Begin a lease now, and have it looked after."""
+        contender = SimpleNamespace(keys=LockKeys("wallet", "lock:"))
+        options.setdefault("ttl", TTL)
+        lease = ProcessLease(cast(Contender, contender), token, 1, 0, LockOptions(**options))
+        lease.confirm(self.now, options["ttl"])
+        self.watchdog.add(lease)
+        return lease
+
+    async def until(self, now: float) -> None:
+        """Turn the clock on, as far as possible in steps, and let the task look."""
+        while self.now < now:
+            self.now = min(now, self.now + GRAIN)
+            self.watchdog._tick()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    def answer(self, reply: RenewReply | None = None) -> None:
+        """Answer the last renewal; by default that it was granted."""
+        call = self.calls[-1][-1]
+        call.finish(Renewed(call.sent_at, 0) if reply is None else reply)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """A bench whose watchdog is stopped after the test."""
+    bench = Bench()
+    yield bench
+    bench.watchdog.stop()
+
+
+async def test_a_lease_is_renewed_at_a_third_of_its_ttl(bench: Bench) -> None:
+    """The renewal leaves when a third is used up, and asks for the whole ttl."""
+    bench.lease()
+    await bench.until(1000 + TTL / 3 - DRIFT - 3 * GRAIN)
+    assert bench.calls == []
+    await bench.until(1000 + TTL / 3)
+    ((at, token, ttl_ms, _),) = bench.calls
+    assert at == pytest.approx(1000 + TTL / 3 - DRIFT, abs=2 * GRAIN)
+    assert (token, ttl_ms) == (b"t", 9000)
+
+
+async def test_a_renewed_lease_goes_on(bench: Bench) -> None:
+    """Each answer moves the deadline on, counted from its request."""
+    lease = bench.lease()
+    for _ in range(5):
+        before = len(bench.calls)
+        while len(bench.calls) == before:
+            await bench.until(bench.now + 0.1)
+        sent_at = bench.calls[-1][0]
+        await bench.until(bench.now + 0.5)
+        bench.answer()
+        assert lease.deadline == deadline(sent_at, TTL)
+        assert state(lease) is LeaseState.HELD
+    assert len(bench.calls) == 5
+    assert bench.lost == []
+
+
+async def test_all_that_are_due_leave_together(bench: Bench) -> None:
+    """Leases begun together are renewed in one go, by one task."""
+    leases = [bench.lease(b"%d" % n) for n in range(50)]
+    tasks = [task for task in asyncio.all_tasks() if "watchdog" in task.get_name()]
+    assert len(tasks) == 1
+    await bench.until(1000 + TTL / 3)
+    assert sorted(int(token) for _, token, _, _ in bench.calls) == list(range(50))
+    assert len({at for at, _, _, _ in bench.calls}) == 1
+    assert all(lease.renewal is not None for lease in leases)
+
+
+async def test_silence_is_suspicious_and_not_yet_a_loss(bench: Bench) -> None:
+    """An unanswered renewal makes the lease uncertain; its answer makes it held again."""
+    lease = bench.lease()
+    await bench.until(1000 + TTL * 0.6)
+    assert state(lease) is LeaseState.UNCERTAIN
+    assert bench.lost == []
+    assert bench.suspected[0] is bench.calls[0][-1]
+    bench.answer()
+    assert state(lease) is LeaseState.HELD
+    assert lease.deadline == deadline(bench.calls[0][0], TTL)
+    await bench.until(1000 + TTL)
+    assert bench.lost == []
+
+
+async def test_silence_until_the_deadline_is_a_loss(bench: Bench) -> None:
+    """At its deadline a lease is lost though a renewal is still in flight."""
+    lease = bench.lease()
+    await bench.until(lease.deadline - 2 * GRAIN)
+    assert bench.lost == []
+    assert lease.renewal is not None
+    assert not lease.renewal.done
+    await bench.until(lease.deadline)
+    ((lost, reason),) = bench.lost
+    assert lost is lease
+    assert "not renewed" in reason
+    assert state(lease) is LeaseState.LOST
+    # An answer that comes too late revives nothing.
+    bench.answer()
+    assert state(lease) is LeaseState.LOST
+    await bench.until(lease.deadline + TTL)
+    assert len(bench.lost) == 1
+
+
+async def test_a_refusal_is_a_loss_at_once(bench: Bench) -> None:
+    """When the server says that the lease is not ours, nobody waits for the deadline."""
+    lease = bench.lease()
+    await bench.until(1000 + TTL / 3)
+    bench.answer(NotOurs("another token is at its key"))
+    assert bench.lost == [(lease, "another token is at its key")]
+    assert state(lease) is LeaseState.LOST
+    await bench.until(1000 + 2 * TTL)
+    assert len(bench.calls) == len(bench.lost) == 1
+
+
+async def test_an_error_is_followed_by_another_try(bench: Bench) -> None:
+    """An error decides nothing: it is tried again soon, until the deadline."""
+    lease = bench.lease()
+    await bench.until(1000 + TTL / 3)
+    for count in (2, 3):
+        bench.answer(Failed(OSError("busy"), True, bench.now))
+        assert lease.alive
+        await bench.until(bench.now + TTL / 6 + 2 * GRAIN)
+        assert len(bench.calls) == count
+    bench.answer()
+    assert lease.deadline == deadline(bench.calls[-1][0], TTL)
+    assert bench.lost == []
+
+
+async def test_errors_until_the_deadline_are_a_loss(bench: Bench) -> None:
+    """A server that answers nothing but errors keeps no lease alive."""
+    lease = bench.lease()
+    answered = 0
+    while not bench.lost:
+        await bench.until(bench.now + 0.05)
+        if len(bench.calls) > answered:
+            answered += 1
+            bench.answer(Failed(OSError("busy"), True, bench.now))
+        assert bench.now <= lease.deadline + 0.1
+    assert answered > 3
+
+
+async def test_a_lease_that_is_not_renewed_ends_at_its_deadline(bench: Bench) -> None:
+    """With ``auto_renew=False`` there is no renewal, and a loss in time."""
+    lease = bench.lease(auto_renew=False)
+    await bench.until(lease.deadline - 2 * GRAIN)
+    assert bench.lost == []
+    await bench.until(lease.deadline)
+    assert [lost for lost, _ in bench.lost] == [lease]
+    assert bench.calls == []
+
+
+async def test_max_hold_ends_a_lease_that_could_be_renewed(bench: Bench) -> None:
+    """At ``max_hold`` a lease is lost, renewed or not, and says why."""
+    lease = bench.lease()
+    bench.watchdog.remove(lease)
+    lease.ends_at = bench.now + TTL * 1.5
+    lease.plan()
+    bench.watchdog.add(lease)
+    while bench.now < lease.ends_at - 3 * GRAIN:
+        await bench.until(bench.now + GRAIN)
+        if bench.calls and not bench.calls[-1][-1].done:
+            bench.answer()
+    assert bench.lost == []
+    await bench.until(lease.ends_at)
+    assert bench.lost == [(lease, "max_hold is over")]
+
+
+async def test_a_removed_lease_is_left_alone(bench: Bench) -> None:
+    """A released lease is neither renewed nor reported."""
+    lease = bench.lease()
+    bench.watchdog.remove(lease)
+    assert bench.watchdog.leases() == []
+    await bench.until(1000 + 2 * TTL)
+    assert (bench.calls, bench.lost) == ([], [])
+
+
+async def test_a_new_server_has_all_leases_checked(bench: Bench) -> None:
+    """After a reconnect each lease is renewed at once, if it is not being renewed."""
+    bench.lease(b"one")
+    bench.lease(b"two")
+    bench.lease(b"by hand", auto_renew=False)
+    bench.watchdog.recheck()
+    bench.watchdog.recheck()
+    assert sorted(token for _, token, _, _ in bench.calls) == [b"one", b"two"]
+
+
+async def test_a_jump_of_the_clock_loses_what_is_over(bench: Bench) -> None:
+    """After the machine has slept past a deadline, the lease is lost and not renewed."""
+    lease = bench.lease()
+    bench.now += 10 * TTL
+    bench.watchdog._tick()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [lost for lost, _ in bench.lost] == [lease]
+    assert bench.calls == []
+
+
+@pytest.mark.parametrize("ttl", [0.05, 0.2, 1.0, 60.0])
+async def test_each_ttl_leaves_room_for_several_tries(bench: Bench, ttl: float) -> None:
+    """Between renewal and deadline a server that errs is asked again, at any ttl."""
+    bench.lease(ttl=ttl)
+    answered = 0
+    while not bench.lost:
+        assert bench.now < 1000 + 2 * ttl
+        await bench.until(bench.now + GRAIN)
+        if len(bench.calls) > answered:
+            answered = len(bench.calls)
+            bench.answer(Failed(OSError("busy"), True, bench.now))
+    assert 2 <= answered <= 60
