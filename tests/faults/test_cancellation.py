@@ -1,0 +1,289 @@
+"""Cancellation at every await: nothing stays behind, the next one proceeds at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import pytest
+import redis.asyncio as redis_asyncio
+
+from aiodistlock import AsyncLock, Lease, LeaseLost, LockClient
+from tests.faults.world import PATIENT, client, eventually, nothing_left, waiters
+
+TTL = 30.0
+"""Longer than a test may take: an orphan is not forgiven by its expiry."""
+
+
+class World:
+    """Three clients, as three processes would have them, and a name for each round."""
+
+    def __init__(self, url: str, redis: redis_asyncio.Redis, namespace: str, protocol: int) -> None:
+        # With no span each local release with somebody waiting asks Redis (pass_on).
+        self.redis, self.namespace = redis, namespace
+        self.here = client(url, protocol=protocol)
+        self.here_no_span = client(url, protocol=protocol, handoff_span=0.0)
+        self.there = client(url, protocol=protocol)
+        self.round = 0
+
+    def lock(self, source: LockClient, **options: Any) -> AsyncLock:
+        """Build the round's lock; its waiters do not poll."""
+        options = {"ttl": TTL, "namespace": self.namespace, "backoff": PATIENT, **options}
+        return source.lock(f"n{self.round}", **options)
+
+    async def queued(self, count: int) -> None:
+        """Wait until so many wait at Redis."""
+        await eventually(lambda: waiters(self.redis, self.namespace, f"n{self.round}"), count)
+
+    async def aclose(self) -> None:
+        """Close the clients."""
+        for each in (self.here, self.here_no_span, self.there):
+            await each.aclose()
+
+
+@pytest.fixture(params=[3, 2], ids=["resp3", "resp2"])
+async def world(
+    redis_url: str, redis: redis_asyncio.Redis, namespace: str, request: pytest.FixtureRequest
+) -> AsyncIterator[World]:
+    """Clients whose connections and scripts are warm."""
+    made = World(redis_url, redis, namespace, request.param)
+    for each in (made.here, made.here_no_span, made.there):
+        lease = await made.lock(each).acquire()
+        waiter = asyncio.create_task(made.lock(each, local_handoffs=0).acquire())
+        await made.queued(1)
+        await lease.release()
+        await (await waiter).release()
+    yield made
+    await made.aclose()
+
+
+Operation = Callable[[], Coroutine[Any, Any, Any]]
+Scene = Callable[[World], Awaitable[tuple[Operation, Callable[[], Awaitable[None]]]]]
+"""Sets a scene; gives what is to be cancelled, and what ends the scene."""
+
+
+async def _release(lease: Lease | None) -> None:
+    if lease is not None and not lease._released:
+        with suppress(LeaseLost):
+            await lease.release()
+
+
+async def _no_more() -> None: ...
+
+
+async def free(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """Acquire of a free lock; what was acquired after all is released."""
+
+    async def operation() -> None:
+        await _release(await w.lock(w.here).acquire())
+
+    return operation, _no_more
+
+
+async def free_try(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """try_acquire of a free lock."""
+
+    async def operation() -> None:
+        await _release(await w.lock(w.here).try_acquire())
+
+    return operation, _no_more
+
+
+async def contended(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """Acquire of a lock that is released, by another process, in the same turn."""
+    theirs = await w.lock(w.there).acquire()
+
+    async def operation() -> None:
+        releasing = asyncio.create_task(theirs.release())
+        try:
+            await _release(await w.lock(w.here).acquire())
+        finally:
+            with anyio.CancelScope(shield=True):
+                await releasing
+
+    return operation, lambda: _release(theirs)
+
+
+async def granted(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """A wait in the queue at Redis that ends by a grant."""
+    theirs = await w.lock(w.there).acquire()
+    ours = asyncio.create_task(w.lock(w.here).acquire())
+    await w.queued(1)
+
+    async def operation() -> None:
+        releasing = asyncio.create_task(theirs.release())
+        try:
+            await _release(await ours)  # a cancellation goes on to what it awaits
+        finally:
+            with anyio.CancelScope(shield=True):
+                await releasing
+
+    async def end() -> None:
+        ours.cancel()
+        with suppress(asyncio.CancelledError):
+            await _release(await ours)
+        await _release(theirs)
+
+    return operation, end
+
+
+async def block(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """A whole ``async with`` block: entry, body, exit."""
+
+    async def operation() -> None:
+        async with w.lock(w.here):
+            await asyncio.sleep(0)
+
+    return operation, _no_more
+
+
+async def handoff(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """A local hand-off: cancel the task that is next, or the one that releases."""
+    first = await w.lock(w.here).acquire()
+
+    async def operation() -> None:
+        # Gathered: a cancellation strikes the one who releases and the one who waits.
+        async def second() -> None:
+            await _release(await w.lock(w.here).acquire())
+
+        waiting = asyncio.create_task(second())
+        await asyncio.sleep(0)
+        await asyncio.gather(first.release(), waiting)
+
+    return operation, lambda: _release(first)
+
+
+async def passing_on(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """pass_on, to another process that waits, and back by its grant."""
+    first = await w.lock(w.here_no_span).acquire()
+    theirs = asyncio.create_task(w.lock(w.there).acquire())
+    await w.queued(1)
+
+    async def then_release() -> None:
+        await _release(await theirs)
+
+    ending = asyncio.create_task(then_release())
+
+    async def operation() -> None:
+        async def second() -> None:
+            await _release(await w.lock(w.here_no_span).acquire())
+
+        waiting = asyncio.create_task(second())
+        await asyncio.sleep(0)
+        await asyncio.gather(first.release(), waiting)
+
+    async def end() -> None:
+        await _release(first)
+        await ending
+
+    return operation, end
+
+
+async def keeping(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """pass_on while nobody else waits: the lock is kept."""
+    first = await w.lock(w.here_no_span).acquire()
+
+    async def operation() -> None:
+        async def second() -> None:
+            await _release(await w.lock(w.here_no_span).acquire())
+
+        waiting = asyncio.create_task(second())
+        await asyncio.sleep(0)
+        await asyncio.gather(first.release(), waiting)
+
+    return operation, lambda: _release(first)
+
+
+async def renewed_handoff(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """A local hand-off to a task whose ttl is longer, so that the lease is renewed first."""
+    first = await w.lock(w.here, ttl=TTL / 3).acquire()
+
+    async def operation() -> None:
+        async def second() -> None:
+            await _release(await w.lock(w.here).acquire())
+
+        waiting = asyncio.create_task(second())
+        await asyncio.sleep(0)
+        await asyncio.gather(first.release(), waiting)
+
+    return operation, lambda: _release(first)
+
+
+async def extending(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """extend: cancelled or not, the lease goes on and can be released."""
+    lease = await w.lock(w.here).acquire()
+
+    async def end() -> None:
+        lease.check()
+        await _release(lease)
+
+    return lambda: lease.extend(TTL), end
+
+
+async def releasing(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """release: cancelled or not, the lock is given up."""
+    lease = await w.lock(w.here).acquire()
+    return lease.release, lambda: _release(lease)  # cancelled before its first step
+
+
+SCENES = [
+    free, free_try, contended, granted, block, handoff, passing_on, keeping, renewed_handoff,
+    extending, releasing,
+]  # fmt: skip
+
+
+async def natively(operation: Operation, turns: int) -> bool:
+    """Cancel by ``Task.cancel`` after so many turns of the loop; tell whether it was in time."""
+    task = asyncio.create_task(operation())
+    for _ in range(turns):
+        if task.done():
+            break
+        await asyncio.sleep(0)
+    if task.done():
+        await task
+        return False
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+        return False
+    return True
+
+
+async def by_scope(operation: Operation, turns: int) -> bool:
+    """Cancel by an anyio scope after so many turns of the loop."""
+    scope = anyio.CancelScope()
+
+    async def scoped() -> None:
+        with scope:
+            await operation()
+
+    task = asyncio.create_task(scoped())
+    for _ in range(turns):
+        if task.done():
+            break
+        await asyncio.sleep(0)
+    scope.cancel()
+    await task
+    return scope.cancelled_caught
+
+
+@pytest.mark.bounded(60)
+@pytest.mark.parametrize("cancel", [natively, by_scope])
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+async def test_cancelled_at_every_step_nothing_stays_behind(
+    world: World, scene: Scene, cancel: Callable[[Operation, int], Awaitable[bool]]
+) -> None:
+    """Whatever the step, the next waiter gets the lock by a grant, and no key stays."""
+    turns = completed = 0
+    while completed < 3:  # how many turns an answer takes varies: thrice in a row
+        world.round += 1
+        operation, end = await scene(world)
+        in_time = await cancel(operation, turns)
+        completed = 0 if in_time else completed + 1
+        await end()
+        next_one = await world.lock(world.there).acquire(timeout=5)
+        await next_one.release()
+        turns += 1 if turns < 60 else turns // 20
+    await nothing_left(world.redis, world.namespace)
+    assert turns > 3

@@ -1,0 +1,222 @@
+"""What clients leave behind when they are closed, forgotten, or cut short: nothing."""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import redis.asyncio as redis_asyncio
+
+from aiodistlock import AcquireTimeout, AsyncLock, LockClient
+from aiodistlock.testing.embedded import EmbeddedRedis
+from tests.faults.world import EAGER, client, eventually, nothing_left
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def own(embedded_redis: EmbeddedRedis) -> AsyncIterator[redis_asyncio.Redis]:
+    """A plain client of the test's own server: every other connection there is ours."""
+    async with redis_asyncio.from_url(embedded_redis.url, single_connection_client=True) as redis:
+        yield redis
+
+
+async def connections(own: redis_asyncio.Redis) -> int:
+    """Count the connections to the server besides the one that asks."""
+    return len(await own.client_list()) - 1
+
+
+def our_tasks() -> list[str]:
+    """Name the tasks of the package that are running."""
+    names = (task.get_name() for task in asyncio.all_tasks())
+    return [name for name in names if name.startswith("aiodistlock")]
+
+
+async def nothing_open(own: redis_asyncio.Redis) -> None:
+    """Check that soon there is no task, connection, subscription, or key."""
+    await eventually(lambda: connections(own), 0)
+    assert await own.pubsub_channels("*") == []
+    await nothing_left(own, "lock:")
+    assert our_tasks() == []
+
+
+@pytest.mark.bounded(60)
+async def test_1000_clients_opened_and_closed_leave_nothing(
+    embedded_redis: EmbeddedRedis, own: redis_asyncio.Redis
+) -> None:
+    """After use as holder and as waiter, under both protocols, by aclose and by ``with``."""
+    url, numbers = embedded_redis.url, iter(range(1000))
+
+    async def users() -> None:
+        for number in numbers:
+            made = client(url, protocol=2 + number % 2)
+            lock = made.lock(f"n{number % 5}", backoff=EAGER)
+            async with lock:
+                await asyncio.sleep(0)
+            if number % 3:
+                await made.aclose()
+            else:
+                async with made:
+                    await lock.try_acquire()  # released by the close
+
+    await asyncio.gather(*(users() for _ in range(20)))
+    gc.collect()
+    await nothing_open(own)
+
+
+async def test_a_client_that_is_closed_while_others_use_it_leaves_nothing(
+    embedded_redis: EmbeddedRedis, own: redis_asyncio.Redis
+) -> None:
+    """Held, waited for, in the queue, timing out: all of that ends with the client."""
+    for protocol in (2, 3):
+        made = client(embedded_redis.url, protocol=protocol)
+        there = client(embedded_redis.url, protocol=protocol)
+        theirs = await there.lock("theirs").acquire()
+        held = [await made.lock(f"n{number}").acquire() for number in range(50)]
+
+        async def use(name: str, made: LockClient = made) -> None:
+            async with made.lock(name).hold(timeout=20):
+                await asyncio.sleep(20)
+
+        users = [asyncio.create_task(use(name)) for name in ("a", "a", "theirs", "theirs", "n7")]
+        await eventually(lambda: own.zcard("{lock:theirs}:queue"), 1)
+        await made.aclose()
+        results = await asyncio.gather(*users, return_exceptions=True)
+        assert all(isinstance(result, Exception) for result in results), results
+        assert not any(lease.is_held for lease in held)
+        await theirs.release()
+        await there.aclose()
+        await nothing_open(own)
+
+
+async def test_a_held_lock_takes_two_kilobytes_at_most(redis_url: str) -> None:
+    """Lock, lease, watchdog and all, counted by tracemalloc over 5,000 held locks."""
+    async with client(redis_url) as made:
+        await (await made.lock("warm", namespace="leak:").acquire()).release()
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            locks = [made.lock(f"n{number}", namespace="leak:") for number in range(5000)]
+            leases = [await lock.acquire() for lock in locks]  # tasks would count too
+            gc.collect()
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        each = (after - before) / len(leases)
+        print(f"{each:.0f} bytes per held lock")  # noqa: T201 - a figure of the release note
+        assert each <= 2048
+        await asyncio.gather(*(lease.release() for lease in leases))
+        del locks, leases
+        gc.collect()
+        assert not made.engine("leak")._contenders
+    async with redis_asyncio.from_url(redis_url) as redis:
+        left = [key async for key in redis.scan_iter(match="*leak:*", count=1000)]
+        assert all(key.endswith(b":fence") for key in left)
+        await redis.delete(*left)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_forgotten_redis_client_takes_its_lock_client_along(
+    embedded_redis: EmbeddedRedis, own: redis_asyncio.Redis, protocol: int
+) -> None:
+    """No close, only the collector: no task and no connection is left."""
+
+    async def use() -> None:
+        redis = redis_asyncio.from_url(embedded_redis.url, protocol=protocol)
+        lock = AsyncLock(redis, "n", local_handoffs=0)
+        async with lock:
+            # In another task: this one would be told that it waits for itself.
+            with pytest.raises(AcquireTimeout):
+                await asyncio.create_task(lock.acquire(timeout=0.05))
+
+    await use()
+    assert our_tasks()
+    gc.collect()
+    await eventually(lambda: connections(own), 0)
+    await asyncio.sleep(0)
+    await nothing_open(own)
+
+
+async def test_a_lease_keeps_a_forgotten_redis_client_and_its_watchdog_alive(
+    embedded_redis: EmbeddedRedis, own: redis_asyncio.Redis
+) -> None:
+    """Who holds only the lease still holds the lock, renewed."""
+    lease = await AsyncLock(redis_asyncio.from_url(embedded_redis.url), "n", ttl=0.3).acquire()
+    gc.collect()
+    # Real time: two ttls, which only renewals survive.
+    await asyncio.sleep(0.6)
+    lease.check()
+    await lease.release()
+    del lease
+    gc.collect()
+    await nothing_open(own)
+
+
+ENDINGS = {
+    "idle": "await (await lock.acquire()).release()",
+    "held": "globals()['kept'] = await lock.acquire()",
+    "waited for": """
+        globals()['kept'] = await lock.acquire()
+        other = AsyncLock(make(), "n", ttl=5.0)
+        globals()['waiting'] = asyncio.ensure_future(other.acquire())
+        await asyncio.sleep(0.1)
+    """,
+    "in the body": """
+        async def body():
+            async with lock:
+                await asyncio.sleep(20)
+        globals()['running'] = asyncio.ensure_future(body())
+        await asyncio.sleep(0.1)
+    """,
+    "connecting": "asyncio.ensure_future(lock.acquire()); await asyncio.sleep(0)",
+    "unreachable": """
+        url = "redis://127.0.0.1:1"
+        lock = AsyncLock(make(url), "n")
+        try:
+            await lock.acquire(timeout=0.1)
+        except TimeoutError:
+            pass
+    """,
+}
+
+
+@pytest.mark.parametrize("source", ["Redis", "LockClient"])
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_program_that_ends_without_any_close_ends_without_a_warning(
+    embedded_redis: EmbeddedRedis, ending: str, protocol: int, source: str
+) -> None:
+    """No "Task was destroyed", no ResourceWarning, no traceback, with -X dev -W error."""
+    program = f"""
+import asyncio, logging
+import redis.asyncio
+from aiodistlock import AsyncLock, LockClient
+logging.basicConfig(level="ERROR")
+
+def make(url="{embedded_redis.url}"):
+    if "{source}" == "Redis":
+        return redis.asyncio.Redis.from_url(url, protocol={protocol})
+    return LockClient.from_url(url, protocol={protocol})
+
+async def main():
+    lock = AsyncLock(make(), "n", ttl=5.0)
+{textwrap.indent(textwrap.dedent(ENDINGS[ending]).strip(), "    ")}
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=30,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
