@@ -60,10 +60,10 @@ class Lease:
         return f"<Lease on {self.name!r}, fencing token {self.fencing_token}, {self._describe()}>"
 
     def _describe(self) -> str:
-        if self._released:
-            return "released"
         if self._lost_reason is not None:
             return f"lost: {self._lost_reason}"
+        if self._released:
+            return "released"
         return f"valid for {self.validity:.3f} s"
 
     # -- What is known ------------------------------------------------------------
@@ -108,7 +108,7 @@ class Lease:
         """
         if self.validity > 0.0:
             return
-        if self._released:
+        if self._released and self._lost_reason is None:
             raise NotHeld(self.name)
         if self._process_lease.contender.engine.forked:
             raise LockError(self.name, "the lease belongs to the parent of this process")

@@ -78,7 +78,10 @@ async def test_a_claim_in_flight_when_the_lock_is_passed_on_and_both_are_sent_ag
     named.rules = []
     await named.cut()
     answer.set()
+    await named.seen("reply", "PASS_ON", 2)
     await releasing
+    attempts = here.engine("n").attempts
+    await eventually(lambda: _count(attempts), 1)
     fences.append((await third).fencing_token)
     await (await third).release()
     lease = await second
@@ -87,6 +90,10 @@ async def test_a_claim_in_flight_when_the_lock_is_passed_on_and_both_are_sent_ag
     await lease.release()
     assert fences == sorted(set(fences))
     await nothing_left(redis, namespace)
+
+
+async def _count(found: dict[bytes, Any]) -> int:
+    return len(found)
 
 
 async def _holder(redis: redis_asyncio.Redis, namespace: str) -> str | None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -268,7 +269,12 @@ def test_a_killed_demo_leaves_no_process(tmp_path: Path) -> None:
     """Even after SIGKILL the workers, a frozen one among them, and the server end."""
     with demo_until(tmp_path, "frozen (SIGSTOP)", "--limit", "300") as process:
         own = of_the_demo(process)
-        assert any(child.status() == psutil.STATUS_STOPPED for child in own)
+        # The kernel stops a process some time after the signal was sent. It stays so
+        # for its ttl, a second.
+        give_up_at = time.monotonic() + 0.8
+        while psutil.STATUS_STOPPED not in {child.status() for child in own}:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.01)
         process.kill()
         process.communicate()
         assert psutil.wait_procs(own, timeout=5)[1] == []
