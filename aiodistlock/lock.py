@@ -151,7 +151,7 @@ class AsyncLock:
     async def __aenter__(self) -> Lease:
         hold = Hold(self, self._options.timeout)
         lease = await hold.__aenter__()
-        self._holds.setdefault(asyncio.current_task(), []).append(hold)
+        self._holds.setdefault(lease._task, []).append(hold)
         return lease
 
     async def __aexit__(
@@ -260,8 +260,9 @@ class AsyncLock:
         self, contender: Contender, timeout: float | None, *, waits: bool
     ) -> Lease | None:
         engine = contender.engine
+        task = asyncio.current_task(engine.loop)
         held = engine.holders.get(self._keys.key)
-        if held is not None and cast(Lease, held)._task is asyncio.current_task():
+        if held is not None and cast(Lease, held)._task is task:
             if self._options.reentrant:
                 lease = cast(Lease, held)
                 lease.check()
@@ -277,6 +278,6 @@ class AsyncLock:
         return cast(
             Lease | None,
             await engine.acquire(
-                contender, self._options, Lease, self._source, waits=waits, timeout=timeout
+                contender, self._options, Lease, self._source, task, waits=waits, timeout=timeout
             ),
         )

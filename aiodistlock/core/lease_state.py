@@ -22,6 +22,9 @@ class LeaseState(Enum):
     LOST = auto()
     RELEASED = auto()
 
+    # Enum's own hashes the name, in Python: half a microsecond for each row looked up.
+    __hash__ = object.__hash__
+
 
 class LeaseEvent(Enum):
     """What can happen to a lease."""
@@ -36,6 +39,8 @@ class LeaseEvent(Enum):
     """Its deadline has passed."""
     GIVEN_UP = auto()
     """Its holder released it."""
+
+    __hash__ = object.__hash__
 
 
 _S, _E = LeaseState, LeaseEvent

@@ -74,9 +74,12 @@ def renew(reply: list[Any], sent_at: float) -> RenewReply:
     return _NOT_OURS[reply[0]]
 
 
+_RELEASED = Done()
+
+
 def release(reply: list[Any], _sent_at: float) -> ReleaseReply:
     """Read the answer of ``release.lua``."""
-    return Done() if reply[0] == _DONE else _NOT_OURS[reply[0]]
+    return _RELEASED if reply[0] == _DONE else _NOT_OURS[reply[0]]
 
 
 def abandon(_reply: list[Any], _sent_at: float) -> AbandonReply:
