@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
+from aiodistlock.engine.body import Body
 from aiodistlock.errors import LeaseLost
 from aiodistlock.lease import Lease
-from aiodistlock.stores.base import Failed, NotOurs
+from aiodistlock.stores.base import Failed, NotOurs, ReleaseReply
 
 if TYPE_CHECKING:
     from aiodistlock.lock import AsyncLock
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiodistlock")
 
 
-class Hold:
+class Hold(Body):
     """
     One ``async with`` block on a lock; :meth:`AsyncLock.hold` builds it.
 
@@ -32,27 +35,40 @@ class Hold:
     the key expires by itself.
     """
 
-    __slots__ = ("_cancelling", "_lease", "_lock", "_scope", "_timeout")
+    __slots__ = ("_holds", "_lease", "_lock", "_outer_hold", "_timeout")
 
-    def __init__(self, lock: AsyncLock, timeout: float | None) -> None:
+    def __init__(
+        self,
+        lock: AsyncLock,
+        timeout: float | None,
+        holds: dict[asyncio.Task[Any] | None, Hold] | None = None,
+    ) -> None:
+        super().__init__()
         self._lock = lock
         self._timeout = timeout
         self._lease: Lease | None = None
-        self._scope: anyio.CancelScope | None = None
-        self._cancelling = 0
+        self._holds = holds
+        """The block that each task is in, innermost, for ``async with lock``."""
+        self._outer_hold: Hold | None = None
 
     async def __aenter__(self) -> Lease:
         if self._lease is not None:
             raise RuntimeError("each hold() is for a single 'async with' block")
-        lease = self._lease = await self._lock.acquire(self._timeout)
-        if lease._scope is None and self._lock._options.on_lost == "cancel":
-            # The scope delivers its cancellation until the body ends; a bare
-            # task.cancel() may be swallowed on the way (CPython #86296).
-            self._cancelling = _cancelling()
-            self._scope = lease._scope = anyio.CancelScope()
-            self._scope.__enter__()
+        lock = self._lock
+        contender = lock._contend()
+        lease = await lock._take(contender, self._timeout)
+        if lease is None:
+            raise contender.timed_out(0.0)
+        self._lease = lease
+        task, holds = lease._task, self._holds
+        if holds is not None:
+            self._outer_hold = holds.get(task)
+            holds[task] = self
+        if lease._body is None and lock._options.on_lost == "cancel" and task is not None:
+            lease._body = self
+            self.enter_body(task)
             if lease._lost_reason is not None:
-                self._scope.cancel()
+                self.cancel_body()
         return lease
 
     async def __aexit__(
@@ -60,29 +76,41 @@ class Hold:
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> None:
         lease = self._lease
         assert lease is not None, "the block was entered"
-        ours = False
-        try:
-            if self._scope is not None:
-                lease._scope = None
-                ours = bool(self._scope.__exit__(exc_type, exc, traceback))
-                # asyncio folds two cancellations in one turn into one exception; anyio
-                # before 4.16 takes that for its own alone (agronholm/anyio#1214).
-                ours = ours and _cancelling() <= self._cancelling
-        finally:
+        ours = self._leave(lease, exc)
+        lost: LeaseLost | None
+        if exc is None and lease._depth == 1 and lease.is_held:
+            # The usual way: the next local task has it already, or Redis says done.
+            call = lease.give_back()
+            if call is None:
+                return
+            lost = self._loss(lease, await lease._outcome(call))
+        else:
             # Whoever is cancelled, or must stop, does not wait for a silent Redis.
-            hurry = isinstance(exc, asyncio.CancelledError)
-            lost = await self._release(lease, hurry)
+            lost = await self._release(lease, hurry=isinstance(exc, asyncio.CancelledError))
         if lost is None:
-            return False
+            return
+        if self.delivered and isinstance(exc, asyncio.CancelledError):
+            await _be_cancelled_by_scope_around(lost)
         if exc is None or ours:
             raise lost from None
         exc.add_note(str(lost))
-        return False
 
-    async def _release(self, lease: Lease, hurry: bool) -> LeaseLost | None:
+    def _leave(self, lease: Lease, exc: BaseException | None) -> bool:
+        """End the body; tell whether ``exc`` is only our cancellation."""
+        if self._holds is not None:
+            if self._outer_hold is None:
+                del self._holds[lease._task]
+            else:
+                self._holds[lease._task] = self._outer_hold
+        if lease._body is not self:
+            return False
+        lease._body = None
+        return self.leave_body(exc)
+
+    async def _release(self, lease: Lease, *, hurry: bool) -> LeaseLost | None:
         """Release the lease unless the body did; return the loss, if it was lost."""
         lost = None if lease._lost_reason is None else lease._loss()
         if lease._released:
@@ -90,18 +118,30 @@ class Hold:
         if lost is None and lease._depth == 1 and not lease.is_held:
             lost = lease._loss()
         reply = await lease._release(hurry=hurry or lost is not None)
-        if lost is None and isinstance(reply, NotOurs):
-            lost = LeaseLost(lease.name, reply.reason, lease.fencing_token)
+        return lost or self._loss(lease, reply)
+
+    def _loss(self, lease: Lease, reply: ReleaseReply | None) -> LeaseLost | None:
+        """Return the loss that only the release has shown."""
+        if isinstance(reply, NotOurs):
+            return LeaseLost(lease.name, reply.reason, lease.fencing_token)
         if isinstance(reply, Failed):
             logger.warning(
                 "release of %r not confirmed, its key expires by itself: %s",
                 lease.name,
                 reply.cause,
             )
-        return lost
+        return None
 
 
-def _cancelling() -> int:
-    """Return how many cancellations of the current task are pending."""
-    task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()
+async def _be_cancelled_by_scope_around(lost: LeaseLost) -> None:
+    """
+    Let an anyio scope around the block cancel us, if it is cancelled as well.
+
+    It does not know our cancellation as its own, so its own must follow.
+    """
+    if anyio.current_effective_deadline() == -math.inf:
+        try:
+            await anyio.lowlevel.checkpoint()
+        except asyncio.CancelledError as cancelled:
+            cancelled.add_note(str(lost))
+            raise

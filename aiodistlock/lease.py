@@ -6,10 +6,9 @@ import asyncio
 import logging
 from typing import Any
 
-import anyio
-
 from aiodistlock.core.options import check_ttl
 from aiodistlock.engine.acquire import settled
+from aiodistlock.engine.body import Body
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.engine.waiter import Waiter
 from aiodistlock.errors import LeaseLost, LockError, NotHeld, StoreUnavailable
@@ -33,13 +32,13 @@ class Lease:
     """
 
     __slots__ = (
+        "_body",
         "_depth",
         "_lost",
         "_lost_reason",
         "_owner",
         "_process_lease",
         "_released",
-        "_scope",
         "_task",
         "fencing_token",
     )
@@ -53,7 +52,7 @@ class Lease:
         self._released = False
         self._lost_reason: str | None = None
         self._lost: asyncio.Event | None = None
-        self._scope: anyio.CancelScope | None = None
+        self._body: Body | None = None
         process_lease.contender.engine.holders[process_lease.contender.keys.key] = self
 
     def __repr__(self) -> str:
@@ -96,7 +95,13 @@ class Lease:
     @property
     def is_held(self) -> bool:
         """Whether the lease can be relied on at this instant; asks nobody."""
-        return self.validity > 0.0
+        # As validity, which takes twice as long to ask.
+        lease = self._process_lease
+        engine = lease.contender.engine
+        if self._released or self._lost_reason is not None or engine.forked:
+            return False
+        now = engine.clock()
+        return now < lease.deadline and (lease.ends_at is None or now < lease.ends_at)
 
     def check(self) -> None:
         """
@@ -193,8 +198,13 @@ class Lease:
             return None
         if hurry:
             return await settled(call)
+        return await self._outcome(call)
+
+    async def _outcome(self, call: Call[ReleaseReply]) -> ReleaseReply:
+        """Wait for the answer; cancelled, only for as long as a clean-up may take."""
         try:
-            return await self._confirmed(call)
+            reply = await call
+            return reply if type(reply) is Done else await self._confirmed(call)
         except asyncio.CancelledError:
             await settled(call)
             raise
@@ -233,8 +243,8 @@ class Lease:
         )
         self._lost_reason = reason
         self._forget()
-        if self._scope is not None:
-            self._scope.cancel()
+        if self._body is not None:
+            self._body.cancel_body()
 
     def _forget(self) -> None:
         contender = self._process_lease.contender

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -125,7 +126,7 @@ class AsyncLock:
         client_options = redis.options if isinstance(redis, LockClient) else ClientOptions()
         client_options.check_lock(self._options)
         self._contender: Contender | None = None
-        self._holds: dict[asyncio.Task[Any] | None, list[Hold]] = {}
+        self._holds: dict[asyncio.Task[Any] | None, Hold] = {}
 
     def __repr__(self) -> str:
         return f"<AsyncLock {self.name!r}, ttl {self._options.ttl:g} s>"
@@ -148,30 +149,24 @@ class AsyncLock:
         """
         return Hold(self, self._timeout(timeout))
 
-    async def __aenter__(self) -> Lease:
-        hold = Hold(self, self._options.timeout)
-        lease = await hold.__aenter__()
-        self._holds.setdefault(lease._task, []).append(hold)
-        return lease
+    def __aenter__(self) -> Coroutine[Any, Any, Lease]:
+        # No coroutine of its own around the hold's, here and below.
+        return Hold(self, self._options.timeout, self._holds).__aenter__()
 
-    async def __aexit__(
+    def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
-        task = asyncio.current_task()
-        holds = self._holds.get(task)
-        if holds is None:
+    ) -> Coroutine[Any, Any, None]:
+        hold = self._holds.get(asyncio.current_task())
+        if hold is None:
             raise LockError(
                 self.name,
                 "this block was entered by another task, which still holds the lock; where "
                 "a framework enters and leaves in different tasks, use acquire() and release()",
             )
-        hold = holds.pop()
-        if not holds:
-            del self._holds[task]
-        await hold.__aexit__(exc_type, exc, traceback)
+        return hold.__aexit__(exc_type, exc, traceback)
 
     # -- By hand ------------------------------------------------------------------
 
@@ -191,12 +186,8 @@ class AsyncLock:
         :raises LockError: if this task holds the lock already (unless ``reentrant``),
             or the client is closed, or belongs to another event loop or process
         """
-        limit = self._timeout(timeout)
         contender = self._contend()
-        if limit == 0:
-            lease = await self._acquire(contender, None, waits=False)
-        else:
-            lease = await self._acquire(contender, limit, waits=True)
+        lease = await self._take(contender, self._timeout(timeout))
         if lease is None:
             raise contender.timed_out(0.0)
         return lease
@@ -212,7 +203,7 @@ class AsyncLock:
         :raises LockError: if the client is closed, or belongs to another event loop or
             process
         """
-        return await self._acquire(self._contend(), None, waits=False)
+        return await self._take(self._contend(), 0)
 
     async def locked(self) -> bool:
         """
@@ -256,19 +247,15 @@ class AsyncLock:
             contender = self._contender = engine.contender(self._keys)
         return contender
 
-    async def _acquire(
-        self, contender: Contender, timeout: float | None, *, waits: bool
-    ) -> Lease | None:
+    def _take(self, contender: Contender, timeout: float | None) -> Awaitable[Lease | None]:
+        """Acquire; ``None`` if ``timeout`` is 0 and the lock is not free."""
         engine = contender.engine
         task = asyncio.current_task(engine.loop)
         held = engine.holders.get(self._keys.key)
         if held is not None and cast(Lease, held)._task is task:
             if self._options.reentrant:
-                lease = cast(Lease, held)
-                lease.check()
-                lease._depth += 1
-                return lease
-            if waits:
+                return self._again(cast(Lease, held))
+            if timeout != 0:
                 raise LockError(
                     self.name,
                     "this task holds the lock already and would wait for itself for ever; "
@@ -276,8 +263,11 @@ class AsyncLock:
                 )
         # mypy: what the engine gives back is what make_holder built.
         return cast(
-            Lease | None,
-            await engine.acquire(
-                contender, self._options, Lease, self._source, task, waits=waits, timeout=timeout
-            ),
+            "Awaitable[Lease | None]",
+            engine.acquire(contender, self._options, Lease, self._source, task, timeout=timeout),
         )
+
+    async def _again(self, lease: Lease) -> Lease:
+        lease.check()
+        lease._depth += 1
+        return lease

@@ -35,6 +35,8 @@ class LockKeys:
     key: bytes = field(init=False)
     fence: bytes = field(init=False)
     queue: bytes = field(init=False)
+    packed: bytes = field(init=False)
+    """The three as RESP bulk strings, in the order in which every request has them."""
 
     def __post_init__(self) -> None:
         for what, text in (("name", self.name), ("namespace", self.namespace)):
@@ -57,3 +59,7 @@ class LockKeys:
         object.__setattr__(self, "key", encoded)
         object.__setattr__(self, "fence", f"{stem}:fence".encode())
         object.__setattr__(self, "queue", f"{stem}:queue".encode())
+        packed = b"".join(
+            b"$%d\r\n%b\r\n" % (len(each), each) for each in (self.key, self.fence, self.queue)
+        )
+        object.__setattr__(self, "packed", packed)

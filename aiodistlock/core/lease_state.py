@@ -22,7 +22,7 @@ class LeaseState(Enum):
     LOST = auto()
     RELEASED = auto()
 
-    # Enum's own hashes the name, in Python: half a microsecond for each row looked up.
+    # Enum's own hashes the name in Python, half a microsecond for each row looked up.
     __hash__ = object.__hash__
 
 
@@ -76,7 +76,8 @@ def deadline(sent_at: float, ttl: float) -> float:
 
     Counted from before the request was sent: the server's ttl began later.
     """
-    return sent_at + ttl - drift(ttl)
+    # drift() written out: this runs for every lease.
+    return sent_at + ttl - (ttl * 0.01 + 0.002)
 
 
 RENEW_SHARE = 1 / 3

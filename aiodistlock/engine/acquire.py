@@ -166,7 +166,6 @@ class Engine:
         owner: object,
         task: asyncio.Task[Any] | None,
         *,
-        waits: bool,
         timeout: float | None,
     ) -> Holder | None:
         """
@@ -186,12 +185,12 @@ class Engine:
             make_holder,
             task,
             owner,
-            waits=waits,
+            waits=timeout != 0,
             entered_at=self.clock(),
         )
         contender.enter(waiter)
         timer = None
-        if timeout is not None:
+        if timeout:
             timer = loop.call_later(timeout, contender.expire, waiter, timeout)
         try:
             return await future

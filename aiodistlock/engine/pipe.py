@@ -45,7 +45,8 @@ BATCH = 24
 ANSWER_WITHIN = 5.0
 """Seconds of silence after which a connection counts as broken."""
 
-_TAGS = 1 << 31
+# All of ten digits, so that their length need not be counted; a batch stays below 2**31.
+_FIRST_TAG, _LAST_TAG = 1_000_000_000, 2_000_000_000
 
 
 class Pipe:
@@ -91,7 +92,7 @@ class Pipe:
         )
         self._backlog = Backlog()
         self._flush_at_turn_end = False
-        self._tag = 0
+        self._tag = _FIRST_TAG
         self._greeter = Greeter(inbox.channel)
         self._inspection: asyncio.TimerHandle | None = None
         self._last_error: Exception | None = None
@@ -130,18 +131,20 @@ class Pipe:
         self._inspect_later()
         now = self._clock()
         packed = []
+        tag = self._tag if self._tag < _LAST_TAG else _FIRST_TAG
         for call in unsent:
             if call.obsolete:
                 continue
             call.sent_at = now
             call.issued_at = min(call.issued_at, now)
-            self._tag = call.tag = (self._tag + 1) % _TAGS
+            tag += 1
+            call.tag = tag
             sent.append(call)
-            script = call.script
-            packed.append(pack((b"EVALSHA", script.sha, b"3", *call.args, call.tag)))
+            packed.append(call.packed())
             if len(packed) == BATCH:
                 wire.write(b"".join(packed))
                 packed.clear()
+        self._tag = tag
         if packed:
             wire.write(b"".join(packed))
 
@@ -150,9 +153,9 @@ class Pipe:
         if call.obsolete or self._wire is None:
             return
         call.sent_at = self._clock()
-        self._tag = call.tag = (self._tag + 1) % _TAGS
+        self._tag = call.tag = self._tag + 1
         self._backlog.sent.append(call)
-        self._wire.write(pack((b"EVAL", call.script.source, b"3", *call.args, call.tag)))
+        self._wire.write(call.packed_with_source())
 
     @property
     def listening(self) -> bool:
@@ -171,17 +174,15 @@ class Pipe:
         if not sent:
             raise ConnectionError("the server sent a reply that nobody asked for")
         call = sent.popleft()
-        if type(call) is Greeting:
+        if isinstance(call, Greeting):
             call.on_reply(reply)
-            return
-        assert isinstance(call, RedisCall)
-        if isinstance(reply, ResponseError):
+        elif type(reply) is list and len(reply) > 1 and reply[1] == call.tag:
+            call.finish(call.decode(reply, call.sent_at))
+        elif isinstance(reply, ResponseError):
             if str(reply).startswith("NOSCRIPT"):
                 self._resend_with_source(call)
             else:
                 call.refuse(reply)
-        elif call.matches(reply):
-            call.finish(call.decode(reply, call.sent_at))
         else:
             sent.appendleft(call)
             raise ConnectionError("the server's replies do not match our requests")

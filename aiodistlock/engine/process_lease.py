@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aiodistlock.core.lease_state import TRANSITIONS, LeaseEvent, LeaseState, deadline, renewal_due
+from aiodistlock.core.lease_state import (
+    RENEW_SHARE,
+    TRANSITIONS,
+    LeaseEvent,
+    LeaseState,
+    deadline,
+    renewal_due,
+)
 from aiodistlock.core.options import LockOptions
 from aiodistlock.stores.base import Call, NotOurs, RenewReply
 
@@ -87,8 +94,12 @@ class ProcessLease:
     def confirm(self, granted_at: float, ttl: float) -> None:
         """Take in that the server set the remaining time to ``ttl`` after ``granted_at``."""
         self.state = TRANSITIONS[self.state, LeaseEvent.CONFIRMED]
-        self.deadline = deadline(granted_at, ttl)
-        self.plan()
+        self.deadline = due = deadline(granted_at, ttl)
+        if self.ends_at is None and self.options.auto_renew:
+            # plan(), written out for the usual lease.
+            self.due_at = due - self.options.ttl * (1 - RENEW_SHARE)
+        else:
+            self.plan()
 
     def expect(self, now: float, ttl: float) -> None:
         """Take in that the server may set the remaining time to ``ttl`` from now on."""

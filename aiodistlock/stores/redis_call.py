@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from asyncio import Future
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+from aiodistlock.core.keys import LockKeys
 from aiodistlock.stores.base import Call, Failed, R
 from aiodistlock.stores.scripts import Script
 
@@ -31,20 +33,34 @@ _TRANSIENT = frozenset(
 _WRAPPED = re.compile(r"^ERR Error running script .*: -([A-Z]{3,}) ")
 
 
+def bulks(*args: bytes | int) -> bytes:
+    """Pack arguments as RESP bulk strings."""
+    texts = [arg if isinstance(arg, bytes) else b"%d" % arg for arg in args]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
+
+
 class RedisCall(Call[R]):
     """A call that runs a script: what to send, and how to read the answer."""
 
-    __slots__ = ("args", "decode", "issued_at", "script", "tag", "until")
+    __slots__ = ("args", "decode", "issued_at", "keys", "script", "tag", "until")
 
     def __init__(
         self,
         script: Script,
-        args: tuple[bytes | int, ...],
+        keys: LockKeys,
+        args: bytes,
         decode: Callable[[list[Any], float], R],
         on_reply: Callable[[R], object] | None = None,
     ) -> None:
-        super().__init__(on_reply)
+        # Call's, written out: this runs twice for every lease.
+        self.on_reply = on_reply
+        self.reply: R | None = None
+        self.sent_at = 0.0
+        self.resent = False
+        self.obsolete = False
+        self._awaiting: list[Future[None]] | None = None
         self.script = script
+        self.keys = keys
         self.args = args
         self.decode = decode
         self.tag = 0
@@ -53,12 +69,14 @@ class RedisCall(Call[R]):
         self.until = math.inf
         """Local instant after which no answer is waited for."""
 
-    def matches(self, reply: Any) -> bool:
-        """Tell whether a reply is the answer to this request."""
-        try:
-            return bool(reply[1] == self.tag)
-        except (TypeError, IndexError):
-            return False
+    def packed(self) -> bytes:
+        """Return the request as it goes over the wire."""
+        return b"%b%b%b$10\r\n%d\r\n" % (self.script.head, self.keys.packed, self.args, self.tag)
+
+    def packed_with_source(self) -> bytes:
+        """Return the request for a server that does not know the script."""
+        head = self.script.source_head
+        return b"%b%b%b$10\r\n%d\r\n" % (head, self.keys.packed, self.args, self.tag)
 
     def refuse(self, error: Exception) -> None:
         """Deliver an error that the server answered."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from aiodistlock.core.keys import LockKeys
@@ -19,10 +20,16 @@ from aiodistlock.stores.base import (
     ReleaseReply,
     RenewReply,
 )
-from aiodistlock.stores.redis_call import RedisCall, Wire
+from aiodistlock.stores.redis_call import RedisCall, Wire, bulks
 
 QUEUE_TTL_MS = 30_000
 """How long a queue outlives its last visitor; a live waiter visits every second."""
+
+
+@lru_cache(maxsize=64)
+def _acquire_args(ttl_ms: int, retention: bytes, inbox: bytes, grant_ttl_ms: int) -> bytes:
+    """Pack the arguments of ``acquire.lua`` behind the token, which are mostly the same."""
+    return bulks(ttl_ms, retention, inbox, grant_ttl_ms, QUEUE_TTL_MS)
 
 
 class SingleStore:
@@ -38,6 +45,7 @@ class SingleStore:
         self._wire = wire
         self._channel = channel
         self._retention = b"%d" % to_ms(fence_retention)
+        self._not_reported = bulks(0, self._retention)
 
     def _run(self, call: RedisCall[R]) -> RedisCall[R]:
         self._wire.submit(call)
@@ -54,18 +62,11 @@ class SingleStore:
         """Take the lock, or queue for it; while no inbox is open, only try."""
         # Who queues without listening is passed over as dead: rather only try, and poll.
         inbox = self._channel if grant_ttl_ms is not None and self._wire.listening else b""
-        args = (
-            keys.key,
-            keys.fence,
-            keys.queue,
-            token,
-            ttl_ms,
-            self._retention,
-            inbox,
-            grant_ttl_ms or 0,
-            QUEUE_TTL_MS,
-        )
-        return self._run(RedisCall(scripts.ACQUIRE, args, replies.acquire, on_reply))
+        rest = _acquire_args(ttl_ms, self._retention, inbox, grant_ttl_ms or 0)
+        args = b"$%d\r\n%b\r\n%b" % (len(token), token, rest)
+        call = RedisCall(scripts.ACQUIRE, keys, args, replies.acquire, on_reply)
+        self._wire.submit(call)
+        return call
 
     def pass_on(
         self,
@@ -81,10 +82,7 @@ class SingleStore:
         """Let the next process have the lock and queue again, or keep it."""
         # The channel is named also while nobody listens: the place in the queue is lost
         # then, as any dead waiter's, and our next request asks for a new one.
-        args = (
-            keys.key,
-            keys.fence,
-            keys.queue,
+        args = bulks(
             token,
             next_token,
             ttl_ms,
@@ -94,7 +92,7 @@ class SingleStore:
             grant_ttl_ms,
             QUEUE_TTL_MS,
         )
-        return self._run(RedisCall(scripts.PASS_ON, args, replies.pass_on, on_reply))
+        return self._run(RedisCall(scripts.PASS_ON, keys, args, replies.pass_on, on_reply))
 
     def release(
         self,
@@ -104,10 +102,12 @@ class SingleStore:
         until: float,
     ) -> RedisCall[ReleaseReply]:
         """Give the lock up, to the next waiter if there is one."""
-        args = (keys.key, keys.fence, keys.queue, token, highest, self._retention)
-        call = RedisCall(scripts.RELEASE, args, replies.release)
+        rest = self._not_reported if highest == 0 else bulks(highest, self._retention)
+        args = b"$%d\r\n%b\r\n%b" % (len(token), token, rest)
+        call = RedisCall(scripts.RELEASE, keys, args, replies.release)
         call.until = until
-        return self._run(call)
+        self._wire.submit(call)
+        return call
 
     def renew(
         self,
@@ -118,8 +118,8 @@ class SingleStore:
         until: float = math.inf,
     ) -> RedisCall[RenewReply]:
         """Set the remaining time of the lease."""
-        args = (keys.key, keys.fence, keys.queue, token, ttl_ms, self._retention)
-        call = RedisCall(scripts.RENEW, args, replies.renew, on_reply)
+        args = bulks(token, ttl_ms, self._retention)
+        call = RedisCall(scripts.RENEW, keys, args, replies.renew, on_reply)
         call.until = until
         return self._run(call)
 
@@ -128,21 +128,12 @@ class SingleStore:
     ) -> RedisCall[AbandonReply]:
         """Undo an acquisition, behind the request that it undoes."""
         inbox = b"" if grant_ttl_ms is None else self._channel
-        args = (
-            keys.key,
-            keys.fence,
-            keys.queue,
-            token,
-            inbox,
-            grant_ttl_ms or 0,
-            self._retention,
-        )
-        return self._run(RedisCall(scripts.ABANDON, args, replies.abandon))
+        args = bulks(token, inbox, grant_ttl_ms or 0, self._retention)
+        return self._run(RedisCall(scripts.ABANDON, keys, args, replies.abandon))
 
     def inspect(self, keys: LockKeys) -> RedisCall[InspectReply]:
         """Ask who holds the lock and who waits."""
-        args = (keys.key, keys.fence, keys.queue)
-        return self._run(RedisCall(scripts.INSPECT, args, replies.inspect))
+        return self._run(RedisCall(scripts.INSPECT, keys, b"", replies.inspect))
 
     @property
     def listening(self) -> bool:

@@ -1,4 +1,6 @@
--- What the scripts share.  The loader puts this file in front of each of them.
+-- What the scripts share.  The loader puts this file in front of each of them, or in
+-- place of the line "-- prelude": Redis makes these functions anew on every run, so a
+-- script's usual case stands before them.
 --
 -- Every script takes the same keys:
 --   KEYS[1]  the key: holds the holder's token as a plain string, with a ttl
@@ -10,7 +12,7 @@
 -- A waiter's record in the queue is "<grant ttl in ms> <inbox channel> <token>".
 -- A grant is the message "<fence> <server time in us> <ttl in ms> <token> <key>".
 
-local GRANTED, QUEUED, HELD, DONE, GONE, OTHER = 1, 2, 3, 4, 5, 6
+local GRANTED, QUEUED, HELD, DONE, GONE, OTHER = 1, 2, 3, 4, 5, 6 -- the codes
 
 -- A holder that died may have used so many fencing tokens without reporting them
 -- (MAX_LOCAL_HANDOFFS in core/fencing.py).

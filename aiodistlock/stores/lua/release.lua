@@ -8,6 +8,16 @@
 --   {GONE, tag}    the key does not exist
 --   {OTHER, tag}   somebody else holds it; untouched
 -- Twice: GONE or OTHER.
+
+-- The usual case: nothing to report, nobody waits.
+if ARGV[2] == '0' and redis.call('EXISTS', KEYS[3]) == 0
+  and redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+  return {4, tonumber(ARGV[4]), 0} -- DONE
+end
+
+-- prelude
+
 local token, highest, retention, tag = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 
 local holder = redis.call('GET', KEYS[1])
