@@ -78,7 +78,7 @@ async def test_a_claim_in_flight_when_the_lock_is_passed_on_and_both_are_sent_ag
     named.rules = []
     await named.cut()
     answer.set()
-    await named.seen("reply", "PASS_ON", 2)
+    await named.seen("reply", "PASS_ON")
     await releasing
     attempts = here.engine("n").attempts
     await eventually(lambda: _count(attempts), 1)
