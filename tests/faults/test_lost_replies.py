@@ -11,7 +11,15 @@ import redis.asyncio as redis_asyncio
 
 from aiodistlock import AsyncLock, Lease, LockClient
 from aiodistlock.engine import pipe
-from tests.faults.world import EAGER, SCRIPTS, client, eventually, nothing_left, waiters
+from tests.faults.world import (
+    EAGER,
+    SCRIPTS,
+    client,
+    eventually,
+    load_scripts,
+    nothing_left,
+    waiters,
+)
 from tests.proxy import Action, ChaosProxy, Delay, Do, Frame, Kind, Repeat
 
 TTL = 20.0
@@ -128,6 +136,7 @@ async def line_to(
         here, there = (client(proxy.url, protocol=protocol, handoff_span=0.0) for _ in range(2))
         line = Line(proxy, redis, namespace, here, there, "n0")
         try:
+            await load_scripts(redis)
             await contended(line)
             line.fences.clear()
             yield line

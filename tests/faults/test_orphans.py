@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import redis.asyncio as redis_asyncio
@@ -78,4 +79,20 @@ async def test_waiters_that_leave_the_middle_of_the_local_queue_are_forgotten(
                 task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert served == list(range(0, 200, 3))
+    await nothing_left(redis, namespace)
+
+
+async def test_a_request_is_not_overdue_before_it_was_sent(
+    pair: tuple[LockClient, LockClient], redis: redis_asyncio.Redis, namespace: str
+) -> None:
+    """The look for silence may fall between the request and the end of the loop's turn."""
+    here, _ = pair
+    lock = here.lock("n", ttl=30.0, namespace=namespace)
+    store: Any = here.engine("n").store
+    lease = await lock.acquire()
+    for operation in (lease.extend(30.0), lease.release()):
+        running = asyncio.create_task(operation)
+        await asyncio.sleep(0)
+        store._wire._look_for_silence()  # as its timer does
+        await running
     await nothing_left(redis, namespace)

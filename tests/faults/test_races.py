@@ -9,15 +9,25 @@ import redis.asyncio as redis_asyncio
 
 from aiodistlock import AsyncLock, Lease, LeaseLost, LockClient, LockError
 from aiodistlock.engine import pipe
-from tests.faults.world import EAGER, PATIENT, SCRIPTS, client, eventually, nothing_left, waiters
+from tests.faults.world import (
+    EAGER,
+    PATIENT,
+    SCRIPTS,
+    client,
+    eventually,
+    load_scripts,
+    nothing_left,
+    waiters,
+)
 from tests.proxy import ChaosProxy, Do, Frame, Hold, Repeat, on
 
 TTL = 30.0
 
 
 @pytest.fixture
-def named(proxy: ChaosProxy) -> ChaosProxy:
-    """The proxy, which knows our scripts by name."""
+async def named(proxy: ChaosProxy, redis: redis_asyncio.Redis) -> ChaosProxy:
+    """The proxy, which knows our scripts by name, before a server that has them."""
+    await load_scripts(redis)
     proxy.script_names = SCRIPTS
     return proxy
 
@@ -278,19 +288,4 @@ async def test_a_lease_that_nobody_polls_for_is_handed_over_though_the_subscript
     await named.accept()
     lease = await asyncio.wait_for(waiting, 5)
     await lease.release()
-    await nothing_left(redis, namespace)
-
-
-async def test_a_request_is_not_overdue_before_it_was_sent(
-    here: LockClient, redis: redis_asyncio.Redis, namespace: str
-) -> None:
-    """The look for silence may fall between the request and the end of the loop's turn."""
-    lock = here.lock("n", ttl=TTL, namespace=namespace)
-    store: Any = here.engine("n").store
-    lease = await lock.acquire()
-    for operation in (lease.extend(TTL), lease.release()):
-        running = asyncio.create_task(operation)
-        await asyncio.sleep(0)
-        store._wire._look_for_silence()  # as its timer does
-        await running
     await nothing_left(redis, namespace)

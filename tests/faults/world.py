@@ -11,10 +11,12 @@ from aiodistlock import Backoff, Lease, LockClient
 from aiodistlock.core.lease_state import LeaseEvent
 from aiodistlock.stores import scripts
 
-SCRIPTS = {
-    getattr(scripts, name).sha.decode(): name
+_ALL = {
+    name: getattr(scripts, name)
     for name in ("ACQUIRE", "RELEASE", "RENEW", "PASS_ON", "ABANDON", "INSPECT")
 }
+
+SCRIPTS = {script.sha.decode(): name for name, script in _ALL.items()}
 """For ``ChaosProxy.script_names``."""
 
 PATIENT = Backoff(initial=20.0, factor=1.0, cap=20.0, jitter=0.0)
@@ -27,6 +29,12 @@ EAGER = Backoff(initial=0.02, factor=1.5, cap=0.1)
 def client(url: str, *, protocol: int = 3, **options: Any) -> LockClient:
     """Build a client with a connection of its own: to Redis, a process of its own."""
     return LockClient.from_url(url, protocol=protocol, **options)
+
+
+async def load_scripts(redis: redis_asyncio.Redis) -> None:
+    """Load all scripts, so that no EVALSHA comes twice for want of them."""
+    for script in _ALL.values():
+        await redis.script_load(script.source)
 
 
 async def eventually(
