@@ -1,0 +1,1 @@
+"""Measures aiodistlock beside other locks: ``python -m bench``."""

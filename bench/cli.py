@@ -1,0 +1,121 @@
+"""The command line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bench import environment, report
+from bench.peers.catalog import PEERS
+from bench.plan import Plan, Workload
+from bench.results import Results
+from bench.run import Run, total
+from bench.server import BenchServer
+from bench.workloads import WORKLOADS
+
+HERE = Path(__file__).parent
+OUT = HERE / "results"
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    *,
+    quick: Annotated[bool, typer.Option(help="Less of everything: under two minutes.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(WORKLOADS)}.")] = None,
+    peers: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(PEERS)}.")] = None,
+    repeat: Annotated[int | None, typer.Option(min=1, help="Rounds; 5, quick 2.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = OUT,
+    redraw: Annotated[Path | None, typer.Option(help="Measure nothing: draw this file.")] = None,
+) -> None:
+    """
+    Measure aiodistlock beside other locks.
+
+    Several workloads or peers: repeat the option, or separate them by commas.  Ctrl-C
+    ends the run and keeps what was measured.  Only a full run into the default folder
+    rewrites ``bench/RESULTS.md`` and the figures in ``bench/README.md``.
+    """
+    console = Console()
+    if redraw is not None:
+        results = Results.read(redraw)
+        report.show(results, console)
+        _draw(console, results, redraw, publish=redraw.resolve().parent == OUT)
+        return
+    workloads = [WORKLOADS[name] for name in _chosen("--only", only, list(WORKLOADS))]
+    wanted = _chosen("--peers", peers, list(PEERS))
+    with console.status("looking which locks can be measured (the first time installs some)"):
+        missing = {peer: why for peer in wanted if (why := PEERS[peer].missing()) is not None}
+    present = [peer for peer in wanted if peer not in missing]
+    plan = Plan(quick, repeat or (2 if quick else 5), present)
+    results = Results(missing=missing)
+    _measure(console, workloads, plan, results)
+    full = not (quick or only or peers)
+    _finish(console, results, out, full=full)
+    if not results.complete:
+        raise typer.Exit(130)
+
+
+def _chosen(option: str, given: list[str] | None, known: list[str]) -> list[str]:
+    if not given:
+        return known
+    names = [name.strip() for each in given for name in each.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise typer.BadParameter(f"{name}: not one of {', '.join(known)}", param_hint=option)
+    return [name for name in known if name in names]
+
+
+def _measure(console: Console, workloads: list[Workload], plan: Plan, results: Results) -> None:
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with BenchServer() as server, Progress(*columns, console=console) as progress:
+        results.environment = environment.describe(server.version, plan.peers)
+        results.environment["quick"] = plan.quick
+        task = progress.add_task("", total=total(workloads, plan))
+        begun = False
+
+        def step(description: str) -> None:
+            nonlocal begun
+            progress.update(task, description=description, advance=1 if begun else 0)
+            begun = True
+
+        try:
+            Run(server, plan, results, step).measure(workloads)
+        except KeyboardInterrupt:
+            console.print("interrupted: what was measured until now follows")
+
+
+def _finish(console: Console, results: Results, out: Path, *, full: bool) -> None:
+    if not results.samples:
+        return
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    name = f"{day}-{results.environment['commit']}{'' if full else '-partial'}"
+    path = out / f"{name}.json"
+    results.save(path)
+    report.show(results, console)
+    console.print(f"written: {path}")
+    publish = full and results.complete and out.resolve() == OUT
+    _draw(console, results, path, publish=publish)
+
+
+def _draw(console: Console, results: Results, path: Path, *, publish: bool) -> None:
+    """Draw, and write the Markdown; what is published goes beside the bench itself."""
+    from bench import plots
+
+    folder = HERE if publish else path.parent
+    links = [str(each.relative_to(folder)) for each in plots.draw(results, path.parent)]
+    written = folder / "RESULTS.md"
+    report.write_between_markers(written, report.markdown(results, links))
+    if publish:
+        report.write_between_markers(HERE / "README.md", report.summary(results, links))
+    console.print(f"written: {written} and {len(links)} plots")

@@ -1,0 +1,39 @@
+"""aiodistlock, with its defaults."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+
+from aiodistlock import AsyncLock, Lease
+
+
+class Ours:
+    """Locks on one Redis client, as the README shows them."""
+
+    def __init__(self, redis: Redis, ttl: float) -> None:
+        self._redis = redis
+        self._ttl = ttl
+        self._leases: list[Lease] = []
+
+    def lock(self, name: str) -> AsyncLock:
+        """Return a lock; its tasks could share one as well."""
+        return AsyncLock(self._redis, name, ttl=self._ttl)
+
+    async def keep(self, name: str) -> None:
+        """Acquire; the client's watchdog renews."""
+        self._leases.append(await self.lock(name).acquire())
+
+    def losses(self) -> list[str]:
+        """Return a text for each lease that is not held any more."""
+        return [repr(lease) for lease in self._leases if not lease.is_held]
+
+
+@asynccontextmanager
+async def connect(url: str, tasks: int, ttl: float) -> AsyncIterator[Ours]:
+    """Connect; the pool's size does not matter, since one connection carries all."""
+    del tasks
+    async with Redis.from_url(url) as redis:
+        yield Ours(redis, ttl)

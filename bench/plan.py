@@ -1,0 +1,65 @@
+"""How much is measured, and what a workload is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.peers import catalog
+from bench.peers.catalog import Side
+from bench.results import Metrics
+from bench.server import BenchServer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    How much of everything.
+
+    :ivar quick: whether two minutes must do
+    :ivar repeat: rounds
+    :ivar peers: keys of the peers to measure, those that cannot be left out already
+    """
+
+    quick: bool
+    repeat: int
+    peers: Sequence[str]
+
+    def sides(self, *peers: str, slow: bool = False) -> list[Side]:
+        """
+        Return the sides of those of the peers that are measured.
+
+        :param slow: whether a sample takes long, so that a quick run does without uvloop
+        """
+        found = catalog.sides(*(peer for peer in peers if peer in self.peers))
+        return [side for side in found if side.loop != "uvloop" or not (slow and self.quick)]
+
+    def seconds(self, full: float, quick: float) -> float:
+        """Return how long one sample takes."""
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    One setting of a workload.
+
+    :ivar run: measures one sample of a side
+    """
+
+    name: str
+    sides: Sequence[Side]
+    run: Callable[[BenchServer, Side], Metrics]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """
+    One thing that is measured.
+
+    :ivar cases: settles what to measure
+    """
+
+    name: str
+    about: str
+    cases: Callable[[Plan], Sequence[Case]]

@@ -1,0 +1,39 @@
+"""Draws a run, each figure as PNG and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+from matplotlib.figure import Figure  # after the backend is chosen
+
+from bench.plots import hot, latency, renewal, throughput
+from bench.plots.style import STYLE
+from bench.results import Results
+
+FIGURES: dict[str, Callable[[Results], Figure | None]] = {
+    "throughput": throughput.draw,
+    "latency": latency.draw,
+    "hot": hot.draw,
+    "renewal": renewal.draw,
+}
+
+
+def draw(results: Results, folder: Path) -> list[Path]:
+    """Draw what there are figures for; return the PNG files, each with an SVG beside it."""
+    drawn = []
+    with mpl.rc_context(STYLE):
+        for name, make in FIGURES.items():
+            figure = make(results)
+            if figure is None:
+                continue
+            path = folder / f"{name}.png"
+            figure.savefig(path, dpi=160)
+            # Without a date, so that the same figures give the same file.
+            figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+            drawn.append(path)
+    return drawn

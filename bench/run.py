@@ -1,0 +1,72 @@
+"""The run: all sides of a case in turn, round after round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.peers.catalog import Side
+from bench.plan import Case, Plan, Workload
+from bench.processes import WorkerFailed
+from bench.results import Metrics, Results, Sample
+from bench.server import BenchServer
+
+
+def order(sides: Sequence[Side], number: int) -> list[Side]:
+    """Return the sides in the order of a round: each round begins with another one."""
+    if not sides:
+        return []
+    first = number % len(sides)
+    return [*sides[first:], *sides[:first]]
+
+
+def total(workloads: Sequence[Workload], plan: Plan) -> int:
+    """Return how many samples a run has."""
+    return sum(
+        len(case.sides) * plan.repeat for workload in workloads for case in workload.cases(plan)
+    )
+
+
+@dataclass
+class Run:
+    """
+    One run; ``results`` grows with each sample.
+
+    :param progress: told before each sample what it is, and once at the end
+    """
+
+    server: BenchServer
+    plan: Plan
+    results: Results
+    progress: Callable[[str], object]
+
+    def measure(self, workloads: Sequence[Workload]) -> None:
+        """Measure everything."""
+        for workload in workloads:
+            for case in workload.cases(self.plan):
+                self._case(workload.name, case)
+        self.progress("done")
+        self.results.complete = True
+
+    def _case(self, workload: str, case: Case) -> None:
+        failed: set[Side] = set()
+        repeat = self.plan.repeat
+        for number in range(repeat):
+            for side in order(case.sides, number):
+                self.progress(f"{workload}: {case.name}: {side.key} ({number + 1}/{repeat})")
+                if side in failed:
+                    continue
+                metrics = self._sample(case, side)
+                if "error" in metrics:
+                    # Once is enough to know; the others need not wait for it again.
+                    failed.add(side)
+                sample = Sample(workload, case.name, side.key, number, metrics)
+                self.results.samples.append(sample)
+
+    def _sample(self, case: Case, side: Side) -> Metrics:
+        try:
+            return case.run(self.server, side)
+        except WorkerFailed as error:
+            return {"error": str(error)}
+        except Exception as error:  # noqa: BLE001  # the other figures must not be lost
+            return {"error": f"{type(error).__name__}: {error}"}

@@ -1,0 +1,184 @@
+"""The figures as tables, for the terminal and for Markdown alike."""
+
+# ruff: noqa: RUF001  # the multiplication sign and the dash are meant
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.peers import catalog
+from bench.results import Results, Sample
+from bench.stats import Interval
+from bench.targets import OURS, REFERENCE, targets
+from bench.workloads import WORKLOADS
+from bench.workloads.seed import CASE, PUBLISHED, ROWS
+
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, a note below it, a header and rows of text; the first columns are words."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    words: int = 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric: its title with the unit, the factor to that unit, and how to show it."""
+
+    title: str
+    metric: str
+    factor: float = 1.0
+    form: str = ".3g"
+    spread: bool = False
+
+
+RATE = Column("cycles/s", "rate", form=",.0f", spread=True)
+P50 = Column("p50, ms", "p50", 1e3)
+P99 = Column("p99, ms", "p99", 1e3)
+LONGEST = Column("longest, ms", "longest", 1e3)
+REQUESTS = Column("requests/cycle", "requests")
+SERVER = Column("server CPU, µs/cycle", "server_us")
+CLIENT = Column("client CPU, µs/cycle", "client_us")
+
+COLUMNS = {
+    "throughput": (RATE, P50, P99, REQUESTS, SERVER, CLIENT),
+    "hot": (
+        RATE,
+        P50,
+        P99,
+        LONGEST,
+        Column("got nothing", "starved", form=".0f"),
+        Column("least – most", "least", form=".0f"),
+        Column("fairness", "fairness", form=".2f"),
+        REQUESTS,
+        SERVER,
+    ),
+    "handoff": (P50, P99, LONGEST),
+    "renewal": (
+        Column("client CPU, %", "client_cpu", 100),
+        Column("server CPU, %", "server_cpu", 100),
+        Column("requests/s", "requests_rate", form=",.0f"),
+        Column("client CPU, µs/renewal", "client_us"),
+        Column("bytes/lease", "bytes", form=",.0f"),
+        Column("loop lag p99, ms", "lag_p99", 1e3),
+        Column("lost", "lost", form=".0f"),
+    ),
+    "limit": (RATE, P50, P99, REQUESTS, SERVER),
+}
+
+NOTES = {
+    "throughput": "× is the ratio to redis-py's Lock in the same rounds, with its interval.",
+    "hot": (
+        "Wait: from asking until the body runs. Least – most: cycles of a task in one "
+        "window. Fairness: Jain's index over tasks, 1 is even. Tasks that never got the "
+        "lock are not in p50 and p99, but in longest wait."
+    ),
+    "handoff": "Release called in one process to body running in the other, idle otherwise.",
+    "renewal": "redis-py: one asyncio task per lock that calls reacquire() every ttl/3.",
+    "limit": (
+        "A cycle is acquire and release; for the pipe, one empty script; for "
+        "redis-benchmark, both scripts one after the other, 1 or 50 × 16 at a time."
+    ),
+}
+
+
+def all_tables(results: Results) -> list[Table]:
+    """Return every table that there are figures for."""
+    found = [target_table(results)]
+    found += [
+        seed_table(results) if name == "seed" else workload_table(results, name)
+        for name in results.workloads()
+    ]
+    if results.missing:
+        rows = [(catalog.title(peer), why) for peer, why in results.missing.items()]
+        found.append(Table("Not measured", ("lock", "why"), rows))
+    return found
+
+
+def target_table(results: Results) -> Table:
+    """Compare what was measured with what was set."""
+    words = {True: "met", False: "**missed**", None: NONE}
+    rows = []
+    for target in targets():
+        measured = target.measure(results)
+        rows.append((target.what, target.shown, measured.text, words[target.met(results)]))
+    return Table("Targets", ("what", "target", "measured", ""), rows, words=4)
+
+
+def seed_table(results: Results) -> Table:
+    """Lay out the table that the project answers."""
+    rows: list[tuple[str, ...]] = []
+    for strategy, peer, rate, p99 in ROWS:
+        published = (rate or NONE, p99 or NONE)
+        if peer is None:
+            rows.append((strategy, "not built yet", NONE, *published))
+            continue
+        ours = [_cell(results, "seed", CASE, peer, column) for column in (RATE, P99)]
+        rows.append((strategy, *ours, *published))
+    header = ("strategy", "ops/s here", "p99 here, ms", "ops/s published", "p99 published, ms")
+    return Table(f"seed: {WORKLOADS['seed'].about}", header, rows, PUBLISHED, words=1)
+
+
+def workload_table(results: Results, name: str) -> Table:
+    """Lay out one workload: a row for each case and side."""
+    columns = COLUMNS[name]
+    compared = "rate" in (column.metric for column in columns) and name != "limit"
+    header = ["", "lock", *(column.title for column in columns), *(["×"] if compared else [])]
+    rows: list[list[str]] = []
+    for case in results.cases(name):
+        for side in results.sides(name, case):
+            row = ["" if rows and _same(rows, case) else case, catalog.title(side)]
+            row += [_cell(results, name, case, side, column) for column in columns]
+            if compared:
+                row.append(_times(results.ratio(name, case, "rate", side, REFERENCE), side))
+            rows.append(row)
+    errors = {(each.side, each.error): each for each in results.errors(name)}
+    note = " ".join([NOTES[name], *map(_failure, errors.values())])
+    return Table(f"{name}: {WORKLOADS[name].about}", header, rows, note)
+
+
+def _same(rows: Sequence[Sequence[str]], case: str) -> bool:
+    return next(row[0] for row in reversed(rows) if row[0]) == case
+
+
+def _failure(sample: Sample) -> str:
+    return f"{catalog.title(sample.side)} failed ({sample.case}): {sample.error}."
+
+
+def _cell(results: Results, workload: str, case: str, side: str, column: Column) -> str:
+    found = results.interval(workload, case, side, column.metric)
+    if found is None:
+        return NONE
+    show: Callable[[float], str] = lambda value: format(value * column.factor, column.form)  # noqa: E731
+    if column.metric == "least":
+        most = results.interval(workload, case, side, "most")
+        return show(found.median) + (f" – {most.median:.0f}" if most else "")
+    if column.spread and found.samples > 1:
+        return f"{show(found.median)} ({show(found.low)} – {show(found.high)})"
+    return show(found.median)
+
+
+def _times(found: Interval | None, side: str) -> str:
+    if found is None:
+        return NONE
+    if side == REFERENCE:
+        return "1"
+    return f"{found.median:.3g} ({found.low:.3g} – {found.high:.3g})"
+
+
+def headline(results: Results) -> str:
+    """Say in one line what the run was, and whether it was correct."""
+    environment = results.environment
+    load = environment.get("load_average", [NONE])[0]
+    return (
+        f"{environment.get('cpu')}, {environment.get('cores')} cores, "
+        f"{environment.get('python')}, Redis {environment.get('redis_server')}, "
+        f"{catalog.title(OURS)} at commit {environment.get('commit')}, load {load} at the start"
+    )

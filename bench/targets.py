@@ -1,0 +1,185 @@
+"""What the bench must show, and whether it does: each row is computed from samples."""
+
+# ruff: noqa: RUF001  # the multiplication sign and the dash are meant
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+from bench.results import Results
+from bench.stats import Interval
+from bench.workloads import handoff, hot, limit, renewal, throughput
+
+OURS, OURS_UVLOOP, REFERENCE, MUTEX = "aiodistlock", "aiodistlock/uvloop", "redis-py", "mutex"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value with the text that shows it; ``None`` if it was not measured."""
+
+    value: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """
+    One row of the table.
+
+    :ivar bound: the value must be at least that, or at most
+    """
+
+    what: str
+    bound: float
+    at_least: bool
+    shown: str
+    measure: Callable[[Results], Measured]
+
+    def met(self, results: Results) -> bool | None:
+        """Tell whether the target is met; ``None`` if it was not measured."""
+        value = self.measure(results).value
+        if value is None:
+            return None
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+class Unit(NamedTuple):
+    """How a metric is shown: its factor, and what follows the number."""
+
+    factor: float
+    name: str
+
+
+MS = Unit(1e3, " ms")
+
+NOTHING = Measured(None, "not measured")
+
+
+def _ratio(found: Interval | None, *, inverse: bool = False) -> Measured:
+    """Show a ratio with its interval; ``inverse`` as 1/x."""
+    if found is None:
+        return NOTHING
+    if inverse:
+        return Measured(found.median, f"1/{1 / found.median:.3g}" if found.median else "0")
+    return Measured(found.median, f"{found.median:.3g} × ({found.low:.3g} to {found.high:.3g})")
+
+
+def _rate(workload: str, case: str, side: str, reference: str, results: Results) -> Measured:
+    return _ratio(results.ratio(workload, case, "rate", side, reference))
+
+
+def _against(workload: str, case: str, metric: str, reference: str, results: Results) -> Measured:
+    return _ratio(results.ratio(workload, case, metric, OURS, reference), inverse=True)
+
+
+def _plain(workload: str, case: str, metric: str, unit: Unit, results: Results) -> Measured:
+    found = results.median(workload, case, OURS, metric)
+    if found is None:
+        return NOTHING
+    return Measured(found * unit.factor, f"{found * unit.factor:.3g}{unit.name}")
+
+
+def _worst(workload: str, case: str, metric: str, unit: Unit, results: Results) -> Measured:
+    values = results.by_round(workload, case, OURS, metric).values()
+    if not values:
+        return NOTHING
+    return Measured(
+        max(values) * unit.factor, f"{max(values) * unit.factor:.3g}{unit.name} in the worst round"
+    )
+
+
+def _uneven(case: str, results: Results) -> Measured:
+    """Return by how much a process's share of the cycles was off, at most, in per cent."""
+    found = results.of("hot", case, OURS)
+    if not found:
+        return NOTHING
+    totals = [
+        sum(shares) / len(found)
+        for shares in zip(*(s.metrics["shares"] for s in found), strict=True)
+    ]
+    fair = 1 / len(totals)
+    shown = ", ".join(f"{100 * share:.1f}" for share in totals)
+    return Measured(100 * max(abs(share - fair) for share in totals), f"{shown} %")
+
+
+def _throughput() -> Iterator[Target]:
+    one, some, many = (throughput.case_name(tasks) for tasks in (1, 64, 1024))
+    rows = ((one, OURS, 1.2), (some, OURS, 9), (many, OURS, 18))
+    for case, side, bound in (*rows, (some, OURS_UVLOOP, 12), (many, OURS_UVLOOP, 22)):
+        loop = ", uvloop (redis-py on asyncio)" if side == OURS_UVLOOP else ""
+        measure = partial(_rate, "throughput", case, side, REFERENCE)
+        pinned = " (both pinned)" if case == one else ""
+        yield Target(f"{case}{pinned}{loop}: rate", bound, True, f"≥ {bound:g} ×", measure)
+        if case == some and side == OURS:
+            p99 = partial(_plain, "throughput", some, "p99", MS)
+            yield Target(f"{case}: acquire p99", 1.0, False, "≤ 1 ms", p99)
+
+
+def _hot() -> Iterator[Target]:
+    turn, millisecond = hot.case_name(50, 0.0), hot.case_name(50, 0.001)
+    spread = hot.case_name(50, 0.0, hot.PROCESSES)
+
+    def rate(case: str, bound: float, reference: str) -> Target:
+        name = "redis-py" if reference == REFERENCE else "asyncio.Lock"
+        measure = partial(_rate, "hot", case, OURS, reference)
+        return Target(f"hot, {case}: rate", bound, True, f"≥ {bound:g} × {name}", measure)
+
+    def longest(case: str, bound: float) -> Target:
+        measure = partial(_plain, "hot", case, "longest", MS)
+        return Target(f"hot, {case}: longest wait", bound, False, f"≤ {bound:g} ms", measure)
+
+    def starved(case: str) -> Target:
+        measure = partial(_worst, "hot", case, "starved", Unit(1, " tasks"))
+        return Target(f"hot, {case}: tasks that got nothing", 0, False, "none", measure)
+
+    yield rate(turn, 20, REFERENCE)
+    yield rate(turn, 0.45, MUTEX)
+    yield longest(turn, 10)
+    yield starved(turn)
+    yield rate(spread, 15, REFERENCE)
+    yield longest(spread, 100)
+    share = partial(_uneven, spread)
+    yield Target(f"hot, {spread}: share of each process", 3, False, "25 ± 3 %", share)
+    yield rate(millisecond, 0.92, MUTEX)
+    waits = partial(_against, "hot", millisecond, "p99", REFERENCE)
+    yield Target(f"hot, {millisecond}: p99 wait", 1 / 15, False, "≤ 1/15 of redis-py", waits)
+    asked = partial(_plain, "hot", turn, "requests", Unit(1, ""))
+    yield Target(f"hot, {turn}: requests per cycle", 0.1, False, "≤ 0.1", asked)
+
+
+def _rest() -> Iterator[Target]:
+    p50 = partial(_against, "handoff", handoff.CASE, "p50")
+    yield Target("hand-off p50", 1 / 60, False, "≤ 1/60 of redis-py", partial(p50, REFERENCE))
+    yield Target(
+        "hand-off p50", 1.0, False, "≤ python-redis-lock", partial(p50, "python-redis-lock")
+    )
+    leases = renewal.case_name(10_000)
+    cpu = partial(_against, "renewal", leases, "client_us", REFERENCE)
+    yield Target(f"{leases}: client CPU per renewal", 1 / 13, False, "≤ 1/13 of redis-py", cpu)
+    size = partial(_plain, "renewal", leases, "bytes", Unit(1 / 1024, " KB"))
+    yield Target(f"{leases}: bytes per lease", 1.5, False, "≤ 1.5 KB", size)
+    lag = partial(_plain, "renewal", leases, "lag_p99", MS)
+    yield Target(f"{leases}: loop lag p99", 5, False, "≤ 5 ms", lag)
+    bare = partial(_server_cpu, limit.case_name(64))
+    yield Target("server CPU per uncontended cycle", 1.5, False, "≤ 1.5 × bare scripts", bare)
+
+
+def _server_cpu(case: str, results: Results) -> Measured:
+    return _ratio(results.ratio("limit", case, "server_us", OURS, limit.BARE))
+
+
+def targets() -> list[Target]:
+    """Return all rows, in the order in which they were set."""
+    return [*_throughput(), *_hot(), *_rest()]
+
+
+def overlaps(results: Results) -> dict[str, int]:
+    """Return how many overlaps of critical sections were seen, by side."""
+    found: dict[str, int] = {}
+    for sample in results.samples:
+        if "overlaps" in sample.metrics:
+            found[sample.side] = found.get(sample.side, 0) + int(sample.metrics["overlaps"])
+    return found

@@ -1,0 +1,47 @@
+"""What a worker is asked to do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Spec:
+    """
+    One worker's part of one sample; durations in seconds.
+
+    :ivar kind: ``cycles``, ``handoff``, ``renewal`` or ``pipe``
+    :ivar peer: module in ``bench.peers`` that speaks to the lock
+    :ivar url: the server
+    :ivar loop: ``asyncio``, ``uvloop`` or ``threads``
+    :ivar hot: all tasks want one name; else each has its own
+    :ivar body: pause in the critical section; 0 for one turn of the loop, ``None`` for
+        none
+    :ivar cpu: the core to stay on, ``None`` for any
+    :ivar page: file mapped by all workers of the sample, for the overlap check
+    """
+
+    kind: str
+    peer: str
+    url: str
+    loop: str = "asyncio"
+    tasks: int = 1
+    hot: bool = False
+    prefix: str = "bench"
+    body: float | None = None
+    seconds: float = 1.0
+    warmup: float = 0.3
+    ttl: float = 10.0
+    cpu: int | None = None
+    page: str | None = None
+    number: int = 0
+
+    def dump(self) -> str:
+        """Return the spec as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, line: str) -> Spec:
+        """Read what :meth:`dump` wrote."""
+        return cls(**json.loads(line))

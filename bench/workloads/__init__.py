@@ -1,0 +1,10 @@
+"""What is measured: one workload a module, listed here in the order of a run."""
+
+from bench.workloads.handoff import HANDOFF
+from bench.workloads.hot import HOT
+from bench.workloads.limit import LIMIT
+from bench.workloads.renewal import RENEWAL
+from bench.workloads.seed import SEED
+from bench.workloads.throughput import THROUGHPUT
+
+WORKLOADS = {each.name: each for each in (SEED, THROUGHPUT, HOT, HANDOFF, RENEWAL, LIMIT)}

@@ -1,0 +1,49 @@
+"""The table that this project answers: strategy, operations a second, p99."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench import measure
+from bench.peers.catalog import OURS, PEERS, Side
+from bench.plan import Case, Plan, Workload
+from bench.results import Metrics
+from bench.server import BenchEtcd, BenchServer
+from bench.worker.spec import Spec
+
+TASKS = 64
+
+CASE = f"{TASKS} tasks"
+
+ROWS = (
+    ("In-memory mutex", "mutex", "1,200,000", "< 0.1"),
+    ("Naive Redis SETNX", "setnx", "15,000", "4"),
+    ("AsyncLock, one Redis", OURS, "12,500", "6"),
+    ("Quorum over 5 nodes", None, "", ""),
+    ("etcd v3", "etcd", "4,200", "18"),
+)
+"""Strategy, peer (``None``: not built yet), published operations/s and p99 in ms."""
+
+PUBLISHED = (
+    "The published figures are those that the project was given to answer. Their machine, "
+    "load and versions are not told, so they are another machine's, not a comparison."
+)
+
+
+def _cases(plan: Plan) -> Sequence[Case]:
+    peers = [peer for _, peer, _, _ in ROWS if peer is not None]
+    sides = [side for side in plan.sides(*peers) if side.loop == "asyncio"]
+
+    def run(server: BenchServer, side: Side) -> Metrics:
+        spec = Spec(
+            "cycles", "", server.url, tasks=TASKS, seconds=plan.seconds(2.0, 0.5), warmup=0.2
+        )
+        if side.info is not PEERS["etcd"]:
+            return measure.cycles(server, side, spec)
+        with BenchEtcd() as etcd:
+            return measure.cycles(server, side, Spec(**{**vars(spec), "url": etcd.url}))
+
+    return [Case(CASE, sides, run)]
+
+
+SEED = Workload("seed", "four strategies, 64 tasks on names of their own", _cases)
