@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.peers import catalog
@@ -156,7 +156,12 @@ def _cell(results: Results, workload: str, case: str, side: str, column: Column)
     found = results.interval(workload, case, side, column.metric)
     if found is None:
         return NONE
-    show: Callable[[float], str] = lambda value: format(value * column.factor, column.form)  # noqa: E731
+
+    def show(value: float) -> str:
+        scaled = value * column.factor
+        # No powers of ten for what is large.
+        return format(scaled, ",.0f" if abs(scaled) >= 1000 else column.form)
+
     if column.metric == "least":
         most = results.interval(workload, case, side, "most")
         return show(found.median) + (f" – {most.median:.0f}" if most else "")

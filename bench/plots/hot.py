@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.peers.catalog import title
-from bench.plots.style import COLOURS, INK, heading, log_ticks
+from bench.plots.style import COLOURS, INK, heading, log_ticks, place
 from bench.results import Results, Sample
 from bench.workloads import hot
 
@@ -30,7 +30,7 @@ def draw(results: Results) -> Figure | None:
     share = (right - left - gap * (len(panels) - 1)) / len(panels)
     every = list(dict.fromkeys(side for case, _ in panels for side in results.sides("hot", case)))
     for number, (case, about) in enumerate(panels):
-        axes = figure.add_axes((left + number * (share + gap), 0.14, share, 0.62))
+        axes = place(figure, left + number * (share + gap), share)
         _panel(axes, results, case, every)
         axes.set_title(about, fontsize=10)
         if number == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from bench.peers.catalog import title
-from bench.plots.style import COLOURS, INK, heading
+from bench.plots.style import COLOURS, INK, heading, place
 from bench.results import Results
 
 PANELS = (
@@ -27,7 +27,7 @@ def draw(results: Results) -> Figure | None:
     share = (right - left - gap * (len(PANELS) - 1)) / len(PANELS)
     rows = [(case, side) for case in cases for side in sides]
     for number, (metric, factor, name) in enumerate(PANELS):
-        axes = figure.add_axes((left + number * (share + gap), 0.08, share, 0.60))
+        axes = place(figure, left + number * (share + gap), share, below=0.15)
         for row, (case, side) in enumerate(rows):
             found = results.interval("renewal", case, side, metric)
             if found is None:

@@ -95,6 +95,18 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     return moved
 
 
+def place(figure: Figure, left: float, width: float, *, below: float = 0.55) -> Axes:
+    """
+    Add axes under the heading, whatever the figure's height.
+
+    :param left: as a share of the figure, as ``width`` is
+    :param below: room for the labels of the x axis, inches
+    """
+    inches = figure.get_size_inches()[1]
+    above = 0.98
+    return figure.add_axes((left, below / inches, width, 1 - (below + above) / inches))
+
+
 def heading(figure: Figure, title: str, about: str) -> None:
     """Put a title, and below it what is shown, over the whole figure."""
     figure.suptitle(title, x=0.012, y=0.985, ha="left", va="top", fontsize=13, fontweight="bold")

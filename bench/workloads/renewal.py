@@ -48,6 +48,7 @@ def _measure(server: BenchServer, side: Side, spec: Spec) -> Metrics:
         worker.tell("go")
         figures = worker.hear()
         after = server.read()
+        figures |= worker.hear()
         worker.finish(1.0)
     requests = after.requests_since(before, side.info.requests)
     took = figures["seconds"]
