@@ -122,8 +122,6 @@ class LockClient:
 
         return AsyncLock(self, name, **options)
 
-    # -- Life ---------------------------------------------------------------------
-
     def engine(self, name: str) -> Engine:
         """
         Return the engine, started on first use; for the locks of this package.
@@ -138,7 +136,14 @@ class LockClient:
             # The client may be forgotten without a close; tasks and sockets must not.
             finalize(self, _stop, engine)
         engine.check(name)
+        if engine.store.stopped:
+            raise LockError(name, "the tasks of its LockClient were cancelled; make a new one")
         return engine
+
+    @property
+    def _stopped(self) -> bool:
+        """Whether somebody cancelled its tasks, as when a loop is shut down."""
+        return self._engine is not None and self._engine.store.stopped
 
     async def aclose(self) -> None:
         """
@@ -147,13 +152,15 @@ class LockClient:
         Bodies that still hold a lease are cancelled as if it were lost.  Twice is
         harmless.  Cancelled here, keys that were not released expire by their ttl.
 
-        :raises LockError: in another event loop than the one that uses the client
+        :raises LockError: in another event loop than the one that uses the client, and in a
+            child process after ``os.fork``
         """
-        self._closed = True
         engine = self._engine
         if engine is not None and not engine.closed:
             engine.check("*")
+            self._closed = True
             await engine.aclose()
+        self._closed = True
         if self._owns_source and not isinstance(self._source, MemoryServer):
             await self._source.aclose()
 
@@ -254,7 +261,7 @@ def shared_client(redis: Redis) -> LockClient:
     loop = asyncio.get_running_loop()
     clients = _shared.setdefault(redis, {})
     client = clients.get(loop)
-    if client is None or client._closed:
+    if client is None or client._closed or client._stopped:
         for closed in [each for each in clients if each.is_closed()]:
             del clients[closed]
         client = clients[loop] = LockClient(_Settings(redis))  # type: ignore[arg-type]  # stand-in

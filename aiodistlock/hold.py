@@ -79,6 +79,8 @@ class Hold(Body):
     ) -> None:
         lease = self._lease
         assert lease is not None, "the block was entered"
+        if lease._process_lease.contender.engine.forked:
+            return  # in a child process: the lease is the parent's, and so is its end
         ours = self._leave(lease, exc)
         lost: LeaseLost | None
         if exc is None and lease._depth == 1 and lease.is_held:

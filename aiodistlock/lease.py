@@ -65,8 +65,6 @@ class Lease:
             return "released"
         return f"valid for {self.validity:.3f} s"
 
-    # -- What is known ------------------------------------------------------------
-
     @property
     def name(self) -> str:
         """The name of the lock."""
@@ -136,8 +134,6 @@ class Lease:
         reason = self._lost_reason or "its deadline has passed"
         return LeaseLost(self.name, reason, self.fencing_token)
 
-    # -- What its user does -------------------------------------------------------
-
     async def extend(self, ttl: float) -> None:
         """
         Set the remaining time to ``ttl`` seconds from now.
@@ -197,7 +193,8 @@ class Lease:
         if call is None:
             return None
         if hurry:
-            return await settled(call)
+            reply = await settled(call)
+            return Done() if isinstance(reply, NotOurs) and call.resent else reply
         return await self._outcome(call)
 
     async def _outcome(self, call: Call[ReleaseReply]) -> ReleaseReply:
@@ -226,8 +223,6 @@ class Lease:
             # An earlier copy of the request may have done it, and its answer was lost.
             return Done()
         return reply
-
-    # -- What the engine does -----------------------------------------------------
 
     def give_back(self) -> Call[Any] | None:
         """Release without waiting; return the request that does it, if it takes one."""

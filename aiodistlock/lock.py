@@ -136,8 +136,6 @@ class AsyncLock:
         """What the lock protects."""
         return self._keys.name
 
-    # -- async with ---------------------------------------------------------------
-
     def hold(self, timeout: Timeout = _UNSET) -> Hold:
         """
         Hold the lock for the length of an ``async with`` block.
@@ -159,7 +157,10 @@ class AsyncLock:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> Coroutine[Any, Any, None]:
-        hold = self._holds.get(asyncio.current_task())
+        try:
+            hold = self._holds.get(asyncio.current_task())
+        except RuntimeError:  # no loop runs: a child process leaves the parent's block
+            return _leave_to_the_parent()
         if hold is None:
             raise LockError(
                 self.name,
@@ -167,8 +168,6 @@ class AsyncLock:
                 "a framework enters and leaves in different tasks, use acquire() and release()",
             )
         return hold.__aexit__(exc_type, exc, traceback)
-
-    # -- By hand ------------------------------------------------------------------
 
     async def acquire(self, timeout: Timeout = _UNSET) -> Lease:
         """
@@ -224,8 +223,6 @@ class AsyncLock:
             raise StoreUnavailable(self.name, [reply.cause])
         return LockInfo(reply.holder, reply.fence or None, reply.remaining, reply.waiters)
 
-    # -- How ----------------------------------------------------------------------
-
     def _timeout(self, timeout: Timeout) -> float | None:
         if isinstance(timeout, _Unset):
             return self._options.timeout
@@ -271,3 +268,7 @@ class AsyncLock:
         lease.check()
         lease._depth += 1
         return lease
+
+
+async def _leave_to_the_parent() -> None:
+    """Leave a block in a child process: the lease is the parent's, and so is its end."""

@@ -50,8 +50,6 @@ class Results:
     samples: list[Sample] = field(default_factory=list)
     complete: bool = False
 
-    # -- Asking -------------------------------------------------------------------
-
     def of(self, workload: str, case: str | None = None, side: str | None = None) -> list[Sample]:
         """Return the samples of a workload, case and side that have figures."""
         return [
@@ -110,8 +108,6 @@ class Results:
         if not ours.keys() & theirs.keys() or not all(theirs.values()):
             return None
         return stats.ratio(ours, theirs)
-
-    # -- Files --------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
         """Write everything as JSON."""

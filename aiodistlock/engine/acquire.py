@@ -36,6 +36,9 @@ _engines: WeakSet[Engine] = WeakSet()
 def _mark_forked() -> None:
     for engine in _engines:
         engine.forked = True
+        store = getattr(engine, "store", None)
+        if store is not None:
+            store.disown()
 
 
 os.register_at_fork(after_in_child=_mark_forked)
@@ -73,8 +76,6 @@ class Engine:
         self.store = store
         self.watchdog = Watchdog(store, self.clock, self._on_lost)
 
-    # -- What contenders share ----------------------------------------------------
-
     def next_token(self) -> bytes:
         """Return a token that no acquisition had before."""
         self._token_count += 1
@@ -98,8 +99,6 @@ class Engine:
             contender = self._contenders[keys.key] = Contender(self, keys)
         return contender
 
-    # -- What happens -------------------------------------------------------------
-
     def on_grant(self, grant: Grant) -> None:
         """Route a grant to the attempt that waits for it."""
         attempt = self.attempts.get(grant.token)
@@ -108,7 +107,11 @@ class Engine:
         elif not self._holds(grant.token):
             # Granted to somebody who has left; its abandon may be on its way already.
             # (If we hold that very token, a reply was faster than the message.)
-            keys = LockKeys(grant.key.decode(), namespace="")
+            try:
+                keys = LockKeys(grant.key.decode(), namespace="")
+            except ValueError:  # no grant of ours: anybody may publish
+                logger.warning("grant of a key that cannot be a lock: %.100r", grant.key)
+                return
             self.store.abandon(keys, grant.token, None)
 
     def _holds(self, token: bytes) -> bool:
@@ -132,12 +135,13 @@ class Engine:
     def _on_lost(self, lease: ProcessLease, reason: str) -> None:
         lease.contender.on_lost(lease, reason)
 
-    # -- The wait of a task -------------------------------------------------------
-
     @property
     def usable(self) -> bool:
         """Whether the engine can be used here and now."""
-        return not (self.closed or self.forked) and self.loop is asyncio.get_running_loop()
+        return (
+            not (self.closed or self.forked or self.store.stopped)
+            and self.loop is asyncio.get_running_loop()
+        )
 
     def check(self, name: str) -> None:
         """
@@ -213,8 +217,6 @@ class Engine:
             return None
         holder = future.result()
         return None if holder is None else holder.give_back()
-
-    # -- Ending -------------------------------------------------------------------
 
     async def aclose(self) -> None:
         """

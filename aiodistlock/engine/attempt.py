@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from aiodistlock.engine.contender import Contender
 
 
+MAX_PAUSE = 10.0
+"""Longest pause of a waiter, seconds: a third of ``QUEUE_TTL_MS``."""
+
+
 class Attempt:
     """One acquisition at Redis, under one token, until it is granted or abandoned."""
 
@@ -77,6 +81,8 @@ class Attempt:
         pause = self.options.backoff.delay(self.tries, engine.rng)
         if remaining is not None:
             pause = min(pause, remaining + engine.rng.uniform(0.001, 0.01))
+        # A queue that nobody visits expires, whatever pauses the user wants.
+        pause = min(pause, MAX_PAUSE)
         self.tries += 1
         self.cancel_timer()
         self.timer = engine.loop.call_later(pause, self.ask_again)
@@ -94,12 +100,12 @@ class Attempt:
         if self.call is not None and not self.call.done:
             self.call.obsolete = True
 
-    # -- What comes in ------------------------------------------------------------
-
     def answered(self, reply: AcquireReply) -> None:
         """Go on after the answer to the request, unless the attempt is over."""
         if self.contender.attempt is not self:
             return
+        if type(reply) is not Failed:
+            self.failing_since = None
         if type(reply) is Granted:
             self.granted(reply)
         elif type(reply) is Queued:
@@ -128,7 +134,6 @@ class Attempt:
         """Wait for the grant, and ask again when it may have been lost."""
         self.contender.last_seen = reply
         self.contender.engine.server_clock.observe(reply.server_us, reply.sent_at)
-        self.failing_since = None
         self.ask_later(reply.remaining)
 
     def _not_queued(self, reply: Held) -> None:

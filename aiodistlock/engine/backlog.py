@@ -58,3 +58,4 @@ class Backlog:
             waited = now - call.issued_at
             if waited > patience or now > call.until:
                 call.fail(error or TimeoutError(f"no answer for {waited:.3g} s"))
+        self.unsent = [call for call in self.unsent if not call.obsolete]

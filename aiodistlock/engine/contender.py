@@ -86,8 +86,6 @@ class Contender:
         self.last_seen: Queued | Held | None = None
         """Who held the lock when Redis was asked last, for the error message."""
 
-    # -- Tasks come and go --------------------------------------------------------
-
     def enter(self, waiter: Waiter) -> None:
         """Let a task wait its turn, or refuse it if it only tries and would have to."""
         if self.attempt is None and self.process_lease is None:
@@ -133,18 +131,15 @@ class Contender:
             return AcquireTimeout(self.keys.name, timeout)
         return AcquireTimeout(self.keys.name, timeout, seen.holder, seen.remaining)
 
-    def close(self, problem: str) -> list[Call[Any]]:
-        """End all waits and the lease of this process; return the clean-up."""
+    def close(self, problem: str) -> None:
+        """End all waits and the lease of this process, and send the clean-up."""
         for waiter in self.waiters:
             waiter.fail(LockError(self.keys.name, problem))
         lease = self.process_lease
         if lease is not None and lease.holder is not None:
             holder, lease.holder = lease.holder, None
             holder.lose(problem)
-        cleanup = self.leave()
-        return [] if cleanup is None else [cleanup]
-
-    # -- At Redis -----------------------------------------------------------------
+        self.leave()
 
     def ask(self, first: Waiter) -> None:
         """Begin an attempt on behalf of all local waiters."""
@@ -158,8 +153,6 @@ class Contender:
         return self.engine.store.abandon(
             self.keys, attempt.token, attempt.grant_ttl_ms if attempt.queues else None
         )
-
-    # -- Holding ------------------------------------------------------------------
 
     def granted(
         self, attempt: Attempt, reply: Granted | Grant, granted_at: float, ttl: float

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from aiodistlock.stores.redis_call import is_transient
+
 logger = logging.getLogger("aiodistlock")
+
+SUBSCRIBE_AGAIN = 0.5
+"""Seconds until a busy server is asked for the inbox again."""
 
 _CLIENT = re.compile(rb"\bid=(\d+) addr=(\S+:[1-9]\d*) ")
 
@@ -27,10 +33,12 @@ class Greeter:
     its way there can run after what is sent again over this one.
 
     :param channel: the inbox to subscribe to
+    :param say: sends greetings, if there is a connection
     """
 
-    def __init__(self, channel: bytes) -> None:
+    def __init__(self, channel: bytes, say: Callable[[list[Greeting]], object]) -> None:
         self._channel = channel
+        self._say = say
         self._former: tuple[bytes, ...] = ()
 
     def greetings(self, resp3: bool) -> list[Greeting]:
@@ -42,9 +50,12 @@ class Greeter:
             greetings.append(Greeting(kill, lambda _reply: None))
         greetings.append(Greeting((b"CLIENT", b"INFO"), self._identified))
         if resp3:
-            # Confirmed by a push; a reply is a refusal.
-            greetings.append(Greeting((b"SUBSCRIBE", self._channel), self._not_subscribed))
+            greetings.append(self._subscribe())
         return greetings
+
+    def _subscribe(self) -> Greeting:
+        # Confirmed by a push; a reply is a refusal.
+        return Greeting((b"SUBSCRIBE", self._channel), self._not_subscribed)
 
     def _identified(self, reply: Any) -> None:
         # The address besides the id: after a restart the id is somebody else's.  Over
@@ -54,3 +65,6 @@ class Greeter:
 
     def _not_subscribed(self, reply: Any) -> None:
         logger.warning("no inbox, waiters poll: SUBSCRIBE was refused: %s", reply)
+        if is_transient(reply):
+            loop = asyncio.get_running_loop()
+            loop.call_later(SUBSCRIBE_AGAIN, lambda: self._say([self._subscribe()]))

@@ -7,6 +7,7 @@ nothing else, so the inbox opens a second one, before the client's first wait.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from random import Random
@@ -16,8 +17,10 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ResponseError
 
 from aiodistlock.core.clock import Clock
+from aiodistlock.engine.greeting import SUBSCRIBE_AGAIN
 from aiodistlock.engine.keeper import Keeper
 from aiodistlock.engine.wire import Wire, pack
+from aiodistlock.stores.redis_call import is_transient
 
 logger = logging.getLogger("aiodistlock")
 
@@ -74,6 +77,7 @@ class Inbox:
             opened=self._subscribe,
             failed=lambda error, _: logger.debug("inbox not connected: %s", error),
             ended=self._close,
+            lingers=False,
         )
         self.listening = False
         """Whether the server confirmed the subscription."""
@@ -92,14 +96,22 @@ class Inbox:
 
     def _subscribe(self, connection: AbstractConnection) -> None:
         self._wire = Wire(connection, self._received, self.deliver, self._lost, self._clock)
-        self._wire.write(pack((b"SUBSCRIBE", self.channel)))
+        self._say_subscribe()
+
+    def _say_subscribe(self) -> None:
+        if self._wire is not None:
+            self._wire.write(pack((b"SUBSCRIBE", self.channel)))
 
     def _received(self, reply: Any) -> None:
         """Take in a RESP2 message, which looks like a reply."""
         if isinstance(reply, ResponseError):
             logger.warning("no inbox, waiters poll: SUBSCRIBE was refused: %s", reply)
-            self._refused = True
-            self._keeper.lost()
+            if is_transient(reply):
+                loop = asyncio.get_running_loop()
+                loop.call_later(SUBSCRIBE_AGAIN, self._say_subscribe)
+            else:
+                self._refused = True
+                self._keeper.lost()
         elif reply[0] == b"subscribe":
             self.listening = True
             self._on_listening()
@@ -108,6 +120,7 @@ class Inbox:
 
     def _lost(self, error: Exception) -> None:
         logger.debug("inbox lost, connecting again: %s", error)
+        self._wire = None
         self.listening = False
         self._keeper.lost()
 
@@ -115,6 +128,7 @@ class Inbox:
         self.listening = False
         if self._wire is not None:
             self._wire.close()
+            self._wire = None
 
     def stop(self) -> None:
         """Stop listening, without waiting for the end of it."""

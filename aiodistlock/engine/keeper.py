@@ -27,6 +27,7 @@ class Keeper:
         it says no, the task ends
     :param opened: gets each connection as soon as it is open
     :param failed: told of each failure to connect, and how many came before it
+    :param lingers: whether to outlive the end of the event loop's main task a little
     :param ended: told when the task ends, whoever ended it: it closes what is open
     """
 
@@ -40,6 +41,7 @@ class Keeper:
         opened: Callable[[AbstractConnection], object],
         failed: Callable[[Exception, int], object],
         ended: Callable[[], object],
+        lingers: bool = True,
     ) -> None:
         self._pool = pool
         self._name = name
@@ -48,6 +50,7 @@ class Keeper:
         self._opened = opened
         self._failed = failed
         self._ended = ended
+        self._lingers = lingers
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.stopped = False
@@ -82,7 +85,8 @@ class Keeper:
                 # From outside, as by the end of ``asyncio.run``: the tasks that are
                 # cancelled along with this one still have their clean-up to send.
                 self.stopped = True
-                await self._linger()
+                if self._lingers:
+                    await self._linger()
             raise
         finally:
             self._task = None

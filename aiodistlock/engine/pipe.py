@@ -35,7 +35,7 @@ from aiodistlock.engine.greeting import Greeter, Greeting
 from aiodistlock.engine.inbox import Inbox
 from aiodistlock.engine.keeper import Keeper
 from aiodistlock.engine.wire import Wire, pack
-from aiodistlock.stores.redis_call import RedisCall
+from aiodistlock.stores.redis_call import RedisCall, is_transient
 
 logger = logging.getLogger("aiodistlock")
 
@@ -93,23 +93,22 @@ class Pipe:
         self._backlog = Backlog()
         self._flush_at_turn_end = False
         self._tag = _FIRST_TAG
-        self._greeter = Greeter(inbox.channel)
+        self._greeter = Greeter(inbox.channel, self._say)
         self._inspection: asyncio.TimerHandle | None = None
         self._last_error: Exception | None = None
         self._subscribed = False
         self._resp3: bool | None = None
 
-    # -- Sending ------------------------------------------------------------------
-
     def submit(self, call: RedisCall[Any]) -> None:
         """Send a call with the others of this loop turn."""
         unsent = self._backlog.unsent
+        if self._wire is None and self._keeper.stopped:
+            call.issued_at = self._clock()
+            call.fail(ConnectionError("the LockClient was closed, or its tasks cancelled"))
+            return
         unsent.append(call)
         if self._wire is None:
             call.issued_at = self._clock()
-            if self._keeper.stopped:
-                call.fail(ConnectionError("the LockClient was closed, or its tasks cancelled"))
-                return
             self._inspect_later()
             self._keeper.start()
         elif len(unsent) >= BATCH:
@@ -167,8 +166,6 @@ class Pipe:
         if self._resp3 is False:
             self._inbox.listen()
 
-    # -- Receiving ----------------------------------------------------------------
-
     def _received(self, reply: Any) -> None:
         sent = self._backlog.sent
         if not sent:
@@ -196,11 +193,9 @@ class Pipe:
         else:
             self._inbox.deliver(push)
 
-    # -- Connecting ---------------------------------------------------------------
-
     def _connect_failed(self, error: Exception, failures: int) -> None:
         self._note(error, failures)
-        if isinstance(error, (AuthenticationError, ResponseError)):
+        if isinstance(error, (AuthenticationError, ResponseError)) and not is_transient(error):
             # Asking again will not help: wrong password, no such database, an ACL.
             self._backlog.fail_all(error, transient=False)
 
@@ -216,11 +211,14 @@ class Pipe:
         self._wire = wire
         self._resp3 = wire.resp3
         self._last_error = None
-        greetings = self._greeter.greetings(wire.resp3)
-        self._backlog.sent.extend(greetings)
-        wire.write(b"".join(pack(each.command) for each in greetings))
+        self._say(self._greeter.greetings(wire.resp3))
         self._flush()
         self._on_connected()
+
+    def _say(self, greetings: list[Greeting]) -> None:
+        if self._wire is not None:
+            self._backlog.sent.extend(greetings)
+            self._wire.write(b"".join(pack(each.command) for each in greetings))
 
     def _ended(self, error: Exception) -> None:
         """Take back what is unanswered; the keeper connects again if that is needed."""
@@ -237,8 +235,6 @@ class Pipe:
         self._last_error = error
         level = logging.DEBUG if failures else logging.WARNING
         logger.log(level, "no connection to Redis: %s: %s", type(error).__name__, error)
-
-    # -- Silence ------------------------------------------------------------------
 
     def suspect(self, call: RedisCall[Any]) -> None:
         """
@@ -266,8 +262,6 @@ class Pipe:
         if self._backlog.sent or self._backlog.unsent:
             self._inspect_later()
 
-    # -- Ending -------------------------------------------------------------------
-
     async def aclose(self, within: float = 1.0) -> None:
         """Send what was submitted, wait ``within`` seconds for answers, and close."""
         calls = self._backlog.calls()
@@ -292,3 +286,14 @@ class Pipe:
         self._subscribed = False
         error = ConnectionError("the LockClient was closed")
         self._backlog.fail_all(error, transient=True)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._keeper.stopped
+
+    def disown(self) -> None:
+        """Send nothing any more: after a fork the socket is the parent's, too."""
+        self._keeper.stopped = True
+        self._wire = None
+        self._backlog = Backlog()

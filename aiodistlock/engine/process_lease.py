@@ -121,7 +121,7 @@ class ProcessLease:
         """Let go of a renewal under way: its answer is about what is over."""
         renewal, self.renewal = self.renewal, None
         if renewal is not None:
-            renewal.drop(NotOurs("the lock was released meanwhile"))
+            renewal.drop(NotOurs("the lease had ended meanwhile"))
 
     def event(self, event: LeaseEvent) -> LeaseState:
         """Change the state by the table, and return the new one."""

@@ -53,22 +53,21 @@ class Watchdog:
         self._store = store
         self._clock = clock
         self._on_lost = on_lost
-        self._wheel: dict[int, set[ProcessLease]] = {}
+        self._wheel: dict[int, set[ProcessLease] | None] = {}
         self._steps: list[int] = []
         self._task: asyncio.Task[None] | None = None
         self._wake: asyncio.Event = asyncio.Event()
         self._sleeps_until = 0.0
         self._stopped = False
 
-    # -- The wheel ----------------------------------------------------------------
-
     def add(self, lease: ProcessLease) -> None:
         """Look after a lease from now on, first at its ``due_at``."""
         step = int(lease.due_at / GRAIN)
         leases = self._wheel.get(step)
         if leases is None:
+            if step not in self._wheel:
+                heapq.heappush(self._steps, step)
             self._wheel[step] = {lease}
-            heapq.heappush(self._steps, step)
             if self._task is None and not self._stopped:
                 self._task = asyncio.get_running_loop().create_task(
                     self._run(), name="aiodistlock watchdog"
@@ -80,15 +79,17 @@ class Watchdog:
 
     def remove(self, lease: ProcessLease) -> None:
         """Look after a lease no longer."""
-        leases = self._wheel.get(int(lease.due_at / GRAIN))
+        step = int(lease.due_at / GRAIN)
+        leases = self._wheel.get(step)
         if leases is not None:
             leases.discard(lease)
+            if not leases:
+                # An empty set takes 200 bytes, and with a long ttl many steps are ahead.
+                self._wheel[step] = None
 
     def leases(self) -> list[ProcessLease]:
         """Return all leases that are looked after."""
-        return [lease for leases in self._wheel.values() for lease in leases]
-
-    # -- The task -----------------------------------------------------------------
+        return [lease for leases in self._wheel.values() for lease in leases or ()]
 
     async def _run(self) -> None:
         try:
@@ -120,7 +121,7 @@ class Watchdog:
         """Look at all leases that are due."""
         now = self._clock()
         while self._steps and self._steps[0] * GRAIN <= now:
-            for lease in self._wheel.pop(heapq.heappop(self._steps)):
+            for lease in self._wheel.pop(heapq.heappop(self._steps)) or ():
                 self._look_at(lease, now)
         self._wake.set()
 
@@ -145,6 +146,8 @@ class Watchdog:
     def _lose(self, lease: ProcessLease, event: LeaseEvent, reason: str) -> None:
         self.remove(lease)
         lease.event(event)
+        # Sent again after a reconnect it would revive a key that nobody holds.
+        lease.drop_renewal()
         self._on_lost(lease, reason)
 
     def _try_again_later(self, lease: ProcessLease, now: float) -> None:

@@ -242,3 +242,12 @@ class Store(Protocol):
     def stop(self) -> None:
         """Close the connections at once."""
         ...
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing can be sent any more."""
+        ...
+
+    def disown(self) -> None:
+        """Send nothing any more: after a fork the connections are the parent's."""
+        ...

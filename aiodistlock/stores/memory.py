@@ -282,3 +282,11 @@ class MemoryStore:
         """Hear no grants any more."""
         self._stopped = True
         self._server.inboxes.pop(self._channel, None)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no grants are heard any more."""
+        return self._stopped
+
+    def disown(self) -> None:
+        """Do nothing: a child process has a copy of the memory."""

@@ -33,6 +33,13 @@ _TRANSIENT = frozenset(
 _WRAPPED = re.compile(r"^ERR Error running script .*: -([A-Z]{3,}) ")
 
 
+def is_transient(error: Exception) -> bool:
+    """Tell whether what the server refuses now it may grant later."""
+    wrapped = _WRAPPED.search(str(error))
+    code = wrapped[1] if wrapped else str(error).partition(" ")[0]
+    return code in _TRANSIENT
+
+
 def bulks(*args: bytes | int) -> bytes:
     """Pack arguments as RESP bulk strings."""
     texts = [arg if isinstance(arg, bytes) else b"%d" % arg for arg in args]
@@ -80,9 +87,7 @@ class RedisCall(Call[R]):
 
     def refuse(self, error: Exception) -> None:
         """Deliver an error that the server answered."""
-        wrapped = _WRAPPED.search(str(error))
-        code = wrapped[1] if wrapped else str(error).partition(" ")[0]
-        self._fail(Failed(error, code in _TRANSIENT, self.issued_at))
+        self._fail(Failed(error, is_transient(error), self.issued_at))
 
     def fail(self, error: Exception, *, transient: bool = True) -> None:
         """Deliver that no answer will come; the request is not sent again."""
@@ -119,4 +124,13 @@ class Wire(Protocol):
 
     def stop(self) -> None:
         """Close at once."""
+        ...
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing can be sent any more."""
+        ...
+
+    def disown(self) -> None:
+        """Send nothing any more, and leave the connection to the parent process."""
         ...

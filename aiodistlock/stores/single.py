@@ -23,7 +23,8 @@ from aiodistlock.stores.base import (
 from aiodistlock.stores.redis_call import RedisCall, Wire, bulks
 
 QUEUE_TTL_MS = 30_000
-"""How long a queue outlives its last visitor; a live waiter visits every second."""
+"""How long a queue outlives its last visitor; a live waiter visits every second, or at
+least every ten, whatever its backoff."""
 
 
 @lru_cache(maxsize=64)
@@ -156,3 +157,12 @@ class SingleStore:
     def stop(self) -> None:
         """Close the pipe at once."""
         self._wire.stop()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._wire.stopped
+
+    def disown(self) -> None:
+        """Send nothing any more: after a fork the connection is the parent's."""
+        self._wire.disown()

@@ -50,9 +50,6 @@ async def queue(lock: AsyncLock, own: redis_asyncio.Redis) -> asyncio.Task[float
     return task
 
 
-# -- Frozen and killed ------------------------------------------------------------
-
-
 async def test_a_freeze_shorter_than_the_ttl_costs_no_lease_and_no_wait(
     embedded_redis: EmbeddedRedis,
     pair: tuple[LockClient, LockClient],
@@ -144,9 +141,6 @@ async def test_a_killed_server_takes_the_leases_along_and_waiters_get_in_after_t
     assert info.fencing_token > lease.fencing_token
 
 
-# -- Forgotten, flushed, disconnected -----------------------------------------------
-
-
 async def test_flushed_scripts_are_sent_again(
     pair: tuple[LockClient, LockClient], own: redis_asyncio.Redis
 ) -> None:
@@ -235,9 +229,6 @@ async def test_a_pause_shorter_than_the_ttl_costs_nothing(
         assert not waiting.done()
     await waiting
     await nothing_left(own, NAMESPACE)
-
-
-# -- Full, and not there ------------------------------------------------------------
 
 
 async def test_no_memory_is_waited_for_and_then_said(

@@ -54,8 +54,6 @@ class Scripts:
         self._execute: Callable[..., Any] = client.execute_command
         self._tags = itertools.count(1)
 
-    # -- The scripts ---------------------------------------------------------------
-
     def acquire(self, token: str, inbox: str = "", *, ttl: int = TTL) -> Reply:
         """Acquire; without an inbox only try."""
         return self.run(
@@ -106,8 +104,6 @@ class Scripts:
         code, echoed, *values = reply
         assert echoed == tag
         return (_CODES[code], *text(values))
-
-    # -- What is there -------------------------------------------------------------
 
     def command(self, *args: str | int) -> Any:
         """Run any command."""

@@ -9,9 +9,6 @@ from tests.redis.driver import GRANT_TTL, OOM, QUEUE_TTL, RETENTION, TTL, Inbox,
 DEAD = "inbox:dead"
 
 
-# -- Every documented return -----------------------------------------------------------
-
-
 def test_a_free_lock_is_granted_with_fence_and_server_time(lock: Scripts) -> None:
     """GRANTED tells the fencing token and the server's time; key and counter have ttls."""
     before = lock.server_us
@@ -73,9 +70,6 @@ def test_an_unknown_script_is_known_after_its_eval(lock: Scripts) -> None:
     assert lock.command("SCRIPT", "EXISTS", scripts.ACQUIRE.sha.decode()) == [1]
 
 
-# -- Run twice -------------------------------------------------------------------------
-
-
 def test_the_holder_gets_the_same_grant_again_with_its_ttl_anew(lock: Scripts) -> None:
     """As holder: same fencing token, full ttl; the server time is the new one."""
     _, fence, first_at = lock.acquire("a", ttl=9_000)
@@ -105,9 +99,6 @@ def test_a_waiter_that_asks_again_keeps_its_place(lock: Scripts, inbox: Inbox) -
     assert lock.acquire("c", inbox.channel)[4] == 1
     assert lock.waiters == ["b", "c", "d"]
     assert 1_000 < lock.remaining(lock.queue) <= QUEUE_TTL
-
-
-# -- The queue -------------------------------------------------------------------------
 
 
 def test_the_queue_and_its_records_have_bounds(lock: Scripts, inbox: Inbox) -> None:
@@ -198,9 +189,6 @@ def test_dead_waiters_are_dropped(lock: Scripts, inbox: Inbox, waits: bool) -> N
     assert inbox.messages() == []
 
 
-# -- Wrong types -----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("waits", [False, True])
 def test_a_wrong_type_at_the_key_is_an_error_and_is_left_alone(
     lock: Scripts, inbox: Inbox, waits: bool
@@ -233,9 +221,6 @@ def test_a_wrong_type_at_the_queue_key_is_an_error_before_possession(
         lock.acquire("b", inbox.channel)
     assert lock.holder == ("a" if held else None)
     assert lock.command("GET", lock.queue) == "x"
-
-
-# -- Out of memory ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("waits", [False, True])

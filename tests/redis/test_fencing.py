@@ -10,9 +10,6 @@ from tests.redis.driver import GAP, RETENTION, Inbox, Scripts, assert_rising, fe
 DEAD = "inbox:dead"
 
 
-# -- The clock goes forward ------------------------------------------------------------
-
-
 def test_fences_rise_over_releases_expiry_and_deletion(lock: Scripts) -> None:
     """However a lease ends, the next one's token is higher."""
     fences = []
@@ -98,9 +95,6 @@ def test_dead_waiters_do_not_make_the_counter_outrun_the_clock(lock: Scripts) ->
     assert fence == now
 
 
-# -- Local hand-offs -------------------------------------------------------------------
-
-
 def test_reported_handoffs_are_below_the_next_fence(lock: Scripts) -> None:
     """What release and pass_on report is used up, whatever the clock says."""
     counter = lock.put_clock_behind()
@@ -170,9 +164,6 @@ def test_the_gap_is_due_again_for_the_next_lease(lock: Scripts) -> None:
     assert following == fence + 6
     lock.expire()
     assert fence_of(lock, "c") > local_fence(following, MAX_LOCAL_HANDOFFS)
-
-
-# -- Numbers ---------------------------------------------------------------------------
 
 
 def test_integers_come_back_exact_up_to_2_to_the_53(lock: Scripts, inbox: Inbox) -> None:

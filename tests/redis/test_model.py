@@ -46,8 +46,6 @@ class Machine(RuleBasedStateMachine):
         self.counter_is_there = clock_behind
         self.handoffs = 0
 
-    # -- Steps ---------------------------------------------------------------------
-
     @rule(token=a_token, waits=st.booleans())
     def acquire(self, token: str, waits: bool) -> None:
         """Acquire, or ask again."""
@@ -138,8 +136,6 @@ class Machine(RuleBasedStateMachine):
         else:
             inbox.open()
             self.model.listening.add(process)
-
-    # -- What must hold ------------------------------------------------------------
 
     def compare(self, reply: ScriptReply, expected: Reply) -> None:
         """Check a reply, and that the messages went to those who were granted."""

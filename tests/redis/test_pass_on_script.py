@@ -8,9 +8,6 @@ from tests.redis.driver import GRANT_TTL, OOM, QUEUE_TTL, Inbox, Scripts
 DEAD = "inbox:dead"
 
 
-# -- Every documented return, and run twice --------------------------------------------
-
-
 def test_where_nobody_waits_the_lease_is_kept_and_fresh(lock: Scripts, inbox: Inbox) -> None:
     """DONE tells a new fencing token and the server time: same token, full ttl."""
     _, fence, _ = lock.acquire("a", ttl=5_000)
@@ -111,9 +108,6 @@ def test_a_wrong_token_passes_nothing_on(lock: Scripts, inbox: Inbox, token: str
     assert inbox.messages() == []
 
 
-# -- Hand-off --------------------------------------------------------------------------
-
-
 def test_dead_waiters_are_dropped_and_the_lease_kept(lock: Scripts, inbox: Inbox) -> None:
     """DONE where nobody of the queue is alive: the key names us again, with full ttl."""
     _, fence, _ = lock.acquire("a", ttl=5_000)
@@ -150,9 +144,6 @@ def test_two_processes_take_turns(lock: Scripts, inbox: Inbox) -> None:
     assert inbox.grants() == holders
 
 
-# -- What local hand-offs used ---------------------------------------------------------
-
-
 def test_the_fresh_fence_is_above_what_local_handoffs_used(lock: Scripts, inbox: Inbox) -> None:
     """Kept: the new token is higher than the highest one reported."""
     _, fence, _ = lock.acquire("a")
@@ -184,9 +175,6 @@ def test_a_grant_whose_counter_was_deleted_answers_a_new_fence(lock: Scripts, in
     assert before < fence == lock.counter
 
 
-# -- Wrong types -----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("which", ["key", "fence", "queue"])
 def test_a_wrong_type_is_an_error_and_changes_nothing(
     lock: Scripts, inbox: Inbox, which: str
@@ -206,9 +194,6 @@ def test_a_wrong_type_is_an_error_and_changes_nothing(
         assert lock.waiters == ["b"]
     assert lock.command("HGETALL", wrong) == {b"x": b"y"}
     assert inbox.messages() == []
-
-
-# -- Out of memory ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("contended", [False, True])

@@ -8,9 +8,6 @@ from tests.redis.driver import GRANT_TTL, RETENTION, TTL, Inbox, Scripts
 DEAD = "inbox:dead"
 
 
-# -- Every documented return, and run twice --------------------------------------------
-
-
 def test_without_waiters_the_key_goes(lock: Scripts) -> None:
     """DONE 0: key and queue are gone, the counter stays; a second run says GONE."""
     lock.acquire("a")
@@ -54,9 +51,6 @@ def test_who_was_lost_does_not_grant_the_lock_to_waiters(lock: Scripts, inbox: I
     assert lock.release("a", counter + 50) == ("GONE",)
     assert (lock.holder, lock.waiters, lock.counter) == (None, ["b"], counter)
     assert inbox.messages() == []
-
-
-# -- Hand-off --------------------------------------------------------------------------
 
 
 def test_the_grant_says_all_that_the_waiter_must_know(lock: Scripts, inbox: Inbox) -> None:
@@ -136,9 +130,6 @@ def test_where_all_waiters_are_dead_the_key_goes(lock: Scripts) -> None:
     assert lock.exists() == [lock.fence]
 
 
-# -- What local hand-offs used ---------------------------------------------------------
-
-
 def test_reported_local_handoffs_lift_the_counter(lock: Scripts) -> None:
     """The counter is lifted to the highest token used, and kept for the retention."""
     _, fence, _ = lock.acquire("a")
@@ -182,9 +173,6 @@ def test_the_next_waiters_fence_is_above_the_report(lock: Scripts, inbox: Inbox)
     assert int(inbox.messages()[0].split(" ")[0]) == lock.counter == highest + 1
 
 
-# -- Wrong types -----------------------------------------------------------------------
-
-
 def test_a_wrong_type_at_the_key_is_an_error_and_is_left_alone(lock: Scripts) -> None:
     """A list at the key: WRONGTYPE, and nothing else is written."""
     lock.command("RPUSH", lock.key, "x")
@@ -208,9 +196,6 @@ def test_a_wrong_type_at_a_companion_key_does_not_keep_the_lock(
     lock.command("SET", lock.queue, "x")
     assert lock.release("a") == ("DONE", 0)
     assert lock.holder is None
-
-
-# -- Out of memory ---------------------------------------------------------------------
 
 
 def test_without_memory_the_lock_goes_all_the_same(

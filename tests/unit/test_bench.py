@@ -36,9 +36,6 @@ def find(what: str) -> Target:
     return next(target for target in targets.targets() if target.what.startswith(what))
 
 
-# -- Statistics -------------------------------------------------------------------
-
-
 def test_of_five_values_the_interval_is_all_of_them() -> None:
     """Five values hold the median between least and greatest with 15/16."""
     found = stats.interval([3.0, 1.0, 2.0, 5.0, 4.0])
@@ -94,9 +91,6 @@ def test_fairness_is_one_if_all_got_alike_and_one_nth_if_one_got_all() -> None:
     assert stats.fairness([5, 5, 5, 5]) == 1.0
     assert stats.fairness([20, 0, 0, 0]) == 0.25
     assert stats.fairness([0, 0]) == 0.0
-
-
-# -- What is noted ----------------------------------------------------------------
 
 
 def test_a_task_that_never_got_the_lock_counts_as_starved_and_as_waiting() -> None:
@@ -156,9 +150,6 @@ def test_each_round_begins_with_another_side() -> None:
     assert order([], 3) == []
 
 
-# -- Targets ----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("ours", "met"), [(90.0, True), (89.0, False)])
 def test_a_target_is_met_by_what_was_measured(ours: float, met: bool) -> None:
     """The bound itself is met."""
@@ -208,9 +199,6 @@ def test_only_what_stands_between_the_markers_is_replaced(tmp_path: Path) -> Non
     assert text.endswith("\nafter\n")
     assert "new" in text
     assert "old" not in text
-
-
-# -- The whole --------------------------------------------------------------------
 
 
 @pytest.mark.bounded(60)

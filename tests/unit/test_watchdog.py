@@ -263,3 +263,14 @@ async def test_each_ttl_leaves_room_for_several_tries(bench: Bench, ttl: float) 
             answered = len(bench.calls)
             bench.answer(Failed(OSError("busy"), True, bench.now))
     assert 2 <= answered <= 60
+
+
+async def test_a_lost_leases_renewal_is_not_sent_again(bench: Bench) -> None:
+    """After a reconnect it would revive a key that nobody holds any more."""
+    bench.lease()
+    await bench.until(1000 + TTL / 3)
+    ((*_, call),) = bench.calls
+    assert not call.obsolete
+    await bench.until(1000 + TTL)
+    assert bench.lost
+    assert call.obsolete
