@@ -76,8 +76,7 @@ def deadline(sent_at: float, ttl: float) -> float:
 
     Counted from before the request was sent: the server's ttl began later.
     """
-    # drift() written out: this runs for every lease.
-    return sent_at + ttl - (ttl * 0.01 + 0.002)
+    return sent_at + ttl - drift(ttl)
 
 
 RENEW_SHARE = 1 / 3

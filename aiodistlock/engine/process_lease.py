@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiodistlock.core.lease_state import (
-    RENEW_SHARE,
     TRANSITIONS,
     LeaseEvent,
     LeaseState,
@@ -93,13 +92,9 @@ class ProcessLease:
 
     def confirm(self, granted_at: float, ttl: float) -> None:
         """Take in that the server set the remaining time to ``ttl`` after ``granted_at``."""
-        self.state = TRANSITIONS[self.state, LeaseEvent.CONFIRMED]
-        self.deadline = due = deadline(granted_at, ttl)
-        if self.ends_at is None and self.options.auto_renew:
-            # plan(), written out for the usual lease.
-            self.due_at = due - self.options.ttl * (1 - RENEW_SHARE)
-        else:
-            self.plan()
+        self.event(LeaseEvent.CONFIRMED)
+        self.deadline = deadline(granted_at, ttl)
+        self.plan()
 
     def expect(self, now: float, ttl: float) -> None:
         """Take in that the server may set the remaining time to ``ttl`` from now on."""
