@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import os
-import secrets
-import socket
-from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary, finalize
 
-from aiodistlock.core.clock import local_clock
+from aiodistlock import deployment
 from aiodistlock.core.options import ClientOptions
 from aiodistlock.engine.acquire import Engine
-from aiodistlock.engine.inbox import Grant, Inbox
-from aiodistlock.engine.pipe import Pipe
 from aiodistlock.engine.wire import redis_from_url
 from aiodistlock.errors import LockError
-from aiodistlock.stores.memory import MemoryServer, MemoryStore
-from aiodistlock.stores.single import SingleStore
+from aiodistlock.stores.memory import MemoryServer
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -73,8 +65,7 @@ class LockClient:
         )
 
     def _setup(self, source: Redis | MemoryServer, options: ClientOptions) -> None:
-        if not isinstance(source, MemoryServer):
-            check_source(source)
+        deployment.check(source)
         self.options = options
         self._source = source
         self._owns_source = False
@@ -132,7 +123,7 @@ class LockClient:
         if engine is None:
             if self._closed:
                 raise LockError(name, "its LockClient is closed; open a new one")
-            engine = self._engine = _start(self._source, self.options)
+            engine = self._engine = deployment.start(self._source, self.options)
             # The client may be forgotten without a close; tasks and sockets must not.
             finalize(self, _stop, engine)
         engine.check(name)
@@ -182,53 +173,11 @@ def check_source(source: object) -> None:
 
     :raises TypeError: saying what is expected, if it cannot be used
     """
-    if isinstance(source, (LockClient, _Settings)):
-        return
-    if not hasattr(source, "connection_pool"):
-        raise TypeError(
-            f"expected a redis.asyncio.Redis or a LockClient, not {type(source).__name__}"
-        )
-    if not inspect.iscoroutinefunction(getattr(source, "aclose", None)):
-        raise TypeError("expected a redis.asyncio.Redis, not the blocking redis.Redis")
+    if not isinstance(source, LockClient):
+        deployment.check(source)
 
 
 _CLIENT_OPTIONS = frozenset(ClientOptions.__slots__)
-
-
-def _start(source: Redis | MemoryServer, options: ClientOptions) -> Engine:
-    """Wire an engine to its store."""
-    host = options.label or "".join(c for c in socket.gethostname() if "!" <= c <= "~") or "host"
-    client_id = f"{host}:{os.getpid()}:{secrets.token_hex(4)}"
-    rng = Random(secrets.randbits(64))
-    engine = Engine(client_id, options, local_clock, rng)
-    channel = f"aiodistlock:inbox:{client_id}".encode()
-    if isinstance(source, MemoryServer):
-
-        def deliver(fence: int, server_us: int, ttl_ms: int, token: bytes, key: bytes) -> None:
-            engine.on_grant(Grant(fence, server_us, ttl_ms / 1000, token, key))
-
-        engine.start(MemoryStore(source, channel, deliver, engine.clock))
-        return engine
-    inbox = Inbox(
-        source.connection_pool,
-        channel,
-        on_grant=engine.on_grant,
-        on_listening=engine.on_listening,
-        clock=engine.clock,
-        rng=rng,
-    )
-    pipe = Pipe(
-        source.connection_pool,
-        inbox,
-        on_connected=engine.on_connected,
-        on_listening=engine.on_listening,
-        wanted=engine.busy,
-        clock=engine.clock,
-        rng=rng,
-        unavailable_after=options.unavailable_after,
-    )
-    engine.start(SingleStore(pipe, channel, options.fence_retention))
-    return engine
 
 
 def _stop(engine: Engine) -> None:
@@ -240,16 +189,6 @@ def _stop(engine: Engine) -> None:
 # Keyed weakly by the user's client object, so that it takes its LockClient along; the
 # LockClient kept here must not hold that object, so it holds a stand-in.
 _shared: WeakKeyDictionary[Any, dict[asyncio.AbstractEventLoop, LockClient]] = WeakKeyDictionary()
-
-
-class _Settings:
-    """Stands for a user's client in its shared LockClient: the pool, not the object."""
-
-    def __init__(self, redis: Redis) -> None:
-        self.connection_pool = redis.connection_pool
-
-    async def aclose(self) -> None:
-        """Nothing is ours to close."""
 
 
 def shared_client(redis: Redis) -> LockClient:
@@ -264,5 +203,5 @@ def shared_client(redis: Redis) -> LockClient:
     if client is None or client._closed or client._stopped:
         for closed in [each for each in clients if each.is_closed()]:
             del clients[closed]
-        client = clients[loop] = LockClient(_Settings(redis))  # type: ignore[arg-type]  # stand-in
+        client = clients[loop] = LockClient(deployment.Settings(redis))  # type: ignore[arg-type]  # stand-in
     return client

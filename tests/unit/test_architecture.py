@@ -23,6 +23,7 @@ LAYERS = (
     "lock",
     "lease",
     "client",
+    "deployment",
     "engine",
     "stores",
     "core",
@@ -39,7 +40,7 @@ ALLOWED_UP = {
 # redis-py on purpose.
 REDIS_MODULES = ("stores", "engine.pipe", "engine.inbox", "engine.wire", "engine.keeper", "cli")
 # Who may name its types.
-REDIS_TYPES = ("client", "lock")
+REDIS_TYPES = ("client", "deployment", "lock")
 
 IMPURE = {"time", "random", "secrets", "asyncio", "anyio", "socket", "uuid"}
 
