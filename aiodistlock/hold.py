@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
+from aiodistlock.engine.acquire import settled
 from aiodistlock.engine.body import Body
 from aiodistlock.errors import LeaseLost
 from aiodistlock.lease import Lease
-from aiodistlock.stores.base import Failed, NotOurs, ReleaseReply
+from aiodistlock.stores.base import Done, Failed, NotOurs, ReleaseReply
 
 if TYPE_CHECKING:
     from aiodistlock.lock import AsyncLock
@@ -43,7 +44,10 @@ class Hold(Body):
         timeout: float | None,
         holds: dict[asyncio.Task[Any] | None, Hold] | None = None,
     ) -> None:
-        super().__init__()
+        # Body's, written out: this runs for every block.
+        self._task = None
+        self._delivery = None
+        self.delivered = 0
         self._lock = lock
         self._timeout = timeout
         self._lease: Lease | None = None
@@ -88,6 +92,13 @@ class Hold(Body):
             call = lease.give_back()
             if call is None:
                 return
+            try:
+                reply = await call
+            except asyncio.CancelledError:
+                await settled(call)
+                raise
+            if type(reply) is Done:
+                return
             lost = self._loss(lease, await lease._outcome(call))
         else:
             # Whoever is cancelled, or must stop, does not wait for a silent Redis.
@@ -110,7 +121,7 @@ class Hold(Body):
         if lease._body is not self:
             return False
         lease._body = None
-        return self.leave_body(exc)
+        return self._delivery is not None and self.leave_body(exc)
 
     async def _release(self, lease: Lease, *, hurry: bool) -> LeaseLost | None:
         """Release the lease unless the body did; return the loss, if it was lost."""

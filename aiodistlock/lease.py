@@ -9,6 +9,7 @@ from typing import Any
 from aiodistlock.core.options import check_ttl
 from aiodistlock.engine.acquire import settled
 from aiodistlock.engine.body import Body
+from aiodistlock.engine.contender import Contender
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.engine.waiter import Waiter
 from aiodistlock.errors import LeaseLost, LockError, NotHeld, StoreUnavailable
@@ -227,9 +228,10 @@ class Lease:
     def give_back(self) -> Call[Any] | None:
         """Release without waiting; return the request that does it, if it takes one."""
         self._released = True
-        self._forget()
         lease = self._process_lease
-        return lease.contender.release(lease)
+        contender = lease.contender
+        self._forget(contender)
+        return contender.release(lease)
 
     def lose(self, reason: str) -> None:
         """Take note of the loss, and cancel the body."""
@@ -237,12 +239,11 @@ class Lease:
             "lease on %r lost: %s (fencing token %d)", self.name, reason, self.fencing_token
         )
         self._lost_reason = reason
-        self._forget()
+        self._forget(self._process_lease.contender)
         if self._body is not None:
             self._body.cancel_body()
 
-    def _forget(self) -> None:
-        contender = self._process_lease.contender
+    def _forget(self, contender: Contender) -> None:
         holders = contender.engine.holders
         if holders.get(contender.keys.key) is self:
             del holders[contender.keys.key]

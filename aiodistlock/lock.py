@@ -112,6 +112,7 @@ class AsyncLock:
         check_source(redis)
         self._source = redis
         self._keys = LockKeys(name, namespace)
+        client_options = redis.options if isinstance(redis, LockClient) else ClientOptions()
         self._options = LockOptions(
             ttl=ttl,
             auto_renew=auto_renew,
@@ -122,8 +123,8 @@ class AsyncLock:
             backoff=Backoff() if backoff is None else backoff,
             namespace=namespace,
             reentrant=reentrant,
+            claim_window=client_options.claim_window,
         )
-        client_options = redis.options if isinstance(redis, LockClient) else ClientOptions()
         client_options.check_lock(self._options)
         self._contender: Contender | None = None
         self._holds: dict[asyncio.Task[Any] | None, Hold] = {}
@@ -258,11 +259,7 @@ class AsyncLock:
                     "this task holds the lock already and would wait for itself for ever; "
                     "pass reentrant=True, or hand the lease down",
                 )
-        # mypy: what the engine gives back is what make_holder built.
-        return cast(
-            "Awaitable[Lease | None]",
-            engine.acquire(contender, self._options, Lease, self._source, task, timeout=timeout),
-        )
+        return engine.acquire(contender, self._options, Lease, self._source, task, timeout)
 
     async def _again(self, lease: Lease) -> Lease:
         lease.check()

@@ -71,7 +71,8 @@ def locked(
 
 
 def _known(options: dict[str, Any]) -> dict[str, Any]:
-    unknown = options.keys() - inspect.signature(LockOptions).parameters.keys()
+    known = inspect.signature(AsyncLock).parameters.keys() - {"redis", "name"}
+    unknown = options.keys() - known
     if unknown:
         raise ValueError(f"unknown lock option: {', '.join(sorted(unknown))}")
     return options

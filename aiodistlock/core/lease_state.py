@@ -70,13 +70,18 @@ def drift(ttl: float) -> float:
     return ttl * 0.01 + 0.002
 
 
+def relied_on(ttl: float) -> float:
+    """Return for how long a lease may be relied on, seconds."""
+    return ttl - drift(ttl)
+
+
 def deadline(sent_at: float, ttl: float) -> float:
     """
     Return the local instant after which a lease must not be relied on.
 
     Counted from before the request was sent: the server's ttl began later.
     """
-    return sent_at + ttl - drift(ttl)
+    return sent_at + relied_on(ttl)
 
 
 RENEW_SHARE = 1 / 3
@@ -84,8 +89,3 @@ RENEW_SHARE = 1 / 3
 
 TRY_SHARE = 1 / 6
 """A renewal is tried again when this share of what is left brought no answer."""
-
-
-def renewal_due(deadline_: float, ttl: float) -> float:
-    """Return the instant of the next renewal of a lease that ends at ``deadline_``."""
-    return deadline_ - ttl * (1 - RENEW_SHARE)

@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS
+from aiodistlock.core.lease_state import RENEW_SHARE, relied_on
 
 MIN_TTL = 0.05
 """Shortest lease, seconds: below it a pause of the event loop loses every lease."""
@@ -72,8 +73,19 @@ class LockOptions:
     backoff: Backoff = field(default_factory=Backoff)
     namespace: str = "lock:"
     reentrant: bool = False
+    claim_window: float = 1.0
+    """The client's."""
     ttl_ms: int = field(init=False)
     """The one conversion of ``ttl`` to what the wire carries."""
+    grant_ttl_ms: int = field(init=False)
+    """
+    The ttl to ask a grant for: short, so that a frozen waiter costs others no more than
+    the claim window; but whole if nobody will renew it.
+    """
+    relied_on: float = field(init=False)
+    """For how long after its request a lease may be relied on, seconds."""
+    renewed_before: float = field(init=False)
+    """How long before its deadline a lease is renewed, seconds; 0.0: it is not."""
 
     def __post_init__(self) -> None:
         problems = [
@@ -101,6 +113,11 @@ class LockOptions:
         if found:
             raise ValueError("; ".join(found))
         object.__setattr__(self, "ttl_ms", to_ms(self.ttl))
+        window_ms = to_ms(self.claim_window) if self.auto_renew else self.ttl_ms
+        object.__setattr__(self, "grant_ttl_ms", min(self.ttl_ms, window_ms))
+        object.__setattr__(self, "relied_on", relied_on(self.ttl))
+        renewed_before = self.ttl * (1 - RENEW_SHARE) if self.auto_renew else 0.0
+        object.__setattr__(self, "renewed_before", renewed_before)
 
     @property
     def shares_lease(self) -> bool:

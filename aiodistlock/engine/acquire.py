@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from random import Random
 from typing import Any, TypeVar
 from weakref import WeakSet, WeakValueDictionary
@@ -13,12 +14,12 @@ import anyio
 
 from aiodistlock.core.clock import Clock, ServerClock
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.core.options import ClientOptions, LockOptions, to_ms
+from aiodistlock.core.options import ClientOptions, LockOptions
 from aiodistlock.engine.attempt import Attempt
 from aiodistlock.engine.contender import Contender
 from aiodistlock.engine.inbox import Grant
 from aiodistlock.engine.process_lease import Holder, ProcessLease
-from aiodistlock.engine.waiter import MakeHolder, Waiter
+from aiodistlock.engine.waiter import Waiter
 from aiodistlock.engine.watchdog import Watchdog
 from aiodistlock.errors import LockError
 from aiodistlock.stores.base import Call, Store
@@ -29,6 +30,7 @@ CLEANUP_WITHIN = 0.25
 """Longest that a cancelled task waits for its clean-up to be confirmed, seconds."""
 
 R = TypeVar("R")
+H = TypeVar("H", bound=Holder)
 
 _engines: WeakSet[Engine] = WeakSet()
 
@@ -65,7 +67,6 @@ class Engine:
         self.forked = False
         self.store: Store
         self.watchdog: Watchdog
-        self._claim_window_ms = to_ms(options.claim_window)
         self._contenders: WeakValueDictionary[bytes, Contender] = WeakValueDictionary()
         self._token_prefix = client_id.encode() + b":"
         self._token_count = 0
@@ -80,17 +81,6 @@ class Engine:
         """Return a token that no acquisition had before."""
         self._token_count += 1
         return b"%s%d" % (self._token_prefix, self._token_count)
-
-    def grant_ttl_ms(self, options: LockOptions) -> int:
-        """
-        Return the ttl to ask a grant for.
-
-        Short, so that a frozen waiter costs others no more than the claim window; but
-        whole if nobody will renew it.
-        """
-        if not options.auto_renew:
-            return options.ttl_ms
-        return min(options.ttl_ms, self._claim_window_ms)
 
     def contender(self, keys: LockKeys) -> Contender:
         """Return this process's contender for a name."""
@@ -162,16 +152,15 @@ class Engine:
                 f"{' that is closed' if self.loop.is_closed() else ''}; use one client per loop",
             )
 
-    async def acquire(
+    async def acquire(  # noqa: PLR0917  # runs for every lease, and keywords cost
         self,
         contender: Contender,
         options: LockOptions,
-        make_holder: MakeHolder,
+        make_holder: Callable[[ProcessLease, int, Waiter], H],
         owner: object,
         task: asyncio.Task[Any] | None,
-        *,
         timeout: float | None,
-    ) -> Holder | None:
+    ) -> H | None:
         """
         Wait for the lock; ``None`` only if the caller does not wait.
 
@@ -182,22 +171,14 @@ class Engine:
         :raises StoreUnavailable: if Redis was unavailable for too long
         """
         loop = self.loop
-        future: asyncio.Future[Holder | None] = loop.create_future()
-        waiter = Waiter(
-            future,
-            options,
-            make_holder,
-            task,
-            owner,
-            waits=timeout != 0,
-            entered_at=self.clock(),
-        )
-        contender.enter(waiter)
+        # What make_holder built is what the future gets: Any, for mypy.
+        future: asyncio.Future[Any] = loop.create_future()
+        contender.enter(waiter := Waiter(future, options, make_holder, task, owner, timeout != 0))
         timer = None
         if timeout:
             timer = loop.call_later(timeout, contender.expire, waiter, timeout)
         try:
-            return await future
+            holder: H | None = await future
         except asyncio.CancelledError:
             cleanup = self._leave(contender, future)
             if cleanup is not None:
@@ -206,6 +187,7 @@ class Engine:
         finally:
             if timer is not None:
                 timer.cancel()
+        return holder
 
     def _leave(
         self, contender: Contender, future: asyncio.Future[Holder | None]

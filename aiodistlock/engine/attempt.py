@@ -35,7 +35,6 @@ class Attempt:
         "call",
         "contender",
         "failing_since",
-        "grant_ttl_ms",
         "options",
         "queues",
         "timer",
@@ -50,7 +49,6 @@ class Attempt:
         self.options = first.options
         self.queues = first.waits
         """Whether to wait in the queue; not if the only waiter just tries."""
-        self.grant_ttl_ms = contender.engine.grant_ttl_ms(first.options)
         self.call: Call[Any] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.tries = 0
@@ -58,13 +56,14 @@ class Attempt:
 
     def ask(self) -> None:
         """Send the request, or send it again."""
-        self.cancel_timer()
+        if self.timer is not None:
+            self.cancel_timer()
         contender = self.contender
         self.call = contender.engine.store.acquire(
             contender.keys,
             self.token,
             self.options.ttl_ms,
-            self.grant_ttl_ms if self.queues else None,
+            self.options.grant_ttl_ms if self.queues else None,
             self.answered,
         )
 
@@ -95,20 +94,23 @@ class Attempt:
 
     def end(self) -> None:
         """Let go of what is planned or in flight: the attempt is over."""
-        self.cancel_timer()
+        if self.timer is not None:
+            self.cancel_timer()
         self.contender.engine.attempts.pop(self.token, None)
-        if self.call is not None and not self.call.done:
-            self.call.obsolete = True
+        call = self.call
+        if call is not None and call.reply is None:
+            call.obsolete = True
 
     def answered(self, reply: AcquireReply) -> None:
         """Go on after the answer to the request, unless the attempt is over."""
         if self.contender.attempt is not self:
             return
-        if type(reply) is not Failed:
-            self.failing_since = None
         if type(reply) is Granted:
             self.granted(reply)
-        elif type(reply) is Queued:
+            return
+        if type(reply) is not Failed:
+            self.failing_since = None
+        if type(reply) is Queued:
             self.queued(reply)
         elif type(reply) is Held:
             self.contender.last_seen = reply
@@ -121,14 +123,12 @@ class Attempt:
 
     def granted(self, reply: Granted) -> None:
         """Take the lease; if the answer is read too late, ask for a fresh ttl first."""
-        if self.late(reply.sent_at):
-            self.ask()
+        contender = self.contender
+        until = reply.sent_at + self.options.relied_on
+        if contender.engine.clock() < until:
+            contender.granted(self, reply, reply.sent_at, until)
         else:
-            self.contender.granted(self, reply, reply.sent_at, self.options.ttl)
-
-    def late(self, sent_at: float) -> bool:
-        """Tell whether a lease that was asked for at ``sent_at`` may be over already."""
-        return self.contender.engine.clock() >= deadline(sent_at, self.options.ttl)
+            self.ask()
 
     def queued(self, reply: Queued) -> None:
         """Wait for the grant, and ask again when it may have been lost."""
@@ -180,10 +180,12 @@ class Attempt:
             return
         lease, contender.process_lease = contender.process_lease, None
         assert lease is not None, "passing on what we hold"
-        late = type(reply) is Kept and self.late(reply.sent_at)
-        if type(reply) is Kept and not late:
-            contender.kept(lease, self, reply)
-            return
+        late = False
+        if type(reply) is Kept:
+            late = contender.engine.clock() >= reply.sent_at + self.options.relied_on
+            if not late:
+                contender.kept(lease, self, reply)
+                return
         lease.event(LeaseEvent.GIVEN_UP)
         if late or type(reply) is Failed:
             contender.release_at_redis(lease)
@@ -201,10 +203,11 @@ class Attempt:
         engine = self.contender.engine
         now = engine.clock()
         earliest = engine.server_clock.earliest(grant.server_us)
-        if earliest is None or now >= deadline(min(earliest, now), grant.ttl):
+        granted_at = None if earliest is None else min(earliest, now)
+        if granted_at is None or now >= deadline(granted_at, grant.ttl):
             self.ask_again()
             return
-        self.contender.granted(self, grant, min(earliest, now), grant.ttl)
+        self.contender.granted(self, grant, granted_at, deadline(granted_at, grant.ttl))
         lease = self.contender.process_lease
         if lease is not None and grant.ttl < lease.options.ttl:
             # The claim: the body does not wait for it, and it is dropped if the

@@ -92,6 +92,7 @@ class Contender:
             self.waiters.push(waiter)
             self.ask(waiter)
         elif waiter.waits:
+            waiter.entered_at = self.engine.clock()
             self.waiters.push(waiter)
         else:
             waiter.refuse()
@@ -143,33 +144,35 @@ class Contender:
 
     def ask(self, first: Waiter) -> None:
         """Begin an attempt on behalf of all local waiters."""
-        self.attempt = Attempt(self, first)
-        self.attempt.ask()
+        self.attempt = attempt = Attempt(self, first)
+        attempt.ask()
 
     def abandon(self, attempt: Attempt) -> Call[Any]:
         """End an attempt that nobody wants any more, and undo it at Redis."""
         attempt.end()
         self.attempt = None
         return self.engine.store.abandon(
-            self.keys, attempt.token, attempt.grant_ttl_ms if attempt.queues else None
+            self.keys, attempt.token, attempt.options.grant_ttl_ms if attempt.queues else None
         )
 
     def granted(
-        self, attempt: Attempt, reply: Granted | Grant, granted_at: float, ttl: float
+        self, attempt: Attempt, reply: Granted | Grant, granted_at: float, until: float
     ) -> None:
         """Begin the lease that an attempt got, for the first local waiter."""
         attempt.end()
         self.attempt = None
-        lease = ProcessLease(self, attempt.token, reply.fence, reply.server_us, attempt.options)
-        self._begin(lease, granted_at, ttl)
+        lease = ProcessLease(
+            self, attempt.token, reply.fence, reply.server_us, attempt.options, until
+        )
+        self._begin(lease, granted_at)
 
-    def _begin(self, lease: ProcessLease, granted_at: float, ttl: float) -> None:
+    def _begin(self, lease: ProcessLease, granted_at: float) -> None:
         """Begin a lease, or begin it anew, with all its local hand-offs ahead."""
+        engine = self.engine
         lease.handoffs = 0
-        lease.span_ends_at = granted_at + self.engine.options.handoff_span
-        lease.confirm(granted_at, ttl)
+        lease.span_ends_at = granted_at + engine.options.handoff_span
         self.process_lease = lease
-        self.engine.watchdog.add(lease)
+        engine.watchdog.add(lease)
         self._hand_to_first(lease)
 
     def _hand_to_first(self, lease: ProcessLease) -> None:
@@ -180,16 +183,20 @@ class Contender:
             return
         options = waiter.options
         if options is not lease.options or options.max_hold is not None:
-            self.engine.watchdog.remove(lease)
-            lease.options = options
-            lease.ends_at = None
-            if options.max_hold is not None:
-                lease.ends_at = self.engine.clock() + options.max_hold
-            lease.plan()
-            self.engine.watchdog.add(lease)
+            self._apply(options, lease)
         fence = local_fence(lease.fence, lease.handoffs)
-        lease.holder = waiter.make_holder(lease, fence, waiter)
-        waiter.future.set_result(lease.holder)
+        lease.holder = holder = waiter.make_holder(lease, fence, waiter)
+        waiter.future.set_result(holder)
+
+    def _apply(self, options: LockOptions, lease: ProcessLease) -> None:
+        """Let a lease go on by the options of its next holder."""
+        self.engine.watchdog.remove(lease)
+        lease.options = options
+        lease.ends_at = None
+        if options.max_hold is not None:
+            lease.ends_at = self.engine.clock() + options.max_hold
+        lease.plan()
+        self.engine.watchdog.add(lease)
 
     def release(self, lease: ProcessLease) -> Call[ReleaseReply] | None:
         """
@@ -227,7 +234,8 @@ class Contender:
         self.process_lease = None
         self.engine.watchdog.remove(lease)
         lease.event(LeaseEvent.GIVEN_UP)
-        lease.drop_renewal()
+        if lease.renewal is not None:
+            lease.drop_renewal()
         return self.release_at_redis(lease)
 
     def release_at_redis(self, lease: ProcessLease) -> Call[ReleaseReply]:
@@ -261,7 +269,7 @@ class Contender:
             lease.token,
             attempt.token,
             ttl_ms=attempt.options.ttl_ms,
-            grant_ttl_ms=attempt.grant_ttl_ms,
+            grant_ttl_ms=attempt.options.grant_ttl_ms,
             highest=report(lease.fence, lease.handoffs, lease.server_us),
             on_reply=attempt.passed_on,
         )
@@ -273,7 +281,8 @@ class Contender:
         lease.fence = reply.fence
         lease.server_us = reply.server_us
         lease.options = attempt.options
-        self._begin(lease, reply.sent_at, attempt.options.ttl)
+        lease.confirm(reply.sent_at + attempt.options.relied_on)
+        self._begin(lease, reply.sent_at)
 
     def on_lost(self, lease: ProcessLease, reason: str) -> None:
         """Cancel the local holder, and contend anew for those who wait."""

@@ -50,6 +50,10 @@ class Fifo:
 
     def pop(self) -> Waiter | None:
         """Take out the first waiter that is still there."""
+        waiter = self._head
+        if waiter is not None and not waiter.future.done():
+            self._head = self._rest.popleft() if self._rest else None
+            return waiter
         waiter = self.first()
         if waiter is not None:
             self._drop_head()

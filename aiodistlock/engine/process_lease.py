@@ -8,8 +8,6 @@ from aiodistlock.core.lease_state import (
     TRANSITIONS,
     LeaseEvent,
     LeaseState,
-    deadline,
-    renewal_due,
 )
 from aiodistlock.core.options import LockOptions
 from aiodistlock.stores.base import Call, NotOurs, RenewReply
@@ -63,13 +61,14 @@ class ProcessLease:
         "token",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # runs for every lease, and keywords cost
         self,
         contender: Contender,
         token: bytes,
         fence: int,
         server_us: int,
         options: LockOptions,
+        deadline: float,
     ) -> None:
         self.contender = contender
         self.token = token
@@ -79,8 +78,8 @@ class ProcessLease:
         self.options = options
         """Options of the local holder: its ttl is what renewals ask for."""
         self.state = LeaseState.HELD
-        self.deadline = 0.0
-        self.due_at = 0.0
+        self.deadline = deadline
+        self.due_at = deadline - options.renewed_before
         """When the watchdog looks at it next."""
         self.ends_at: float | None = None
         """When ``max_hold`` of the local holder is over."""
@@ -90,27 +89,25 @@ class ProcessLease:
         self.renewal: Call[RenewReply] | None = None
         """The latest renewal that is under way, if one is."""
 
-    def confirm(self, granted_at: float, ttl: float) -> None:
-        """Take in that the server set the remaining time to ``ttl`` after ``granted_at``."""
-        self.event(LeaseEvent.CONFIRMED)
-        self.deadline = deadline(granted_at, ttl)
+    def confirm(self, deadline: float) -> None:
+        """Take in that the server lets the lease last until ``deadline``."""
+        if self.state is not LeaseState.HELD:
+            self.event(LeaseEvent.CONFIRMED)
+        self.deadline = deadline
         self.plan()
 
-    def expect(self, now: float, ttl: float) -> None:
-        """Take in that the server may set the remaining time to ``ttl`` from now on."""
-        self.deadline = min(self.deadline, deadline(now, ttl))
+    def expect(self, deadline: float) -> None:
+        """Take in that the server may let the lease last until ``deadline`` only."""
+        self.deadline = min(self.deadline, deadline)
 
     def plan(self) -> None:
         """Decide when the watchdog must look at the lease next."""
-        renews = self.options.auto_renew
-        due = renewal_due(self.deadline, self.options.ttl) if renews else self.deadline
-        self.try_again(due)
+        self.look_at(self.deadline - self.options.renewed_before)
 
-    def try_again(self, due: float) -> None:
+    def look_at(self, due: float) -> None:
         """Have the watchdog look at ``due``, or before if the lease ends before."""
-        self.due_at = min(
-            due, self.deadline, self.deadline if self.ends_at is None else self.ends_at
-        )
+        due = min(due, self.deadline)
+        self.due_at = due if self.ends_at is None else min(due, self.ends_at)
 
     def drop_renewal(self) -> None:
         """Let go of a renewal under way: its answer is about what is over."""

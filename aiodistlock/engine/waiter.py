@@ -12,7 +12,7 @@ from aiodistlock.engine.process_lease import Holder, ProcessLease
 class MakeHolder(Protocol):
     """Builds what the waiter gets: the engine does not know the public ``Lease``."""
 
-    def __call__(self, process_lease: ProcessLease, fence: int, waiter: Waiter) -> Holder:
+    def __call__(self, process_lease: ProcessLease, fence: int, waiter: Waiter, /) -> Holder:
         """Build the holder of a lease, with its own fencing token."""
         ...
 
@@ -28,16 +28,14 @@ class Waiter:
 
     __slots__ = ("entered_at", "future", "make_holder", "options", "owner", "task", "waits")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # runs for every lease, and keywords cost
         self,
         future: asyncio.Future[Holder | None],
         options: LockOptions,
         make_holder: MakeHolder,
         task: asyncio.Task[object] | None,
         owner: object,
-        *,
         waits: bool,
-        entered_at: float,
     ) -> None:
         self.future = future
         self.options = options
@@ -45,7 +43,8 @@ class Waiter:
         self.task = task
         self.owner = owner
         self.waits = waits
-        self.entered_at = entered_at
+        self.entered_at = 0.0
+        """Local instant at which it found others here; 0.0 if it was the first."""
 
     def refuse(self) -> None:
         """Tell that the lock is not free, to a task that does not wait."""

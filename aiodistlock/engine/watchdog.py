@@ -10,10 +10,11 @@ Rules
    a second request follows only where the first was answered with an error.
 4. At its deadline the lease is lost, whatever is in flight.
 
-The leases are kept in a timer wheel: a dict of sets by instant, in steps of ``GRAIN``.
-Taking one in or out costs two dict operations, so an uncontended acquisition creates
-no timer and no task (G. Varghese, A. Lauck, "Hashed and Hierarchical Timing Wheels",
-SOSP 1987).
+The leases are kept in a timer wheel: a dict of sets by instant, in steps of ``GRAIN``
+(G. Varghese, A. Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987).  One that
+is not due before the task looks again is not even sorted into it until then: most are
+released long before, so an uncontended acquisition costs a set two operations, and no
+timer, no task.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import math
 from collections.abc import Callable
 
 from aiodistlock.core.clock import Clock
-from aiodistlock.core.lease_state import TRY_SHARE, LeaseEvent
+from aiodistlock.core.lease_state import TRY_SHARE, LeaseEvent, relied_on
 from aiodistlock.core.options import to_ms
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.stores.base import Call, NotOurs, Renewed, RenewReply, Store
@@ -55,13 +56,22 @@ class Watchdog:
         self._on_lost = on_lost
         self._wheel: dict[int, set[ProcessLease] | None] = {}
         self._steps: list[int] = []
+        self._unsorted: set[ProcessLease] = set()
+        """Leases that are due after ``_looks_at``, to be sorted into the wheel then."""
         self._task: asyncio.Task[None] | None = None
         self._wake: asyncio.Event = asyncio.Event()
-        self._sleeps_until = 0.0
+        self._looks_at = 0.0
+        """When the task looks again."""
         self._stopped = False
 
     def add(self, lease: ProcessLease) -> None:
         """Look after a lease from now on, first at its ``due_at``."""
+        if lease.due_at > self._looks_at and self._task is not None:
+            self._unsorted.add(lease)
+        else:
+            self._sort(lease)
+
+    def _sort(self, lease: ProcessLease) -> None:
         step = int(lease.due_at / GRAIN)
         leases = self._wheel.get(step)
         if leases is None:
@@ -72,13 +82,16 @@ class Watchdog:
                 self._task = asyncio.get_running_loop().create_task(
                     self._run(), name="aiodistlock watchdog"
                 )
-            elif lease.due_at < self._sleeps_until:
+            elif lease.due_at < self._looks_at:
                 self._wake.set()
         else:
             leases.add(lease)
 
     def remove(self, lease: ProcessLease) -> None:
         """Look after a lease no longer."""
+        if lease in self._unsorted:
+            self._unsorted.remove(lease)
+            return
         step = int(lease.due_at / GRAIN)
         leases = self._wheel.get(step)
         if leases is not None:
@@ -89,7 +102,8 @@ class Watchdog:
 
     def leases(self) -> list[ProcessLease]:
         """Return all leases that are looked after."""
-        return [lease for leases in self._wheel.values() for lease in leases or ()]
+        sorted_in = [lease for leases in self._wheel.values() for lease in leases or ()]
+        return [*sorted_in, *self._unsorted]
 
     async def _run(self) -> None:
         try:
@@ -112,10 +126,13 @@ class Watchdog:
     def _pause(self) -> float:
         """Return for how long there is nothing to do."""
         now = self._clock()
-        self._sleeps_until = now + NAP
+        unsorted, self._unsorted = self._unsorted, set()
+        for lease in unsorted:
+            self._sort(lease)
+        self._looks_at = now + NAP
         if self._steps:
-            self._sleeps_until = min(self._sleeps_until, self._steps[0] * GRAIN)
-        return max(0.0, self._sleeps_until - now)
+            self._looks_at = min(self._looks_at, self._steps[0] * GRAIN)
+        return max(0.0, self._looks_at - now)
 
     def _tick(self) -> None:
         """Look at all leases that are due."""
@@ -151,8 +168,8 @@ class Watchdog:
         self._on_lost(lease, reason)
 
     def _try_again_later(self, lease: ProcessLease, now: float) -> None:
-        left = lease.deadline - now
-        lease.try_again(now + max(2 * GRAIN, min(left, lease.options.ttl) * TRY_SHARE))
+        left = min(lease.deadline - now, lease.options.ttl)
+        lease.look_at(now + max(2 * GRAIN, left * TRY_SHARE))
         self.add(lease)
 
     def renew(
@@ -170,36 +187,41 @@ class Watchdog:
         :param until: local instant after which no answer is waited for
         """
         now = self._clock()
-        seconds = max(lease.options.ttl, lease.deadline - now) if ttl is None else ttl
+        options = lease.options
+        ttl_ms, lasts = options.ttl_ms, options.relied_on
+        if ttl is None and lease.deadline - now > options.ttl:
+            ttl = lease.deadline - now
+        if ttl is not None:
+            ttl_ms, lasts = to_ms(ttl), relied_on(ttl)
 
         def answered(reply: RenewReply) -> None:
-            self._take_in(lease, call, reply, seconds)
+            self._take_in(lease, call, reply, lasts)
             if then is not None:
                 then(reply)
 
-        keys, token = lease.contender.keys, lease.token
-        call = self._store.renew(keys, token, to_ms(seconds), answered, until)
+        call = self._store.renew(lease.contender.keys, lease.token, ttl_ms, answered, until)
         self.remove(lease)
-        lease.expect(now, seconds)
+        lease.expect(now + lasts)
         lease.renewal = call
         self._try_again_later(lease, now)
         return call
 
     def _take_in(
-        self, lease: ProcessLease, call: Call[RenewReply], reply: RenewReply, ttl: float
+        self, lease: ProcessLease, call: Call[RenewReply], reply: RenewReply, lasts: float
     ) -> None:
         latest = lease.renewal is call
         if latest:
             lease.renewal = None
         if not lease.alive:
             return
-        if isinstance(reply, NotOurs):
-            self._lose(lease, LeaseEvent.REFUSED, reply.reason)
-        elif isinstance(reply, Renewed) and latest:
+        if type(reply) is Renewed:
             # Only the latest: one that follows it may have shortened the lease again.
-            self.remove(lease)
-            lease.confirm(reply.sent_at, ttl)
-            self.add(lease)
+            if latest:
+                self.remove(lease)
+                lease.confirm(reply.sent_at + lasts)
+                self.add(lease)
+        elif type(reply) is NotOurs:
+            self._lose(lease, LeaseEvent.REFUSED, reply.reason)
         # Failed: an error decides nothing; the next try follows, until the deadline.
 
     def recheck(self) -> None:

@@ -65,12 +65,12 @@ class RedisCall(Call[R]):
         self.sent_at = 0.0
         self.resent = False
         self.obsolete = False
-        self._awaiting: list[Future[None]] | None = None
+        self._awaiting: list[Future[R]] | None = None
         self.script = script
         self.keys = keys
         self.args = args
         self.decode = decode
-        self.tag = 0
+        self.tag: int  # from when it is sent
         self.issued_at = math.inf
         """Local instant at which it was first sent, or found no connection."""
         self.until = math.inf

@@ -33,6 +33,12 @@ def _acquire_args(ttl_ms: int, retention: bytes, inbox: bytes, grant_ttl_ms: int
     return bulks(ttl_ms, retention, inbox, grant_ttl_ms, QUEUE_TTL_MS)
 
 
+@lru_cache(maxsize=64)
+def _renew_args(ttl_ms: int, retention: bytes) -> bytes:
+    """Pack the arguments of ``renew.lua`` behind the token."""
+    return bulks(ttl_ms, retention)
+
+
 class SingleStore:
     """
     Locks on one Redis: each operation is one script, sent through one pipe.
@@ -119,7 +125,7 @@ class SingleStore:
         until: float = math.inf,
     ) -> RedisCall[RenewReply]:
         """Set the remaining time of the lease."""
-        args = bulks(token, ttl_ms, self._retention)
+        args = b"$%d\r\n%b\r\n%b" % (len(token), token, _renew_args(ttl_ms, self._retention))
         call = RedisCall(scripts.RENEW, keys, args, replies.renew, on_reply)
         call.until = until
         return self._run(call)

@@ -13,8 +13,8 @@ from aiodistlock.core.lease_state import (
     LeaseState,
     deadline,
     drift,
-    renewal_due,
 )
+from aiodistlock.core.options import LockOptions
 
 S, E = LeaseState, LeaseEvent
 TERMINAL = (S.LOST, S.RELEASED)
@@ -58,7 +58,7 @@ def test_a_deadline_counts_from_the_request(sent_at: float, ttl: float) -> None:
 @given(st.floats(0, 1e6), st.floats(0.05, 1e5))
 def test_a_renewal_is_due_at_a_third_of_the_ttl(sent_at: float, ttl: float) -> None:
     """Renewal leaves two thirds of the ttl, and starts no later than one third."""
-    due = renewal_due(deadline(sent_at, ttl), ttl)
+    due = deadline(sent_at, ttl) - LockOptions(ttl=ttl).renewed_before
     assert pytest.approx(1 / 3) == RENEW_SHARE
     assert sent_at <= due + drift(ttl)
     assert due <= sent_at + ttl / 3

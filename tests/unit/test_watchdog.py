@@ -59,8 +59,8 @@ class Bench:
         """Begin a lease now, and have it looked after."""
         contender = SimpleNamespace(keys=LockKeys("wallet", "lock:"))
         options.setdefault("ttl", TTL)
-        lease = ProcessLease(cast(Contender, contender), token, 1, 0, LockOptions(**options))
-        lease.confirm(self.now, options["ttl"])
+        until = deadline(self.now, options["ttl"])
+        lease = ProcessLease(cast(Contender, contender), token, 1, 0, LockOptions(**options), until)
         self.watchdog.add(lease)
         return lease
 
