@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from aiodistlock.client import LockClient, check_source, shared_client
 from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.core.options import ClientOptions, LockOptions, check_timeout
+from aiodistlock.core.options import ClientOptions, check_timeout, lock_options
 from aiodistlock.engine.acquire import Engine
 from aiodistlock.engine.contender import Contender
 from aiodistlock.errors import LockError, StoreUnavailable
@@ -47,6 +47,7 @@ class _Unset:
 
 
 _UNSET = _Unset()
+_BACKOFF = Backoff()
 Timeout = float | None | _Unset
 
 
@@ -113,14 +114,14 @@ class AsyncLock:
         self._source = redis
         self._keys = LockKeys(name, namespace)
         client_options = redis.options if isinstance(redis, LockClient) else ClientOptions()
-        self._options = LockOptions(
+        self._options = lock_options(
             ttl=ttl,
             auto_renew=auto_renew,
             timeout=timeout,
             max_hold=max_hold,
             on_lost=on_lost,
             local_handoffs=local_handoffs,
-            backoff=Backoff() if backoff is None else backoff,
+            backoff=_BACKOFF if backoff is None else backoff,
             namespace=namespace,
             reentrant=reentrant,
             claim_window=client_options.claim_window,

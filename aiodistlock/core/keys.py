@@ -33,10 +33,11 @@ class LockKeys:
     name: str
     namespace: str
     key: bytes = field(init=False)
-    fence: bytes = field(init=False)
-    queue: bytes = field(init=False)
     packed: bytes = field(init=False)
-    """The three as RESP bulk strings, in the order in which every request has them."""
+    """
+    The key, the fence counter's and the queue's as RESP bulk strings: what every request
+    has, and with every held lock in memory the only copy of the last two.
+    """
 
     def __post_init__(self) -> None:
         for what, text in (("name", self.name), ("namespace", self.namespace)):
@@ -51,15 +52,26 @@ class LockKeys:
                 f"key {key!r} has braces that are no hash tag, so its companion keys would "
                 "hash to another slot; remove them, or write a tag such as '{user:7}:cart'"
             )
-        stem = key if tag is not None else "{" + key + "}"
         try:
             encoded = key.encode()
         except UnicodeEncodeError as error:
             raise ValueError(f"name {self.name!r} is not valid Unicode text: {error}") from None
         object.__setattr__(self, "key", encoded)
-        object.__setattr__(self, "fence", f"{stem}:fence".encode())
-        object.__setattr__(self, "queue", f"{stem}:queue".encode())
         packed = b"".join(
-            b"$%d\r\n%b\r\n" % (len(each), each) for each in (self.key, self.fence, self.queue)
+            b"$%d\r\n%b\r\n" % (len(each), each) for each in (encoded, self.fence, self.queue)
         )
         object.__setattr__(self, "packed", packed)
+
+    @property
+    def fence(self) -> bytes:
+        """The key of the fence counter."""
+        return self._stem + b":fence"
+
+    @property
+    def queue(self) -> bytes:
+        """The key of the queue."""
+        return self._stem + b":queue"
+
+    @property
+    def _stem(self) -> bytes:
+        return self.key if b"{" in self.key else b"{%b}" % self.key

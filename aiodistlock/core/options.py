@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from functools import lru_cache
+from typing import Any, Literal, cast
 
 from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS
@@ -128,6 +129,23 @@ class LockOptions:
         server can do that.
         """
         return self.local_handoffs > 0 and self.auto_renew
+
+
+@lru_cache(maxsize=256, typed=True)
+def _shared(**options: Any) -> LockOptions:
+    return LockOptions(**options)
+
+
+def lock_options(**options: Any) -> LockOptions:
+    """
+    Return the options of a lock, one object for all locks that have the same.
+
+    :raises ValueError: as :class:`LockOptions`
+    """
+    try:
+        return _shared(**options)
+    except TypeError:
+        return LockOptions(**options)  # not hashable, so not valid: says what is wrong
 
 
 _LABEL = re.compile(r"[!-~]{1,128}")

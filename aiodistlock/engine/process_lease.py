@@ -55,6 +55,7 @@ class ProcessLease:
         "holder",
         "options",
         "renewal",
+        "renewals",
         "server_us",
         "span_ends_at",
         "state",
@@ -86,6 +87,8 @@ class ProcessLease:
         self.span_ends_at = 0.0
         self.handoffs = 0
         self.holder: Holder | None = None
+        self.renewals = 0
+        """How many renewals were sent."""
         self.renewal: Call[RenewReply] | None = None
         """The latest renewal that is under way, if one is."""
 

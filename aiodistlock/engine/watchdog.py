@@ -23,6 +23,7 @@ import asyncio
 import heapq
 import math
 from collections.abc import Callable
+from functools import partial
 
 from aiodistlock.core.clock import Clock
 from aiodistlock.core.lease_state import TRY_SHARE, LeaseEvent, relied_on
@@ -33,12 +34,21 @@ from aiodistlock.stores.base import Call, NotOurs, Renewed, RenewReply, Store
 GRAIN = 0.005
 """Seconds to one step of the wheel; leases are looked at up to one step early."""
 
+TOGETHER = 4
+"""Steps whose renewals leave in one write, where more than a second is left for it."""
+
 NAP = 0.25
 """Longest sleep of the task, seconds.
 
 The event loop's clock stands still while the machine is suspended; the leases' does
 not.  So after a resume the task must not sleep on for what was left before.
 """
+
+
+def _step(lease: ProcessLease) -> int:
+    """Return the step of the wheel in which a lease is looked at."""
+    step = int(lease.due_at / GRAIN)
+    return step - step % TOGETHER if lease.deadline - lease.due_at > 1.0 else step
 
 
 class Watchdog:
@@ -72,7 +82,7 @@ class Watchdog:
             self._sort(lease)
 
     def _sort(self, lease: ProcessLease) -> None:
-        step = int(lease.due_at / GRAIN)
+        step = _step(lease)
         leases = self._wheel.get(step)
         if leases is None:
             if step not in self._wheel:
@@ -92,7 +102,7 @@ class Watchdog:
         if lease in self._unsorted:
             self._unsorted.remove(lease)
             return
-        step = int(lease.due_at / GRAIN)
+        step = _step(lease)
         leases = self._wheel.get(step)
         if leases is not None:
             leases.discard(lease)
@@ -151,7 +161,7 @@ class Watchdog:
             self._lose(lease, LeaseEvent.EXPIRED, "max_hold is over")
         elif lease.options.auto_renew:
             if lease.renewal is None or lease.renewal.done:
-                self.renew(lease)
+                self._send(lease)
             else:
                 lease.event(LeaseEvent.UNANSWERED)
                 self._try_again_later(lease, now)
@@ -186,6 +196,17 @@ class Watchdog:
         :param then: gets the answer after the lease has taken it in
         :param until: local instant after which no answer is waited for
         """
+        self.remove(lease)
+        return self._send(lease, ttl, then, until)
+
+    def _send(
+        self,
+        lease: ProcessLease,
+        ttl: float | None = None,
+        then: Callable[[RenewReply], object] | None = None,
+        until: float = math.inf,
+    ) -> Call[RenewReply]:
+        """Send a renewal of a lease that is not in the wheel, and put it in."""
         now = self._clock()
         options = lease.options
         ttl_ms, lasts = options.ttl_ms, options.relied_on
@@ -194,35 +215,39 @@ class Watchdog:
         if ttl is not None:
             ttl_ms, lasts = to_ms(ttl), relied_on(ttl)
 
-        def answered(reply: RenewReply) -> None:
-            self._take_in(lease, call, reply, lasts)
-            if then is not None:
-                then(reply)
-
-        call = self._store.renew(lease.contender.keys, lease.token, ttl_ms, answered, until)
-        self.remove(lease)
         lease.expect(now + lasts)
-        lease.renewal = call
         self._try_again_later(lease, now)
+        lease.renewals = number = lease.renewals + 1
+        answered = partial(self._take_in, lease, number, lasts, then)
+        keys, token = lease.contender.keys, lease.token
+        call = self._store.renew(keys, token, ttl_ms, answered, until)
+        if call.reply is None:
+            lease.renewal = call
         return call
 
     def _take_in(
-        self, lease: ProcessLease, call: Call[RenewReply], reply: RenewReply, lasts: float
+        self,
+        lease: ProcessLease,
+        number: int,
+        lasts: float,
+        then: Callable[[RenewReply], object] | None,
+        reply: RenewReply,
     ) -> None:
-        latest = lease.renewal is call
+        # Only the latest: one that follows it may have shortened the lease again.
+        latest = lease.renewals == number
         if latest:
             lease.renewal = None
         if not lease.alive:
-            return
-        if type(reply) is Renewed:
-            # Only the latest: one that follows it may have shortened the lease again.
-            if latest:
-                self.remove(lease)
-                lease.confirm(reply.sent_at + lasts)
-                self.add(lease)
+            pass
         elif type(reply) is NotOurs:
             self._lose(lease, LeaseEvent.REFUSED, reply.reason)
+        elif type(reply) is Renewed and latest:
+            self.remove(lease)
+            lease.confirm(reply.sent_at + lasts)
+            self.add(lease)
         # Failed: an error decides nothing; the next try follows, until the deadline.
+        if then is not None:
+            then(reply)
 
     def recheck(self) -> None:
         """Renew all leases now: the server may have been replaced."""
