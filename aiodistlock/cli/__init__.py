@@ -1,1 +1,1 @@
-"""The command line: ``aiodistlock demo``. Needs the extra ``demo``."""
+"""The command line: ``aiodistlock demo`` and ``doctor``. Needs the extra ``cli``."""

@@ -16,11 +16,12 @@ try:
     from rich.console import Console
 except ModuleNotFoundError as error:
     # The entry point is installed without the extra too.
-    missing = f"aiodistlock: needs {error.name}: pip install 'aiodistlock[demo]'"
+    missing = f"aiodistlock: needs {error.name}: pip install 'aiodistlock[cli]'"
     print(missing, file=sys.stderr)
     sys.exit(2)
 
 from .demo.errors import DemoError
+from .doctor.errors import DoctorError
 
 app = typer.Typer(
     name="aiodistlock",
@@ -28,12 +29,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-
-
-@app.callback()
-def _root() -> None:
-    # Makes `demo` a sub-command though it is the only one.
-    pass
 
 
 @app.command(
@@ -79,6 +74,40 @@ def demo(
     raise typer.Exit(status)
 
 
+@app.command(
+    help="Look for what makes locks unsafe on a deployment, and say what to do: settings, "
+    "persistence, replication, versions, permissions, clocks, round trips. It takes and gives up "
+    "a lock that nobody else has, and changes nothing.\n\n"
+    "--json prints an object with deployment (single, sentinel, cluster or quorum), ttl, verdict "
+    "(ok, note, warning or danger), nodes (address, product, role, error, round_trip_p50, "
+    "round_trip_p99, clock_ahead, clock_error; seconds, null: unknown) and findings (level, "
+    "check, found, advice, nodes; no nodes: the deployment as a whole).\n\n"
+    "Exit status: 0 if no danger was found, 1 if one was, 2 if nothing could be examined."
+)
+def doctor(
+    urls: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[URL]...",
+            show_default=False,
+            help="One Redis, redis+sentinel://h1,h2,h3/service or redis+cluster://h1,h2; several: "
+            "the independent nodes of a quorum. Default: $REDIS_URL.",
+        ),
+    ] = None,
+    ttl: Annotated[float, typer.Option(help="Length of your leases, seconds.")] = 10.0,
+    namespace: Annotated[str, typer.Option(help="Prefix of the keys of your locks.")] = "lock:",
+    timeout: Annotated[float, typer.Option(help="How long to wait for an answer, seconds.")] = 3.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Run the doctor; its help is the option texts above."""
+    from .doctor.run import Options, run
+
+    options = Options(
+        urls=urls or (), ttl=ttl, namespace=namespace, timeout=timeout, as_json=as_json
+    )
+    raise typer.Exit(run(options))
+
+
 def main() -> None:
     """Run the command and exit."""
     for stream in (sys.stdout, sys.stderr):
@@ -95,7 +124,7 @@ def main() -> None:
 
 def _explain(error: Exception) -> int:
     """Print one line for what the user can mend; everything else is a bug."""
-    if isinstance(error, DemoError):
+    if isinstance(error, DemoError | DoctorError):
         print(f"aiodistlock: {error}", file=sys.stderr)
         return 2
     if isinstance(error, OSError | sqlite3.Error):

@@ -1,0 +1,1 @@
+"""Judges what was gathered: pure functions from facts to findings."""

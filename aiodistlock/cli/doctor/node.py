@@ -1,0 +1,139 @@
+"""Asks one Redis what it is, how it is set up, and how far away it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from redis.exceptions import ResponseError
+
+from aiodistlock.core.clock import local_clock
+
+from .facts import ClockReading, NodeFacts, RoundTrips, quantile
+from .probes import Spot, probe
+from .session import BAD_CREDENTIALS, Session, Silent, lines, pairs, text
+from .targets import Endpoint
+
+# By name, never `CONFIG GET *`: that would fetch the server's passwords.
+_SETTINGS: Final = (
+    *("maxmemory", "maxmemory-policy", "maxclients", "timeout"),
+    *("appendonly", "appendfsync", "save"),
+    *("min-replicas-to-write", "min-replicas-max-lag"),
+)
+_CLUSTER_SETTINGS: Final = (
+    *("cluster-node-timeout", "cluster-require-full-coverage", "cluster-replica-no-failover"),
+)
+_PINGS: Final = 100
+_PINGS_SECONDS: Final = 1.0
+_READINGS: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """
+    How to examine the nodes.
+
+    :param timeout: seconds to wait for each answer
+    :param namespace: prefix of the keys that the probes use
+    :param spots: where in the key space each node of a Cluster takes locks, by address
+    """
+
+    timeout: float
+    namespace: str
+    spots: Mapping[str, Spot] = field(default_factory=dict)
+
+
+async def examine(endpoint: Endpoint, asking: Asking) -> NodeFacts:
+    """Learn what can be learned of one node; what cannot is told in the facts."""
+    facts: dict[str, Any] = {"refused": {}, "settings": {}}
+    try:
+        async with Session(endpoint, asking.timeout) as session:
+            await _identify(session, facts)
+            node = NodeFacts(place=endpoint.place, **facts)
+            await _settings(session, node.in_cluster, facts)
+            # A replica takes no writes: what a primary's role allows is asked there.
+            if not node.is_replica:
+                spot = asking.spots.get(endpoint.place)
+                facts["denials"] = await probe(session, node, asking.namespace, spot)
+            facts["clock"] = await _clock(session)
+            facts["round_trips"] = await _round_trips(session)
+            facts["resp3"] = await _speaks_resp3(session)
+    except Silent as silent:
+        facts["error"] = str(silent)
+    except ResponseError as refusal:
+        facts["error"] = str(refusal)
+    return NodeFacts(place=endpoint.place, **facts)
+
+
+async def _identify(session: Session, facts: dict[str, Any]) -> None:
+    """Ask who it is.
+
+    :raises Silent: if it wants a password that we do not have
+    """
+    for command, field_name, read in (("INFO", "info", lines), ("HELLO", "hello", _hello)):
+        try:
+            facts[field_name] = read(await session.ask(command))
+        except ResponseError as refusal:
+            if str(refusal).startswith("NOAUTH"):
+                raise Silent(BAD_CREDENTIALS) from None
+            facts["refused"][command] = str(refusal)
+    try:
+        facts["user"] = text(await session.ask("ACL", "WHOAMI"))
+    except ResponseError:
+        facts["user"] = None
+
+
+def _hello(reply: Any) -> dict[str, str]:
+    return pairs([each for each in reply if not isinstance(each, list)])
+
+
+async def _settings(session: Session, in_cluster: bool, facts: dict[str, Any]) -> None:
+    for name in _SETTINGS + (_CLUSTER_SETTINGS if in_cluster else ()):
+        try:
+            facts["settings"].update(pairs(await session.ask("CONFIG", "GET", name)))
+        except ResponseError as refusal:
+            facts["refused"]["CONFIG GET"] = str(refusal)
+            return
+
+
+async def _clock(session: Session) -> ClockReading | None:
+    """Compare clocks; of several exchanges the fastest tells most.
+
+    The server read its clock at some instant between sending and receiving: half-way,
+    give or take half the round trip.
+    """
+    readings = []
+    for _ in range(_READINGS):
+        wall, sent_at = time.time(), local_clock()
+        try:
+            seconds, micros = await session.ask("TIME")
+        except ResponseError:
+            return None
+        half = (local_clock() - sent_at) / 2
+        ahead = int(seconds) + int(micros) / 1e6 - (wall + half)
+        readings.append(ClockReading(ahead, half))
+    return min(readings, key=lambda reading: reading.error)
+
+
+async def _round_trips(session: Session) -> RoundTrips:
+    times: list[float] = []
+    give_up_at = local_clock() + _PINGS_SECONDS
+    while len(times) < _PINGS and (not times or local_clock() < give_up_at):
+        sent_at = local_clock()
+        # Where an ACL forbids it the way there and back is as long.
+        with suppress(ResponseError):
+            await session.ask("PING")
+        times.append(local_clock() - sent_at)
+    return RoundTrips(quantile(times, 0.5), quantile(times, 0.99), len(times))
+
+
+async def _speaks_resp3(session: Session) -> bool:
+    """Ask for RESP3; the last question, because the answers change with it."""
+    try:
+        await session.ask("HELLO", 3)
+    except ResponseError:
+        return False
+    return True
