@@ -13,9 +13,10 @@ def role(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
     if not node.is_replica:
         return
     found = f"is a replica of {node.primary}: it takes no locks"
+    advice = "use the URL of its primary, or of the Sentinels: redis+sentinel://…"
     if kind is Kind.QUORUM:
         found += ", and what it copies is no vote of its own"
-    advice = "use the URL of its primary, or of the Sentinels: redis+sentinel://…"
+        advice = "use a Redis that copies no other"
     yield Finding(level=Level.DANGER, check="role", found=found, advice=advice)
 
 
@@ -26,7 +27,8 @@ def min_replicas(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
         return
     # A lag of 0 switches the rule off as well.
     if wanted == 0 or lag == 0:
-        if node.replicas or kind is Kind.SENTINEL:
+        # Of a quorum nobody may be promoted: quorum_replicas says so.
+        if kind is Kind.SENTINEL or (node.replicas and kind is not Kind.QUORUM):
             yield _goes_on_alone(kind)
         return
     if wanted > node.replicas:
@@ -73,7 +75,7 @@ def replicas(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="replicas",
-            found=f"{len(late)} of {node.replicas} replicas are behind or still copying: a "
+            found=f"of {node.replicas} replicas {len(late)} lag behind or still copy: a "
             "failover to one of them forgets leases",
             advice="look at their network, load and log",
         )
@@ -103,7 +105,7 @@ def quorum_replicas(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARNING,
             check="replicas",
-            found=f"has {node.replicas} replicas: one that is promoted in its place lacks votes "
+            found=f"has replicas ({node.replicas}): one that is promoted in its place lacks votes "
             "that were given, and two holders are possible",
             advice="never fail a quorum's node over; let it come back with its data",
         )

@@ -52,7 +52,7 @@ def persistence(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
     if aof is None:
         return
     if aof == "yes":
-        yield from _append_only(node)
+        yield _append_only(node, kind)
     elif save is None:
         yield Finding(
             level=Level.NOTE,
@@ -73,40 +73,43 @@ def persistence(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
         )
 
 
-def _append_only(node: NodeFacts) -> Iterator[Finding]:
+def _append_only(node: NodeFacts, kind: Kind) -> Finding:
     fsync = node.setting("appendfsync")
     if fsync == "always":
-        yield Finding(
-            level=Level.OK, check="persistence", found="append-only file, synced on every write"
-        )
-    elif fsync == "no":
-        yield Finding(
+        found = "append-only file, synced on every write"
+        return Finding(level=Level.OK, check="persistence", found=found)
+    if fsync == "no":
+        return Finding(
             level=Level.WARNING,
             check="persistence",
             found="append-only file, synced when the system pleases: a crash of the machine "
             "forgets leases of the last half minute or so",
-            advice="set appendfsync everysec, or always",
+            advice="set appendfsync always, or at least everysec",
         )
-    else:
-        yield Finding(
-            level=Level.NOTE,
-            check="persistence",
-            found="append-only file, synced every second: a crash of Redis forgets nothing, "
-            "one of the machine up to a second of leases",
-            advice="set appendfsync always if the fencing token does not cover that second",
-        )
+    # A node of a quorum that forgot a second looks like one that forgot nothing.
+    return Finding(
+        level=Level.WARNING if kind is Kind.QUORUM else Level.NOTE,
+        check="persistence",
+        found="append-only file, synced every second: a crash of Redis forgets nothing, "
+        "one of the machine up to a second of leases",
+        advice="set appendfsync always, or have the fencing token cover that second",
+    )
 
 
 def _snapshots(kind: Kind) -> Finding:
     if kind is Kind.QUORUM:
         # Worse than nothing: an empty node shows that it forgot, an old one does not.
-        found = "snapshots only: a node that restarts forgets the leases given since the last one"
-    else:
-        found = "snapshots only: a restart forgets the leases given since the last one"
+        return Finding(
+            level=Level.DANGER,
+            check="persistence",
+            found="snapshots only: a node that restarts votes again at once, and has forgotten "
+            "the leases given since the last one",
+            advice="set appendonly yes and appendfsync always; or keep nothing on disk",
+        )
     return Finding(
         level=Level.WARNING,
         check="persistence",
-        found=found,
+        found="snapshots only: a restart forgets the leases given since the last one",
         advice="set appendonly yes",
     )
 
@@ -128,9 +131,10 @@ def _nothing_on_disk(node: NodeFacts, kind: Kind) -> Finding:
             "they copy its emptiness, and every lock is free while its holder works",
             advice="set appendonly yes, or see to it that it does not restart by itself",
         )
+    once = "once it is the primary, " if node.is_replica else ""
     return Finding(
         level=Level.WARNING,
         check="persistence",
-        found="keeps nothing on disk: after a restart every lock is free while its holder works",
+        found=f"keeps nothing on disk: {once}a restart frees every lock while its holder works",
         advice="set appendonly yes, or pass the fencing token on",
     )
