@@ -1,0 +1,73 @@
+"""Runs ``aiodistlock doctor`` as a user does, and reads what it says."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+import redis as redis_sync
+
+from aiodistlock.testing.embedded import EmbeddedRedis
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "s3cret-never-shown"
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+
+# A run takes about 1 s on an idle core.
+PATIENCE = 30
+
+
+def doctor(
+    *args: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the doctor to its end, as in a pipe 80 columns wide."""
+    variables = {**os.environ, "COLUMNS": "80"}
+    variables.pop("REDIS_URL", None)
+    return subprocess.run(
+        [sys.executable, "-m", "aiodistlock", "doctor", *args],
+        cwd=ROOT,
+        env={**variables, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def examined(*args: str) -> dict[str, Any]:
+    """Run the doctor, and return what it found; its status must agree with that."""
+    done = doctor("--json", *args)
+    assert done.stderr == ""
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (1 if report["verdict"] == "danger" else 0)
+    return report
+
+
+def level(report: dict[str, Any], check: str) -> str:
+    """The level of the worst finding of one check."""
+    found: list[str] = [each["level"] for each in report["findings"] if each["check"] == check]
+    assert found, f"nothing found by {check}: {report}"
+    return found[0]
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """Check that a run was refused with one line and status 2; return the line."""
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("aiodistlock: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+class Start(Protocol):
+    """Starts a server with these arguments."""
+
+    def __call__(self, *args: str) -> EmbeddedRedis:
+        """Start it."""
+        ...
+
+
+def client(server: EmbeddedRedis, **settings: Any) -> redis_sync.Redis:
+    """A client of a server, to be closed."""
+    return redis_sync.Redis.from_url(server.url, **settings)

@@ -1,0 +1,124 @@
+"""``aiodistlock doctor`` finds its way through a Cluster, and from Sentinels to Redis."""
+
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiodistlock.testing.embedded import EmbeddedRedis
+from tests.integrations.doctor_command import (
+    DURABLE,
+    Start,
+    client,
+    doctor,
+    examined,
+    level,
+    refused,
+)
+
+
+def form_cluster(nodes: list[EmbeddedRedis]) -> None:
+    """Give each node its share of the slots, and wait until all agree that it is served."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(client(each)) for each in nodes]
+        # As one word each, or redis-py 8 does not read the answer.
+        commands: list[Any] = [each.execute_command for each in clients]
+        for number, command in enumerate(commands):
+            first, behind = (16_384 * (number + n) // len(nodes) for n in (0, 1))
+            command("CLUSTER ADDSLOTS", *range(first, behind))
+            if number:
+                commands[0]("CLUSTER MEET", "127.0.0.1", nodes[number].port)
+        for command in commands:
+            for _ in range(1000):
+                if command("CLUSTER INFO")["cluster_state"] == "ok":
+                    break
+                # Nodes tell each other, and nobody tells us.
+                time.sleep(0.01)
+            else:
+                pytest.fail("the cluster did not form within 10 s")
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_cluster_is_recognised(start: Start, size: int) -> None:
+    """From the URL of any node: its primaries, its slots; and each can take locks."""
+    quick = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+    nodes = [start(*DURABLE, *quick) for _ in range(size)]
+    form_cluster(nodes)
+    report = examined(nodes[-1].url)
+    assert report["deployment"] == "cluster"
+    assert len(report["nodes"]) == size
+    assert level(report, "client") == "note"
+    assert level(report, "cluster") == "ok"
+    assert level(report, "permissions") == "ok"
+    assert level(report, "failover") == "warning"
+    seeds = ",".join(f"127.0.0.1:{port}" for port in (1, nodes[0].port))
+    report = examined(f"redis+cluster://{seeds}")
+    assert "client" not in [each["check"] for each in report["findings"]]
+    for each in nodes:
+        with client(each) as redis:
+            assert redis.keys() == []
+
+
+def test_a_cluster_without_slots_grants_nothing(start: Start) -> None:
+    """A node in cluster mode that serves no slot is a danger."""
+    server = start(*DURABLE, "--cluster-enabled", "yes")
+    report = examined(server.url)
+    assert level(report, "cluster") == "danger"
+
+
+@pytest.fixture
+def sentinel(redis_binary: Path, tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    """A Sentinel that watches nothing yet."""
+    config = tmp_path / "sentinel.conf"
+    config.touch()
+    # The file, which Sentinel rewrites, has to be the first argument.
+    binary = tmp_path / "sentinel"
+    command = shlex.join([str(redis_binary), str(config)])
+    binary.write_text(f'#!/bin/sh\nexec {command} "$@" --sentinel\n')
+    binary.chmod(0o700)
+    with EmbeddedRedis(binary=binary) as server:
+        yield server
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Poll for what servers tell each other and not us."""
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    pytest.fail("did not happen within 10 s")
+
+
+def test_sentinels_lead_to_the_primary(start: Start, sentinel: EmbeddedRedis) -> None:
+    """The primary and its replica are examined, and whether a failover can happen."""
+    primary = start(*DURABLE)
+    replica = start(*DURABLE, "--replicaof", "127.0.0.1", str(primary.port))
+    with client(sentinel) as asked:
+        tell: Any = asked.execute_command
+        tell("SENTINEL MONITOR", "mymaster", "127.0.0.1", primary.port, 1)
+        wait_until(lambda: tell("SENTINEL MASTER", "mymaster")["num-slaves"] == 1)
+        # One Sentinel is there, the other does not answer.
+        url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}"
+        report = examined(f"{url}/mymaster")
+        assert report["deployment"] == "sentinel"
+        places = {each["address"]: each["role"] for each in report["nodes"]}
+        assert places == {
+            f"127.0.0.1:{primary.port}": "primary",
+            f"127.0.0.1:{replica.port}": "replica",
+        }
+        assert level(report, "permissions") == "ok"
+        assert level(report, "min-replicas") == "danger"
+        assert level(report, "sentinels") == "warning"
+        assert level(report, "failover") == "warning"
+        tell("SENTINEL SET", "mymaster", "quorum", 2)
+        tell("SENTINEL SET", "mymaster", "down-after-milliseconds", 2000)
+        report = examined(f"{url}/mymaster")
+        (danger,) = [each for each in report["findings"] if "NOQUORUM" in each["found"]]
+        assert danger["level"] == "danger"
+    assert "know no primary 'other'" in refused(doctor(f"{url}/other"))
+    assert "is no Sentinel" in refused(doctor(f"redis+sentinel://127.0.0.1:{primary.port}/m"))
+    assert "redis+sentinel://" in refused(doctor(sentinel.url))
