@@ -49,7 +49,7 @@ def min_replicas(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
         yield Finding(
             level=Level.NOTE,
             check="min-replicas",
-            found="the loss of one replica stops all locks: every one of them is needed",
+            found="the loss of one replica stops all locks, and so does a failover: all are needed",
             advice="add a replica, or lower min-replicas-to-write",
         )
 
@@ -60,7 +60,7 @@ def _goes_on_alone(kind: Kind) -> Finding:
         check="min-replicas",
         found="a primary that is frozen or cut off goes on granting locks when another one has "
         "been promoted: two holders",
-        advice="set min-replicas-to-write 1 and min-replicas-max-lag 1, "
+        advice="with 2 replicas or more set min-replicas-to-write 1 and min-replicas-max-lag 1; "
         "and pass the fencing token on",
     )
 
