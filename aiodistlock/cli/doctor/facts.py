@@ -114,7 +114,11 @@ class NodeFacts:
     @property
     def replicas(self) -> int:
         """How many replicas are connected to it."""
-        return int(self.info.get("connected_slaves", "0"))
+        return self.count("connected_slaves")
+
+    def count(self, field_name: str) -> int:
+        """Return a field of INFO that is a number, 0 if it is missing."""
+        return _whole(self.info.get(field_name)) or 0
 
     def setting(self, name: str) -> str | None:
         """Return a setting, from CONFIG GET or else from INFO; ``None`` if unknown."""
@@ -126,8 +130,12 @@ class NodeFacts:
 
     def number(self, name: str) -> int | None:
         """Return a setting that is a number; ``None`` if unknown."""
-        value = self.setting(name)
-        return None if value is None else int(value)
+        return _whole(self.setting(name))
+
+
+def _whole(told: str | None) -> int | None:
+    """Read a number; what only resembles a Redis may tell something else."""
+    return int(told) if told is not None and told.isdecimal() else None
 
 
 _IN_INFO = {
@@ -157,7 +165,7 @@ class SentinelFacts:
 
     def number(self, name: str) -> int:
         """Return a field that is a number, 0 if it is missing."""
-        return int(self.master.get(name, "0"))
+        return _whole(self.master.get(name)) or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

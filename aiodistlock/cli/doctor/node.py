@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import anyio
 from redis.exceptions import ResponseError
 
 from aiodistlock.core.clock import local_clock
@@ -26,6 +27,8 @@ _SETTINGS: Final = (
 _CLUSTER_SETTINGS: Final = (
     *("cluster-node-timeout", "cluster-require-full-coverage", "cluster-replica-no-failover"),
 )
+_ANSWERS: Final = 5
+"""How many times the longest wait for one answer all of them may take."""
 _PINGS: Final = 100
 _PINGS_SECONDS: Final = 1.0
 _READINGS: Final = 10
@@ -49,23 +52,30 @@ class Asking:
 async def examine(endpoint: Endpoint, asking: Asking) -> NodeFacts:
     """Learn what can be learned of one node; what cannot is told in the facts."""
     facts: dict[str, Any] = {"refused": {}, "settings": {}}
+    bound = asking.timeout * _ANSWERS
     try:
-        async with Session(endpoint, asking.timeout) as session:
-            await _identify(session, facts)
-            node = NodeFacts(place=endpoint.place, **facts)
-            await _settings(session, node.in_cluster, facts)
-            # A replica takes no writes: what a primary's role allows is asked there.
-            if not node.is_replica:
-                spot = asking.spots.get(endpoint.place)
-                facts["denials"] = await probe(session, node, asking.namespace, spot)
-            facts["clock"] = await _clock(session)
-            facts["round_trips"] = await _round_trips(session)
-            facts["resp3"] = await _speaks_resp3(session)
+        with anyio.fail_after(bound):
+            async with Session(endpoint, asking.timeout) as session:
+                await _ask_all(session, endpoint.place, asking, facts)
     except Silent as silent:
         facts["error"] = str(silent)
     except ResponseError as refusal:
         facts["error"] = str(refusal)
+    except TimeoutError:
+        facts["error"] = f"answers too slowly: not all was asked within {bound:g} s"
     return NodeFacts(place=endpoint.place, **facts)
+
+
+async def _ask_all(session: Session, place: str, asking: Asking, facts: dict[str, Any]) -> None:
+    await _identify(session, facts)
+    node = NodeFacts(place=place, **facts)
+    await _settings(session, node.in_cluster, facts)
+    facts["clock"] = await _clock(session)
+    facts["round_trips"] = await _round_trips(session)
+    # A replica takes no writes: what a primary's role allows is asked there.
+    if not node.is_replica:
+        facts["denials"] = await probe(session, node, asking.namespace, asking.spots.get(place))
+    facts["resp3"] = await _speaks_resp3(session)
 
 
 async def _identify(session: Session, facts: dict[str, Any]) -> None:

@@ -58,9 +58,7 @@ async def probe(
     try:
         denials += await _scripts(session, keys, channel)
     finally:
-        # Also when we are interrupted; a node that is silent by now answers no DEL.
-        with anyio.CancelScope(shield=True), suppress(Silent, ResponseError):
-            await session.ask("DEL", keys.key, keys.fence, keys.queue)
+        await _remove(session, keys)
     sharded = node.in_cluster and node.version >= (7, 0)
     inbox = sharded_channel(channel, keys) if sharded else channel
     publish, subscribe = ("SPUBLISH", "SSUBSCRIBE") if sharded else ("PUBLISH", "SUBSCRIBE")
@@ -70,6 +68,18 @@ async def probe(
     async with session.another() as second:
         denials += await _tried(second, [(subscribe, (subscribe, inbox))])
     return denials
+
+
+async def _remove(session: Session, keys: LockKeys) -> None:
+    """Delete what was written, also when we are interrupted, which closes the session."""
+    delete = ("DEL", keys.key, keys.fence, keys.queue)
+    # A node that is silent by now, or forbids DEL, has the keys for 5 s more.
+    with anyio.CancelScope(shield=True), suppress(Silent, ResponseError):
+        try:
+            await session.ask(*delete)
+        except Silent:
+            async with session.another() as again:
+                await again.ask(*delete)
 
 
 def _keys(namespace: str, spot: Spot | None) -> LockKeys | None:

@@ -181,7 +181,7 @@ def connections(node: NodeFacts, _kind: Kind) -> Iterator[Finding]:
             "which costs the next acquire some round trips",
             advice="set timeout 0",
         )
-    limit, clients = node.number("maxclients"), int(node.info.get("connected_clients", "0"))
+    limit, clients = node.number("maxclients"), node.count("connected_clients")
     if limit and clients > _CROWDED * limit:
         yield Finding(
             level=Level.WARNING,

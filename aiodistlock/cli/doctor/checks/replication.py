@@ -96,7 +96,8 @@ def _links(node: NodeFacts) -> Iterator[dict[str, str]]:
 
 
 def _is_late(link: dict[str, str], limit: int) -> bool:
-    return link.get("state") != "online" or int(link.get("lag", "0")) > limit
+    lag = link.get("lag", "0")
+    return link.get("state") != "online" or not lag.isdecimal() or int(lag) > limit
 
 
 def quorum_replicas(node: NodeFacts, kind: Kind) -> Iterator[Finding]:

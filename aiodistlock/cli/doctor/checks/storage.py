@@ -36,7 +36,7 @@ def eviction(node: NodeFacts, _kind: Kind) -> Iterator[Finding]:
             )
         return
     yield Finding(level=Level.OK, check="eviction", found="no key is evicted (noeviction)")
-    used = int(node.info.get("used_memory", "0"))
+    used = node.count("used_memory")
     if limit and used > _FULL * limit:
         yield Finding(
             level=Level.WARNING,

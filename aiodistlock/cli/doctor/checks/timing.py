@@ -61,7 +61,7 @@ def _slow(
 
 def _forks(node: NodeFacts, ttl: float) -> Iterator[Finding]:
     """Look how long the server stood still when it forked to save."""
-    stall = int(node.info.get("latest_fork_usec", "0")) / 1e6
+    stall = node.count("latest_fork_usec") / 1e6
     if stall > node_limit(ttl):
         yield Finding(
             level=Level.WARNING,
