@@ -65,6 +65,7 @@ def test_sentinels_have_credentials_of_their_own() -> None:
 
 BAD = [
     f"redis://:{PASSWORD}@a:port",
+    f"redis://user:{PASSWORD}",
     f"http://:{PASSWORD}@a",
     f"redis://:{PASSWORD}@a?unknown_option={PASSWORD}",
     f"redis://:{PASSWORD}@a?socket_timeout={PASSWORD}",
