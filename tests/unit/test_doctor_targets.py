@@ -46,7 +46,9 @@ def test_a_cluster_has_seeds() -> None:
 
 def test_sentinels_have_credentials_of_their_own() -> None:
     """User and password are for Redis; sentinel_password is for the Sentinels alone."""
-    target = parse([f"redis+sentinel://app:{PASSWORD}@a,b:26380/mymaster/3?sentinel_password=own"])
+    target = parse(
+        [f"redis+sentinel://app:{PASSWORD}@a,b:26380/mymaster?db=3&sentinel_password=own"]
+    )
     assert (target.kind, target.service) == (Kind.SENTINEL, "mymaster")
     assert [each.place for each in target.endpoints] == ["a:26379", "b:26380"]
     for endpoint in target.endpoints:
@@ -74,7 +76,9 @@ BAD = [
     f"redis://user:#{PASSWORD}@a",
     f"redis+sentinel://:{PASSWORD}@a",
     f"redis+sentinel://:{PASSWORD}@a,,b/mymaster",
+    f"redis+sentinel://:{PASSWORD}@a/mymaster/{PASSWORD}",
     f"redis+cluster://:{PASSWORD}@",
+    f"redis+cluster://:{PASSWORD}@a/1",
     f"redis+cluster://:{PASSWORD}@a,b:port",
     f"unix+cluster:///{PASSWORD}",
     PASSWORD,

@@ -112,6 +112,12 @@ class NodeFacts:
         return self.info.get("cluster_enabled") == "1" or self.hello.get("mode") == "cluster"
 
     @property
+    def is_sentinel(self) -> bool:
+        """Whether it is no Redis to take locks, but one that watches them."""
+        # INFO's field has a name of its own in Valkey.
+        return "sentinel" in (self.info.get("redis_mode"), self.hello.get("mode"))
+
+    @property
     def replicas(self) -> int:
         """How many replicas are connected to it."""
         return self.count("connected_slaves")

@@ -39,7 +39,7 @@ async def gather(target: Target, asking: Asking, tell: Tell) -> Deployment:
         found = await _cluster(target.endpoints, asking, tell)
         return replace(found, plain=True)
     for node in nodes:
-        if node.info.get("redis_mode") == "sentinel":
+        if node.is_sentinel:
             raise DoctorError(
                 f"{node.place} is a Sentinel: write redis+sentinel://{node.place}/ and the "
                 "name that it gives to the primary"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import parse_url
@@ -92,6 +92,8 @@ def _parse_one(url: str, number: int) -> Target:
         if flavour == "sentinel" and scheme in ("redis", "rediss"):
             return _sentinel(parts, scheme)
         if flavour == "cluster" and scheme in ("redis", "rediss"):
+            if parts.path.strip("/"):
+                raise DoctorError("a Cluster has no databases: leave the URL's path empty")
             seeds = _endpoints(parts, scheme, _REDIS_PORT)
             return Target(kind=Kind.CLUSTER, endpoints=seeds)
         if not flavour and scheme in ("redis", "rediss", "unix"):
@@ -124,18 +126,18 @@ def _checked(endpoint: Endpoint) -> Endpoint:
 
 
 def _sentinel(parts: SplitResult, scheme: str) -> Target:
-    """Read ``redis+sentinel://user:password@h1:p1,h2:p2/service/db?options``.
+    """Read ``redis+sentinel://user:password@h1:p1,h2:p2/service?db=0&options``.
 
     User and password are those of Redis; the Sentinels' own are the options
     ``sentinel_username`` and ``sentinel_password``.
     """
-    service, _, db = parts.path.strip("/").partition("/")
-    if not service:
+    service = unquote(parts.path.removeprefix("/"))
+    if not service or "/" in service:
         raise DoctorError(
             "a redis+sentinel:// URL ends in the name that the Sentinels give to the "
             "primary, such as /mymaster"
         )
-    redis, *others = _endpoints(parts._replace(path=f"/{db}"), scheme, _SENTINEL_PORT)
+    redis, *others = _endpoints(parts._replace(path=""), scheme, _SENTINEL_PORT)
     options = dict(redis.options)
     own = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     transport = {
