@@ -227,3 +227,34 @@ def test_a_program_that_ends_without_any_close_ends_without_a_warning(
     told = [process.communicate(timeout=30)[1] for process in started]
     assert told == [""] * len(started)
     assert [process.returncode for process in started] == [0] * len(started)
+
+
+async def test_cycles_and_renewals_leave_nothing_to_the_garbage_collector(
+    redis_url: str, namespace: str
+) -> None:
+    """What each of them made is freed as it ends: the collector's runs are the users'."""
+    locks = LockClient.from_url(redis_url)
+    lock = locks.lock("n", namespace=namespace)
+    held = await locks.lock("held", namespace=namespace, ttl=0.15).acquire()
+
+    async def work() -> None:
+        for _ in range(50):
+            async with lock:
+                pass
+        await asyncio.sleep(0.3)  # several renewals are due meanwhile
+
+    await work()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        await work()
+        gc.collect()
+        ours = [each for each in gc.garbage if type(each).__module__.startswith("aiodistlock")]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert ours == []
+    await held.release()
+    await locks.aclose()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import redis.asyncio as redis_asyncio
 
-from aiodistlock import AcquireTimeout, AsyncLock, LockClient
+from aiodistlock import AcquireTimeout, AsyncLock, LockClient, StoreUnavailable
 from aiodistlock.client import shared_client
 from aiodistlock.engine.pipe import Pipe
 from aiodistlock.stores.single import SingleStore
@@ -95,3 +95,24 @@ async def test_a_shared_client_whose_tasks_were_cancelled_is_replaced(
     async with lock.hold(timeout=2):
         pass
     await shared_client(redis).aclose()
+
+
+async def test_a_lease_whose_clients_tasks_were_cancelled_says_so(
+    redis: redis_asyncio.Redis, namespace: str
+) -> None:
+    """Extending and releasing it fail with the cause; its key expires by itself."""
+    lease = await AsyncLock(redis, "n", namespace=namespace, ttl=1.5).acquire()
+    ours = [task for task in asyncio.all_tasks() if task.get_name().startswith("aiodistlock")]
+    for task in ours:
+        task.cancel()
+    await asyncio.wait(ours)
+    with pytest.raises(StoreUnavailable, match="closed, or its tasks cancelled"):
+        await lease.extend(5.0)
+    with pytest.raises(StoreUnavailable, match="closed, or its tasks cancelled"):
+        await lease.release()
+    await shared_client(redis).aclose()
+
+    async def gone() -> bool:
+        return not await redis.exists(f"{namespace}n")
+
+    await eventually(gone, True, within=2)
