@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakKeyDictionary, finalize
+from weakref import WeakKeyDictionary, finalize, ref
 
 from aiodistlock import deployment
-from aiodistlock.core.options import ClientOptions
+from aiodistlock.core.options import ClientOptions, LockOptions
+from aiodistlock.deployment import Source
 from aiodistlock.engine.acquire import Engine
 from aiodistlock.engine.wire import redis_from_url
 from aiodistlock.errors import LockError
@@ -29,7 +31,8 @@ class LockClient:
     belongs to the event loop that first uses it.
 
     :param redis: a ``redis.asyncio.Redis``; only its settings are used: the client
-        opens one connection of its own by them (two under RESP2, once somebody waits)
+        opens one connection of its own by them (two under RESP2, once somebody waits).
+        Or a sequence of them, independent of each other: a majority decides (Redlock)
     :param label: opens every token, for people who look at Redis; default the host name
     :param unavailable_after: seconds for which an acquire goes on trying while Redis
         is unreachable or refuses to work
@@ -39,19 +42,22 @@ class LockClient:
         over among its own tasks while another process waits
     :param fence_retention: seconds for which a fence counter outlives the last lease;
         longer than any ttl
-    :raises TypeError: if ``redis`` is no redis-py asyncio client
-    :raises ValueError: naming every option that is wrong
+    :param quarantine: on several nodes: seconds for which one that came up without its
+        data is not counted; the same for all clients, and no ttl may be longer
+    :raises TypeError: if ``redis`` is no redis-py asyncio client, nor a sequence of them
+    :raises ValueError: naming every option that is wrong; for no node, or one twice
     """
 
     def __init__(
         self,
-        redis: Redis,
+        redis: Redis | Sequence[Redis],
         *,
         label: str | None = None,
         unavailable_after: float = 30.0,
         claim_window: float = 1.0,
         handoff_span: float = 0.05,
         fence_retention: float = 86_400.0,
+        quarantine: float = 60.0,
     ) -> None:
         self._setup(
             redis,
@@ -61,29 +67,35 @@ class LockClient:
                 claim_window=claim_window,
                 handoff_span=handoff_span,
                 fence_retention=fence_retention,
+                quarantine=quarantine,
             ),
         )
 
-    def _setup(self, source: Redis | MemoryServer, options: ClientOptions) -> None:
-        deployment.check(source)
+    def _setup(
+        self, source: Redis | Sequence[Redis] | MemoryServer, options: ClientOptions
+    ) -> None:
         self.options = options
-        self._source = source
+        self._source = deployment.check(source)
         self._owns_source = False
         self._engine: Engine | None = None
         self._closed = False
 
     @classmethod
-    def from_url(cls, url: str, **options: Any) -> Self:
+    def from_url(cls, url: str | Sequence[str], **options: Any) -> Self:
         """
-        Build a client that opens and closes its own connection.
+        Build a client that opens and closes its own connections.
 
-        :param url: as redis-py takes it: ``redis://``, ``rediss://`` or ``unix://``
+        :param url: as redis-py takes it: ``redis://``, ``rediss://`` or ``unix://``; or
+            several, of independent nodes
         :param options: options of ``LockClient``; all others go to
             ``redis.asyncio.Redis.from_url``
         :raises ValueError: if the URL or an option is wrong
         """
         ours = {key: options.pop(key) for key in list(options) if key in _CLIENT_OPTIONS}
-        client = cls(redis_from_url(url, **options), **ours)
+        if isinstance(url, str):
+            client = cls(redis_from_url(url, **options), **ours)
+        else:
+            client = cls([redis_from_url(each, **options) for each in url], **ours)
         client._owns_source = True
         return client
 
@@ -153,7 +165,9 @@ class LockClient:
             await engine.aclose()
         self._closed = True
         if self._owns_source and not isinstance(self._source, MemoryServer):
-            await self._source.aclose()
+            sources = self._source if isinstance(self._source, tuple) else (self._source,)
+            for redis in sources:
+                await redis.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,14 +181,19 @@ class LockClient:
         await self.aclose()
 
 
-def check_source(source: object) -> None:
+def check_lock(source: object, lock_options: LockOptions) -> Source | LockClient:
     """
-    Check what a user passes as the Redis of a lock.
+    Check what a user passes as the place of a lock, and that the options fit it.
 
     :raises TypeError: saying what is expected, if it cannot be used
+    :raises ValueError: for no node, or one twice; if options do not go together
     """
-    if not isinstance(source, LockClient):
-        deployment.check(source)
+    if isinstance(source, LockClient):
+        place, options = source._source, source.options
+    else:
+        place, options = deployment.check(source), ClientOptions()
+    options.check_lock(lock_options, quorum=isinstance(place, tuple))
+    return source if isinstance(source, LockClient) else place
 
 
 _CLIENT_OPTIONS = frozenset(ClientOptions.__slots__)
@@ -188,20 +207,25 @@ def _stop(engine: Engine) -> None:
 
 # Keyed weakly by the user's client object, so that it takes its LockClient along; the
 # LockClient kept here must not hold that object, so it holds a stand-in.
-_shared: WeakKeyDictionary[Any, dict[asyncio.AbstractEventLoop, LockClient]] = WeakKeyDictionary()
+# One client object has the group of no others; several are keyed by the first of them.
+_Group = tuple[Any, ...]
+_shared: WeakKeyDictionary[Any, dict[_Group, dict[asyncio.AbstractEventLoop, LockClient]]] = (
+    WeakKeyDictionary()
+)
 
 
-def shared_client(redis: Redis) -> LockClient:
-    """
-    Return the one LockClient of a client object in the running event loop.
-
-    :raises TypeError: if ``redis`` is no redis-py asyncio client
-    """
+def shared_client(source: Source) -> LockClient:
+    """Return the one LockClient of a client object, or of several, in the running loop."""
     loop = asyncio.get_running_loop()
-    clients = _shared.setdefault(redis, {})
+    several = isinstance(source, tuple)
+    first, *others = source if isinstance(source, tuple) else (source,)
+    groups = _shared.setdefault(first, {})
+    clients = groups.setdefault((several, *map(ref, others)), {})
     client = clients.get(loop)
     if client is None or client._closed or client._stopped:
         for closed in [each for each in clients if each.is_closed()]:
             del clients[closed]
-        client = clients[loop] = LockClient(deployment.Settings(redis))  # type: ignore[arg-type]  # stand-in
+        for gone in [each for each in groups if any(other() is None for other in each[1:])]:
+            del groups[gone]
+        client = clients[loop] = LockClient(deployment.stand_in(source))  # type: ignore[arg-type]  # it has the settings
     return client

@@ -155,7 +155,7 @@ class Lease:
         reply = await engine.watchdog.renew(lease, ttl, until=lease.deadline)
         self.check()
         if isinstance(reply, Failed):
-            raise StoreUnavailable(self.name, [reply.cause])
+            raise StoreUnavailable(self.name, reply.causes)
 
     async def release(self) -> None:
         """
@@ -179,7 +179,7 @@ class Lease:
         if isinstance(reply, NotOurs):
             raise LeaseLost(self.name, reply.reason, self.fencing_token)
         if isinstance(reply, Failed):
-            raise StoreUnavailable(self.name, [reply.cause])
+            raise StoreUnavailable(self.name, reply.causes)
 
     async def _release(self, *, hurry: bool = False) -> ReleaseReply | None:
         """

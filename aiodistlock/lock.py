@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from aiodistlock.client import LockClient, check_source, shared_client
+from aiodistlock.client import LockClient, check_lock, shared_client
 from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import ClientOptions, check_timeout, lock_options
@@ -48,6 +48,7 @@ class _Unset:
 
 _UNSET = _Unset()
 _BACKOFF = Backoff()
+_CLIENT_DEFAULTS = ClientOptions()
 Timeout = float | None | _Unset
 
 
@@ -71,7 +72,8 @@ class AsyncLock:
     A lock holds no state of any acquisition, so any number of tasks may share it.
 
     :param redis: a ``redis.asyncio.Redis``, whose locks share one :class:`LockClient`
-        in each event loop, or a ``LockClient``
+        in each event loop, or a sequence of independent ones, of which a majority decides
+        (Redlock; no order between processes there), or a ``LockClient``
     :param name: what the lock protects; the key is ``namespace + name``
     :param ttl: length of a lease in seconds, at least 0.05: how long a crashed holder
         blocks others, and how long Redis may be silent before a live one gives up
@@ -89,7 +91,7 @@ class AsyncLock:
     :param namespace: prefix of the keys in Redis
     :param reentrant: a task that holds the lock may acquire it again, and gets the same
         lease; it is released when the outermost block ends
-    :raises TypeError: if ``redis`` is neither
+    :raises TypeError: if ``redis`` is none of these
     :raises ValueError: naming every option that is wrong
     """
 
@@ -97,7 +99,7 @@ class AsyncLock:
 
     def __init__(
         self,
-        redis: Redis | LockClient,
+        redis: Redis | Sequence[Redis] | LockClient,
         name: str,
         *,
         ttl: float = 10.0,
@@ -110,10 +112,8 @@ class AsyncLock:
         namespace: str = "lock:",
         reentrant: bool = False,
     ) -> None:
-        check_source(redis)
-        self._source = redis
         self._keys = LockKeys(name, namespace)
-        client_options = redis.options if isinstance(redis, LockClient) else ClientOptions()
+        client_options = redis.options if isinstance(redis, LockClient) else _CLIENT_DEFAULTS
         self._options = lock_options(
             ttl=ttl,
             auto_renew=auto_renew,
@@ -126,7 +126,7 @@ class AsyncLock:
             reentrant=reentrant,
             claim_window=client_options.claim_window,
         )
-        client_options.check_lock(self._options)
+        self._source = check_lock(redis, self._options)
         self._contender: Contender | None = None
         self._holds: dict[asyncio.Task[Any] | None, Hold] = {}
 
@@ -222,7 +222,7 @@ class AsyncLock:
         """
         reply = await self._engine().store.inspect(self._keys)
         if isinstance(reply, Failed):
-            raise StoreUnavailable(self.name, [reply.cause])
+            raise StoreUnavailable(self.name, reply.causes)
         return LockInfo(reply.holder, reply.fence or None, reply.remaining, reply.waiters)
 
     def _timeout(self, timeout: Timeout) -> float | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Union
 
-from aiodistlock.client import LockClient, check_source
+from aiodistlock.client import LockClient, check_lock
 from aiodistlock.core.name_template import NameTemplate
 from aiodistlock.core.options import LockOptions
 from aiodistlock.lock import AsyncLock
@@ -15,13 +15,14 @@ from aiodistlock.lock import AsyncLock
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+_Source = Union["Redis", "Sequence[Redis]", LockClient]
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def locked(
     template: str,
-    redis: Redis | LockClient | Callable[[], Redis | LockClient],
+    redis: _Source | Callable[[], _Source],
     **options: Any,
 ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]:
     """
@@ -44,10 +45,10 @@ def locked(
         an option is wrong
     :raises TypeError: when decorating, if the function is no coroutine function
     """
-    LockOptions(**_known(options))
+    lock_options = LockOptions(**_known(options))
     build = redis if callable(redis) else None
     if build is None:
-        check_source(redis)
+        check_lock(redis, lock_options)
 
     def decorate(
         function: Callable[P, Coroutine[Any, Any, T]],

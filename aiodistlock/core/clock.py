@@ -20,6 +20,11 @@ local_clock: Clock = time.monotonic if _BOOTTIME is None else partial(time.clock
 """Seconds on a clock that never goes back, and runs while the machine sleeps."""
 
 
+def wall_us() -> int:
+    """Return the wall clock's time, in µs; it may be stepped."""
+    return time.time_ns() // 1000
+
+
 class ServerClock:
     """
     Maps instants of the server's clock to the local one, rounded the safe way.

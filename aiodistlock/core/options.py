@@ -164,6 +164,7 @@ class ClientOptions:
     claim_window: float = 1.0
     handoff_span: float = 0.05
     fence_retention: float = 86_400.0
+    quarantine: float = 60.0
 
     def __post_init__(self) -> None:
         problems = [
@@ -171,6 +172,7 @@ class ClientOptions:
             _problem("claim_window", self.claim_window, MIN_TTL, MAX_SECONDS, False),
             _problem("handoff_span", self.handoff_span, 0.0, MAX_SECONDS, False),
             _problem("fence_retention", self.fence_retention, 1.0, MAX_SECONDS, False),
+            _problem("quarantine", self.quarantine, MIN_TTL, MAX_SECONDS, False),
         ]
         # The label opens every token, which travels as one word of a message.
         label = cast(object, self.label)
@@ -183,12 +185,20 @@ class ClientOptions:
         if found:
             raise ValueError("; ".join(found))
 
-    def check_lock(self, options: LockOptions) -> None:
+    def check_lock(self, options: LockOptions, *, quorum: bool = False) -> None:
         """
         Check that a lock's options fit this client's.
 
-        :raises ValueError: if the fence counter could expire during a lease
+        :param quorum: whether the locks are kept on several nodes
+        :raises ValueError: if the fence counter could expire during a lease, or a node
+            could count again before a lease that it has forgotten is over
         """
+        if quorum and options.ttl > self.quarantine:
+            raise ValueError(
+                f"ttl {options.ttl:g} s must not exceed the quarantine of "
+                f"{self.quarantine:g} s of the LockClient: a node that lost its data counts "
+                "again after that"
+            )
         if options.ttl >= self.fence_retention:
             raise ValueError(
                 f"ttl {options.ttl:g} s must be shorter than fence_retention "

@@ -167,7 +167,7 @@ class Attempt:
         for waiter in contender.waiters:
             since = max(waiter.entered_at, self.failing_since)
             if not failed.transient or since <= latest:
-                waiter.fail(StoreUnavailable(contender.keys.name, [failed.cause]))
+                waiter.fail(StoreUnavailable(contender.keys.name, failed.causes))
         if contender.waiters.first() is None:
             contender.abandon(self)
         else:
@@ -193,6 +193,9 @@ class Attempt:
             self.granted(reply)
         elif type(reply) is Queued:
             self.queued(reply)
+        elif type(reply) is Held:
+            # A quorum has no queue: whoever was told to ask gets a moment to do so.
+            self.ask_later(reply.remaining)
         elif type(reply) is Failed:
             self.failed(reply)
         else:

@@ -40,6 +40,8 @@ class Greeter:
         self._channel = channel
         self._say = say
         self._former: tuple[bytes, ...] = ()
+        self.also: list[Greeting] = []
+        """What else to say on each connection."""
 
     def greetings(self, resp3: bool) -> list[Greeting]:
         """Return what to say now, in order."""
@@ -49,6 +51,7 @@ class Greeter:
             kill = (b"CLIENT", b"KILL", *self._former)
             greetings.append(Greeting(kill, lambda _reply: None))
         greetings.append(Greeting((b"CLIENT", b"INFO"), self._identified))
+        greetings += self.also
         if resp3:
             greetings.append(self._subscribe())
         return greetings

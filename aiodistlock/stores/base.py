@@ -75,6 +75,12 @@ class Failed(NamedTuple):
     since: float
     """Local instant since which the request was under way."""
 
+    @property
+    def causes(self) -> tuple[Exception, ...]:
+        """One cause per node, where there are several."""
+        cause = self.cause
+        return cause.exceptions if isinstance(cause, ExceptionGroup) else (cause,)
+
 
 class Inspected(NamedTuple):
     """What Redis has about a name."""
@@ -86,7 +92,7 @@ class Inspected(NamedTuple):
 
 
 AcquireReply = Granted | Queued | Held | Failed
-PassOnReply = Granted | Kept | Queued | NotOurs | Failed
+PassOnReply = Granted | Kept | Queued | Held | NotOurs | Failed
 RenewReply = Renewed | NotOurs | Failed
 ReleaseReply = Done | NotOurs | Failed
 AbandonReply = Done | Failed

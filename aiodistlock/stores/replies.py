@@ -26,52 +26,51 @@ from aiodistlock.stores.base import (
 )
 
 # The codes of prelude.lua.
-_GRANTED, _QUEUED, _HELD, _DONE, _GONE, _OTHER = range(1, 7)
+GRANTED, QUEUED, HELD, DONE, GONE, OTHER, UNTRUSTED = range(1, 8)
 
-_NOT_OURS = {
-    _GONE: NotOurs("its key is gone from Redis (expired, deleted or flushed)"),
-    _OTHER: NotOurs("another token is at its key"),
+NOT_OURS = {
+    GONE: NotOurs("its key is gone from Redis (expired, deleted or flushed)"),
+    OTHER: NotOurs("another token is at its key"),
 }
 
 
-def _seconds(milliseconds: int) -> float | None:
+def seconds(milliseconds: int) -> float | None:
+    """Convert a remaining time; ``None`` if there is no ttl."""
     return milliseconds / 1000 if milliseconds >= 0 else None
 
 
 def _queued(reply: list[Any], sent_at: float) -> Queued:
     _, _, remaining, holder, server_us, position = reply
-    return Queued(
-        holder.decode(errors="replace"), _seconds(remaining), position, server_us, sent_at
-    )
+    return Queued(holder.decode(errors="replace"), seconds(remaining), position, server_us, sent_at)
 
 
 def acquire(reply: list[Any], sent_at: float) -> AcquireReply:
     """Read the answer of ``acquire.lua``."""
     code = reply[0]
-    if code == _GRANTED:
+    if code == GRANTED:
         return Granted(reply[2], reply[3], sent_at)
-    if code == _QUEUED:
+    if code == QUEUED:
         return _queued(reply, sent_at)
-    return Held(reply[3].decode(errors="replace"), _seconds(reply[2]))
+    return Held(reply[3].decode(errors="replace"), seconds(reply[2]))
 
 
 def pass_on(reply: list[Any], sent_at: float) -> PassOnReply:
     """Read the answer of ``pass_on.lua``."""
     code = reply[0]
-    if code == _DONE:
+    if code == DONE:
         return Kept(reply[2], reply[3], sent_at)
-    if code == _GRANTED:
+    if code == GRANTED:
         return Granted(reply[2], reply[3], sent_at)
-    if code == _QUEUED:
+    if code == QUEUED:
         return _queued(reply, sent_at)
-    return _NOT_OURS[code]
+    return NOT_OURS[code]
 
 
 def renew(reply: list[Any], sent_at: float) -> RenewReply:
     """Read the answer of ``renew.lua``."""
-    if reply[0] == _DONE:
+    if reply[0] == DONE:
         return Renewed(sent_at, reply[2])
-    return _NOT_OURS[reply[0]]
+    return NOT_OURS[reply[0]]
 
 
 _RELEASED = Done()
@@ -79,7 +78,7 @@ _RELEASED = Done()
 
 def release(reply: list[Any], _sent_at: float) -> ReleaseReply:
     """Read the answer of ``release.lua``."""
-    return _RELEASED if reply[0] == _DONE else _NOT_OURS[reply[0]]
+    return _RELEASED if reply[0] == DONE else NOT_OURS[reply[0]]
 
 
 def abandon(_reply: list[Any], _sent_at: float) -> AbandonReply:
@@ -93,7 +92,7 @@ def inspect(reply: list[Any], _sent_at: float) -> InspectReply:
     waiters = tuple(record.rsplit(b" ", 1)[-1].decode(errors="replace") for record in records)
     return Inspected(
         holder.decode(errors="replace") if remaining != -2 else None,
-        _seconds(remaining),
+        seconds(remaining),
         fence,
         waiters,
     )

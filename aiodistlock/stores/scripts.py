@@ -14,6 +14,7 @@ class Script:
     source: bytes
     args: int
     """How many arguments it takes, besides the keys and the tag."""
+    keys: int = 3
     sha: bytes = field(init=False)
     head: bytes = field(init=False)
     """What every EVALSHA of it begins with, up to the keys."""
@@ -24,20 +25,21 @@ class Script:
         # SHA-1 is how EVALSHA names a script; nothing here relies on it for secrecy.
         digest = sha1(self.source, usedforsecurity=False).hexdigest()
         object.__setattr__(self, "sha", digest.encode())
-        # Command, script, number of keys, three keys, arguments, tag.
-        head = b"*%d\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$1\r\n3\r\n"
-        parts = 3 + 3 + self.args + 1
-        object.__setattr__(self, "head", head % (parts, 7, b"EVALSHA", 40, digest.encode()))
+        # Command, script, number of keys, keys, arguments, tag.
+        head = b"*%d\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$1\r\n%d\r\n"
+        parts, keys, sha = 3 + self.keys + self.args + 1, self.keys, digest.encode()
+        object.__setattr__(self, "head", head % (parts, 7, b"EVALSHA", 40, sha, keys))
         source = self.source
-        object.__setattr__(self, "source_head", head % (parts, 4, b"EVAL", len(source), source))
+        source_head = head % (parts, 4, b"EVAL", len(source), source, keys)
+        object.__setattr__(self, "source_head", source_head)
 
 
-def _load(operation: str, args: int) -> Script:
+def _load(operation: str, args: int, keys: int = 3) -> Script:
     folder = files(__package__) / "lua"
     prelude = (folder / "prelude.lua").read_bytes()
     first, marker, rest = (folder / f"{operation}.lua").read_bytes().partition(b"\n-- prelude\n")
     # Without the marker the prelude goes before the whole script.
-    return Script(first + prelude + rest if marker else prelude + first, args)
+    return Script(first + prelude + rest if marker else prelude + first, args, keys)
 
 
 ACQUIRE = _load("acquire", 6)
@@ -46,3 +48,10 @@ RENEW = _load("renew", 3)
 PASS_ON = _load("pass_on", 8)
 ABANDON = _load("abandon", 4)
 INSPECT = _load("inspect", 0)
+
+# On each node of a quorum; the fourth key is the node's marker.
+VOTE = _load("vote", 7, keys=4)
+UNVOTE = _load("unvote", 4)
+RAISE = _load("raise", 2)
+KEEP = _load("keep", 5)
+TRUST = _load("trust", 1, keys=4)

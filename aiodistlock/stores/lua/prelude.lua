@@ -12,7 +12,8 @@
 -- A waiter's record in the queue is "<grant ttl in ms> <inbox channel> <token>".
 -- A grant is the message "<fence> <server time in us> <ttl in ms> <token> <key>".
 
-local GRANTED, QUEUED, HELD, DONE, GONE, OTHER = 1, 2, 3, 4, 5, 6 -- the codes
+-- The codes.
+local GRANTED, QUEUED, HELD, DONE, GONE, OTHER, UNTRUSTED = 1, 2, 3, 4, 5, 6, 7
 
 -- A holder that died may have used so many fencing tokens without reporting them
 -- (MAX_LOCAL_HANDOFFS in core/fencing.py).

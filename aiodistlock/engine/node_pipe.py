@@ -1,0 +1,131 @@
+"""The pipe to one node of a quorum: the others go on without it when it fails.
+
+Rules
+-----
+1. A node that cannot be connected to, or leaves a call unanswered for longer than its
+   round waits, is not ready: rounds do without it, and nothing queues up for it.
+2. What takes something back is kept for a lost connection, up to ``MOST_KEPT`` calls:
+   what is dropped beyond that expires by its ttl.
+3. It is ready again as soon as it is connected anew, or anything is heard from it.
+4. A connection that stays silent for ``DROP_AFTER`` seconds is dropped, so that the
+   requests written to a frozen node take no memory without bound.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+
+from aiodistlock.engine.greeting import Greeting
+from aiodistlock.engine.pipe import Pipe
+from aiodistlock.stores.redis_call import RedisCall
+from aiodistlock.stores.rounds.base import Vote
+from aiodistlock.stores.rounds.nodes import NodeError
+
+MOST_KEPT = 1_000
+"""Most calls that are kept for a node without a connection."""
+
+DROP_AFTER = 1.0
+"""Seconds of silence after which a connection is dropped, if no round waits longer."""
+
+RETRY_AFTER = 0.1
+"""Seconds between two looks whether somebody still tries to connect."""
+
+_RUN_ID = re.compile(rb"\brun_id:(\w+)")
+
+
+def address_of(pool: ConnectionPool) -> str:
+    """Return where a pool connects to, for people."""
+    to: dict[str, Any] = pool.connection_kwargs
+    return str(to.get("path") or f"{to.get('host', 'localhost')}:{to.get('port', 6379)}")
+
+
+class NodePipe(Pipe):
+    """
+    The pipe to one node.
+
+    :param on_identified: told which server was connected to, by its run id
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        *args: Any,
+        on_identified: Callable[[], object],
+        **options: Any,
+    ) -> None:
+        super().__init__(pool, *args, **options)
+        self.address = address_of(pool)
+        self.ready = True
+        self.trouble = NodeError(self.address, "not connected yet")
+        self.run_id: bytes | None = None
+        self._on_identified = on_identified
+        self._silent_since = 0.0
+        self._retry_at = 0.0
+        self._greeter.also.append(Greeting((b"INFO", b"server"), self._identified))
+
+    def _identified(self, reply: Any) -> None:
+        # Where an ACL denies it duplicates go unnoticed; ``doctor`` tells.
+        text = reply.encode() if isinstance(reply, str) else reply
+        found = _RUN_ID.search(text) if isinstance(text, bytes) else None
+        self.run_id = found[1] if found else None
+        self._on_identified()
+
+    def _take_over(self, connection: AbstractConnection) -> None:
+        self.ready = True
+        super()._take_over(connection)
+
+    def _connect_failed(self, error: Exception, failures: int) -> None:
+        super()._connect_failed(error, failures)
+        self._not_ready(f"{type(error).__name__}: {error}")
+
+    def _not_ready(self, problem: str) -> None:
+        self.ready = False
+        self.trouble = NodeError(self.address, problem)
+        self._silent_since = self._clock()
+        if self._wire is None:
+            # Whoever may do without this node need not wait for it any longer.
+            for call in self._backlog.calls():
+                if isinstance(call, Vote) and not call.round.cleans_up:
+                    call.fail(self.trouble)
+
+    def clean_up(self, call: RedisCall[Any]) -> None:
+        """Send a call that takes something back, or keep it for the next connection."""
+        if self._wire is None and len(self._backlog.unsent) >= MOST_KEPT:
+            call.fail(self.trouble)
+        else:
+            self.submit(call)
+
+    def recover(self) -> None:
+        """Become ready if anything was heard; see to it that somebody tries to connect."""
+        wire = self._wire
+        if wire is not None:
+            self.ready = wire.heard_at > self._silent_since
+        elif (now := self._clock()) >= self._retry_at:
+            self._retry_at = now + RETRY_AFTER
+            self._keeper.start()
+
+    def look(self, now: float) -> bool:
+        """Notice silence; tell whether any call waits for an answer."""
+        wire, backlog = self._wire, self._backlog
+        if wire is None:
+            waiting = next((call for call in backlog.unsent if not call.obsolete), None)
+            since = 0.0 if waiting is None else waiting.issued_at
+        else:
+            waiting = next((call for call in backlog.sent if isinstance(call, RedisCall)), None)
+            since = 0.0 if waiting is None else max(waiting.sent_at, wire.heard_at)
+        if not isinstance(waiting, Vote):
+            return False
+        silence, limit = now - since, waiting.round.limit
+        if silence > limit and self.ready:
+            self._not_ready(f"no answer for {silence:.3g} s")
+        if wire is not None and silence > max(DROP_AFTER, 2 * limit):
+            wire.abort(TimeoutError(f"no answer for {silence:.3g} s"))
+        return True
+
+    async def aclose(self, within: float = 1.0) -> None:
+        """Send what was submitted, wait ``within`` seconds for answers, and close."""
+        await super().aclose(within if self.ready else 0.0)

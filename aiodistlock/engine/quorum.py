@@ -1,0 +1,83 @@
+"""Wires an engine to the nodes of a quorum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from redis.asyncio.connection import ConnectionPool
+
+from aiodistlock.core.clock import wall_us
+from aiodistlock.engine.inbox import Grant, Inbox
+from aiodistlock.engine.node_pipe import NodePipe
+from aiodistlock.stores.quorum import QuorumStore
+from aiodistlock.stores.rounds.acquire import Acquire
+
+if TYPE_CHECKING:
+    from aiodistlock.engine.acquire import Engine
+
+
+def quorum_store(pools: Sequence[ConnectionPool], engine: Engine, channel: bytes) -> QuorumStore:
+    """Build the store on the nodes that these pools connect to, one pipe each."""
+
+    def identified() -> None:
+        store.quorum.problem = duplicates(pipes)
+
+    pipes = [_pipe(pool, engine, channel, identified) for pool in pools]
+    store = QuorumStore(
+        pipes,
+        channel,
+        fence_retention=engine.options.fence_retention,
+        quarantine=engine.options.quarantine,
+        clock=engine.clock,
+        wall_us=wall_us,
+    )
+    return store
+
+
+def duplicates(pipes: Sequence[NodePipe]) -> ValueError | None:
+    """Tell which two nodes are one and the same server, if any are: it would vote twice."""
+    found: dict[bytes, NodePipe] = {}
+    for pipe in pipes:
+        if pipe.run_id is not None:
+            first = found.setdefault(pipe.run_id, pipe)
+            if first is not pipe:
+                return ValueError(
+                    f"{first.address} and {pipe.address} are the same server; each node of a "
+                    "quorum must be another Redis, on another machine"
+                )
+    return None
+
+
+def _pipe(
+    pool: ConnectionPool, engine: Engine, channel: bytes, identified: Callable[[], object]
+) -> NodePipe:
+    def hinted(hint: Grant) -> None:
+        """Have the waiter ask at once; a round under way is told for when it has lost."""
+        attempt = engine.attempts.get(hint.token)
+        if attempt is not None:
+            if isinstance(attempt.call, Acquire):
+                attempt.call.hinted = True
+            attempt.ask_again()
+
+    inbox = Inbox(
+        pool,
+        channel,
+        on_grant=hinted,
+        on_listening=lambda: None,
+        clock=engine.clock,
+        rng=engine.rng,
+    )
+    return NodePipe(
+        pool,
+        inbox,
+        on_identified=identified,
+        # One node more or less decides nothing: neither do leases need to be checked,
+        # nor have waiters missed what the other nodes told them.
+        on_connected=lambda: None,
+        on_listening=lambda: None,
+        wanted=engine.busy,
+        clock=engine.clock,
+        rng=engine.rng,
+        unavailable_after=engine.options.unavailable_after,
+    )

@@ -1,0 +1,59 @@
+-- Votes for a lease on this node of a quorum, if nobody else has this node's vote.
+--
+-- KEYS: see prelude; KEYS[4] the node's marker: '0' = trusted, else the server time in us
+--       from which on it is, being without data that it may have lost
+-- ARGV: token; ttl in ms; proposed fencing token; fence retention in ms; inbox channel,
+--       '' = do not wait; queue ttl in ms; quarantine in us; tag
+-- Returns:
+--   {GRANTED, tag, fence}   ours on this node, for ttl from now
+--   {HELD, tag, remaining ms (-1: no ttl), holder}   not free; a hint will follow, if asked
+--   {UNTRUSTED, tag, marker, age in us, remaining us}   came up without data; counts for
+--       nothing until it cannot have forgotten any lease
+-- Twice: the same fence, the ttl anew; waiting already: the same place.
+-- There is no order between waiters on a quorum: whoever gets a majority has the lock.
+
+-- The usual case: trusted, free, nobody waits, the proposal is above the counter.
+if redis.call('GET', KEYS[4]) == '0' and redis.call('EXISTS', KEYS[1], KEYS[3]) == 0 then
+  local last = redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4], 'GET')
+  local proposed = tonumber(ARGV[3])
+  if not last or proposed > (tonumber(last) or 0) then
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+    return {1, tonumber(ARGV[8]), proposed} -- GRANTED
+  end
+  redis.call('SET', KEYS[2], last, 'PX', ARGV[4]) -- as it was: the gap may be due
+end
+
+-- prelude
+
+local token, ttl, proposed, retention = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local inbox, queue_ttl, quarantine, tag = ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+
+local now = now_us()
+local marker = redis.call('GET', KEYS[4])
+if marker ~= '0' then
+  if not marker then
+    marker = string.format('%.0f', now + quarantine)
+    redis.call('SET', KEYS[4], marker)
+  end
+  local remaining = (tonumber(marker) or 0) - now
+  if remaining > 0 then return {UNTRUSTED, tag, marker, quarantine - remaining, remaining} end
+  redis.call('SET', KEYS[4], '0')
+end
+
+local holder = redis.call('GET', KEYS[1])
+if holder == token then
+  local fence = tonumber(redis.call('GET', KEYS[2]))
+  if not fence then fence = issue_fence(proposed, 0, GAP, retention) end
+  redis.call('PEXPIRE', KEYS[1], ttl)
+  return {GRANTED, tag, fence}
+end
+
+if holder then
+  if inbox ~= '' then join_queue(now, token, inbox, 0, queue_ttl) end
+  return {HELD, tag, redis.call('PTTL', KEYS[1]), holder}
+end
+
+local fence = issue_fence(proposed, 0, GAP, retention)
+if inbox ~= '' then redis.call('ZREM', KEYS[3], '0 ' .. inbox .. ' ' .. token) end
+redis.call('SET', KEYS[1], token, 'PX', ttl)
+return {GRANTED, tag, fence}

@@ -1,0 +1,1 @@
+"""Rounds of a quorum: one request to all nodes at once, and what their answers come to."""

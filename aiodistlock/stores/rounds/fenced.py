@@ -1,0 +1,135 @@
+"""Rounds that issue a fencing token, and the second round that levels it.
+
+A token counts once it stands at a majority: whoever takes the lock next asks a majority
+too, so one of their nodes knows it, and goes above.  Usually all nodes issue what was
+proposed, and nothing is left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.quorum import Proposer, agree
+from aiodistlock.stores import scripts
+from aiodistlock.stores.base import Failed, R
+from aiodistlock.stores.redis_call import bulks
+from aiodistlock.stores.rounds.base import Round, Vote
+from aiodistlock.stores.rounds.nodes import Quorum
+from aiodistlock.stores.scripts import Script
+
+
+class Fencing:
+    """
+    What the rounds of one client share about fencing tokens.
+
+    :param wall_us: reads the wall clock, in µs
+    :param retention: for how long a counter outlives its last lease, packed, in ms
+    """
+
+    def __init__(self, wall_us: Callable[[], int], retention: bytes) -> None:
+        self.proposer = Proposer()
+        self.wall_us = wall_us
+        self.retention = retention
+
+    def propose(self) -> int:
+        """Return the fencing token to ask for."""
+        return self.proposer.propose(self.wall_us())
+
+
+class FencedRound(Round[R]):
+    """
+    A round whose majority must agree on a fencing token.
+
+    :param proposed: the token that was asked for
+    """
+
+    __slots__ = ("fences", "fencing", "keys", "level", "proposed")
+
+    def __init__(
+        self,
+        quorum: Quorum,
+        script: Script,
+        keys: LockKeys,
+        rest: bytes,
+        *,
+        limit: float,
+        fencing: Fencing,
+        proposed: int,
+        on_reply: Callable[[R], object] | None,
+    ) -> None:
+        super().__init__(quorum, script, rest, limit, on_reply)
+        self.keys = keys
+        self.fencing = fencing
+        self.proposed = proposed
+        self.fences: dict[int, int] = {}
+        """The token that each node issued."""
+        self.level: Level | None = None
+
+    def issued(self, node: int, fence: int) -> None:
+        """Count a vote; with a majority of them, agree."""
+        self.fences[node] = fence
+        self.votes_for += 1
+        if self.votes_for < self.quorum.majority or self.level is not None:
+            return
+        agreed, behind = agree(self.fences)
+        if agreed != self.proposed:
+            self.fencing.proposer.observe(self.proposed, agreed)
+        if not behind:
+            self.won(agreed)
+        else:
+            there = len(self.fences) - len(behind)
+            self.level = Level(self, agreed, behind, self.quorum.majority - there)
+            self.level.begin()
+
+    def won(self, fence: int) -> None:
+        """End the round with what it was for."""
+        raise NotImplementedError
+
+    def run_out(self) -> None:
+        """End at the limit, also where only the token is not agreed on."""
+        for node in () if self.level is None else self.level.behind:
+            error = self._silence(self.quorum.nodes[node])
+            self.failures[node] = Failed(error, True, self.sent_at)
+        super().run_out()
+        if self.under_way:
+            self.lose(self.failed())
+
+    def lose(self, reply: Any) -> None:
+        """End the round without what it was for."""
+        self.finish(reply)
+
+
+class Level(Round[None]):
+    """
+    Writes the highest token back, until it stands at a majority.
+
+    :param of: the round that it belongs to, which also bounds it
+    :param behind: nodes whose counter is below
+    :param missing: how many of them must be raised
+    """
+
+    __slots__ = ("_fence", "_missing", "_of", "behind")
+
+    def __init__(
+        self, of: FencedRound[Any], fence: int, behind: tuple[int, ...], missing: int
+    ) -> None:
+        rest = of.keys.packed + bulks(fence, of.fencing.retention)
+        super().__init__(of.quorum, scripts.RAISE, rest, of.limit)
+        self._of = of
+        self._fence = fence
+        self._missing = missing
+        self.behind = behind
+
+    def begin(self) -> None:
+        """Raise the counters of the nodes that are behind."""
+        for node in self.behind:
+            self.quorum.nodes[node].submit(Vote(self, node))
+
+    def hear(self, node: int, reply: Any) -> None:  # noqa: ARG002  # all count alike
+        """Count nodes that have the token now."""
+        if type(reply) is list:
+            self._missing -= 1
+            if self._missing == 0 and self._of.under_way:
+                self._of.won(self._fence)

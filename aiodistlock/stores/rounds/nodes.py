@@ -1,0 +1,98 @@
+"""The nodes of a quorum, and the one timer that bounds all its rounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aiodistlock.core.clock import Clock
+from aiodistlock.core.quorum import LEAST_LIMIT, majority
+from aiodistlock.stores.redis_call import RedisCall, Wire
+
+if TYPE_CHECKING:
+    from aiodistlock.stores.rounds.base import Round
+
+TICK = LEAST_LIMIT / 4
+"""Seconds between two looks at the rounds under way."""
+
+
+class NodeError(Exception):
+    """
+    What is wrong with one node.
+
+    :ivar address: where the node is
+    """
+
+    def __init__(self, address: str, problem: str) -> None:
+        super().__init__(address, problem)
+        self.address = address
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.problem}"
+
+
+class Node(Wire, Protocol):
+    """One Redis of a quorum; see ``engine/node_pipe.py``."""
+
+    address: str
+    ready: bool
+    """Whether it is worth asking: connected and not silent, or about to connect."""
+    trouble: NodeError
+    """Why it is not ready."""
+
+    def clean_up(self, call: RedisCall[Any]) -> None:
+        """Send a call that takes something back, behind what it takes back."""
+        ...
+
+    def recover(self) -> None:
+        """See whether the node can be made ready again; cheap enough for every round."""
+        ...
+
+    def look(self, now: float) -> bool:
+        """Notice silence; tell whether there is anything to look at again."""
+        ...
+
+
+class Quorum:
+    """
+    The nodes of a quorum, and the rounds under way.
+
+    :param nodes: all of them; their number never changes
+    """
+
+    def __init__(self, nodes: Sequence[Node], clock: Clock) -> None:
+        self.nodes = tuple(nodes)
+        self.clock = clock
+        self.size = len(self.nodes)
+        self.majority = majority(self.size)
+        self.problem: Exception | None = None
+        """Why the nodes cannot make a quorum at all."""
+        self._loop = asyncio.get_running_loop()
+        self._rounds: list[Round[Any]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, round_: Round[Any]) -> None:
+        """End a round at its limit, if it has not ended by then."""
+        self._rounds.append(round_)
+        if self._timer is None:
+            self._timer = self._loop.call_later(TICK, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self.clock()
+        rounds, self._rounds = self._rounds, []
+        for each in rounds:
+            if each.until <= now and each.under_way:
+                each.run_out()
+        self._rounds += [each for each in rounds if each.under_way]
+        busy = [node.look(now) for node in self.nodes]
+        if (self._rounds or any(busy)) and self._timer is None:
+            self._timer = self._loop.call_later(TICK, self._tick)
+
+    def stop(self) -> None:
+        """Look at nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
