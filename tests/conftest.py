@@ -6,6 +6,7 @@ import inspect
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,42 @@ def namespace(redis_url: str) -> Iterator[str]:
     """
     prefix = f"t:{uuid.uuid4().hex[:12]}:"
     yield prefix
-    with redis_sync.from_url(redis_url) as client:
+    left = left_behind(redis_url, prefix)
+    assert not left, f"keys left behind: {left}"
+
+
+def left_behind(url: str, prefix: str) -> list[str]:
+    """Name the keys with a prefix, counters excepted, and remove them all."""
+    with redis_sync.from_url(url) as client:
         found: list[bytes] = list(client.scan_iter(match=f"*{prefix}*", count=1000))
-        left = sorted(key.decode() for key in found if not key.endswith(b":fence"))
         if found:
             client.delete(*found)
+    return sorted(key.decode() for key in found if not key.endswith(b":fence"))
+
+
+@pytest.fixture(scope="session")
+def quorum_urls() -> Iterator[list[str]]:
+    """URLs of three servers that are nobody else's; never to be flushed or stopped."""
+    binary = servers.server_binary(dict(os.environ))
+    if binary is None:
+        no_server(_NO_SERVER)
+    with ExitStack() as stack:
+        yield [stack.enter_context(EmbeddedRedis(binary=binary)).url for _ in range(3)]
+
+
+@pytest.fixture
+def five_nodes(redis_binary: Path) -> Iterator[list[EmbeddedRedis]]:
+    """Five servers of the test's own, to kill, freeze, flush or restart."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(EmbeddedRedis(binary=redis_binary)) for _ in range(5)]
+
+
+@pytest.fixture
+def quorum_namespace(quorum_urls: list[str]) -> Iterator[str]:
+    """A key prefix of the test's own on a quorum; what is left on a node fails the test."""
+    prefix = f"t:{uuid.uuid4().hex[:12]}:"
+    yield prefix
+    left = {url: found for url in quorum_urls if (found := left_behind(url, prefix))}
     assert not left, f"keys left behind: {left}"
 
 

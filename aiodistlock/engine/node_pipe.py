@@ -4,7 +4,7 @@ Rules
 -----
 1. A node that cannot be connected to, or leaves a call unanswered for longer than its
    round waits, is not ready: rounds do without it, and nothing queues up for it.
-2. What takes something back is kept for a lost connection, up to ``MOST_KEPT`` calls:
+2. What takes something back is sent or kept all the same, up to ``MOST_KEPT`` calls:
    what is dropped beyond that expires by its ttl.
 3. It is ready again as soon as it is connected anew, or anything is heard from it.
 4. A connection that stays silent for ``DROP_AFTER`` seconds is dropped, so that the
@@ -19,6 +19,7 @@ from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
+from aiodistlock.core.quorum import LEAST_LIMIT
 from aiodistlock.engine.greeting import Greeting
 from aiodistlock.engine.pipe import Pipe
 from aiodistlock.stores.redis_call import RedisCall
@@ -26,7 +27,8 @@ from aiodistlock.stores.rounds.base import Vote
 from aiodistlock.stores.rounds.nodes import NodeError
 
 MOST_KEPT = 1_000
-"""Most calls that are kept for a node without a connection."""
+"""Most calls that are kept for a node that is not ready; one that is silent with more
+than that under way is not waited for as long as a round may wait."""
 
 DROP_AFTER = 1.0
 """Seconds of silence after which a connection is dropped, if no round waits longer."""
@@ -62,6 +64,7 @@ class NodePipe(Pipe):
         self.ready = True
         self.trouble = NodeError(self.address, "not connected yet")
         self.run_id: bytes | None = None
+        self.introduced = False
         self._on_identified = on_identified
         self._silent_since = 0.0
         self._retry_at = 0.0
@@ -72,6 +75,7 @@ class NodePipe(Pipe):
         text = reply.encode() if isinstance(reply, str) else reply
         found = _RUN_ID.search(text) if isinstance(text, bytes) else None
         self.run_id = found[1] if found else None
+        self.introduced = True
         self._on_identified()
 
     def _take_over(self, connection: AbstractConnection) -> None:
@@ -94,7 +98,8 @@ class NodePipe(Pipe):
 
     def clean_up(self, call: RedisCall[Any]) -> None:
         """Send a call that takes something back, or keep it for the next connection."""
-        if self._wire is None and len(self._backlog.unsent) >= MOST_KEPT:
+        backlog = self._backlog
+        if len(backlog.unsent) + len(backlog.sent) >= MOST_KEPT:
             call.fail(self.trouble)
         else:
             self.submit(call)
@@ -120,7 +125,8 @@ class NodePipe(Pipe):
         if not isinstance(waiting, Vote):
             return False
         silence, limit = now - since, waiting.round.limit
-        if silence > limit and self.ready:
+        flooded = silence > LEAST_LIMIT and len(backlog.sent) > MOST_KEPT
+        if (silence > limit or flooded) and self.ready:
             self._not_ready(f"no answer for {silence:.3g} s")
         if wire is not None and silence > max(DROP_AFTER, 2 * limit):
             wire.abort(TimeoutError(f"no answer for {silence:.3g} s"))

@@ -1,4 +1,4 @@
-"""Where the contract holds: memory, and Redis under both versions of its protocol."""
+"""Where the contract holds: memory, Redis under both versions of its protocol, a quorum."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -7,15 +7,18 @@ from contextlib import AsyncExitStack
 import pytest
 
 from aiodistlock import LockClient
-from tests.contract.world import World
+from tests.contract.world import ORDERED, World
 
 
-@pytest.fixture(params=["memory", "resp3", "resp2"])
+@pytest.fixture(params=[*ORDERED, "quorum"])
 def world(request: pytest.FixtureRequest) -> World:
     """A place for locks; on Redis with a namespace that must be empty afterwards."""
     if request.param == "memory":
         server = LockClient.in_memory()
         return World(f"t:{uuid.uuid4().hex[:12]}:", lambda: LockClient.in_memory(share=server))
+    if request.param == "quorum":
+        urls: list[str] = request.getfixturevalue("quorum_urls")
+        return World(request.getfixturevalue("quorum_namespace"), lambda: LockClient.from_url(urls))
     url: str = request.getfixturevalue("redis_url")
     namespace: str = request.getfixturevalue("namespace")
     protocol = 3 if request.param == "resp3" else 2

@@ -8,7 +8,7 @@ import pytest
 from anyio import CancelScope, fail_after, move_on_after
 
 from aiodistlock import AcquireTimeout, Backoff, LockClient
-from tests.contract.world import World, free, held, queued, turns
+from tests.contract.world import ORDERED, World, free, held, queued, turns
 
 # Whoever polls by this one waits for longer than any test lasts.
 NEVER = Backoff(initial=60.0, cap=60.0)
@@ -49,6 +49,7 @@ async def test_a_release_wakes_the_next(
     assert order == ["first", "next"]
 
 
+@pytest.mark.parametrize("world", ORDERED, indirect=True)
 async def test_processes_are_served_in_order(
     world: World, processes: list[LockClient], style: str
 ) -> None:

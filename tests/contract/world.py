@@ -10,6 +10,9 @@ from aiodistlock import AsyncLock, Lease, LockClient
 
 HOUR = 3600.0
 
+ORDERED = ("memory", "resp3", "resp2")
+"""Worlds that serve processes in order; a quorum has no queue across its nodes."""
+
 
 @dataclass(frozen=True)
 class World:

@@ -1,6 +1,6 @@
 """What a client process of the tests does.
 
-    python -m tests.faults.process_main URL NAMESPACE JOB [TTL]
+    python -m tests.faults.process_main URL[,URL...] NAMESPACE JOB [TTL]
 
 Tells what happens by lines on stdout: a word, ``time.monotonic()`` (one clock for all
 processes of a machine), and what else there is to tell.
@@ -109,7 +109,8 @@ async def fork(client: LockClient, lock: AsyncLock) -> None:
 
 async def main(url: str, namespace: str, job: str, ttl: str = "2.0") -> None:
     """Do a job."""
-    async with LockClient.from_url(url) as client:
+    first, *others = url.split(",")
+    async with LockClient.from_url([first, *others] if others else first) as client:
         lock = client.lock("n", namespace=namespace, ttl=float(ttl), backoff=PATIENT)
         say("ready")
         if job == "hold":
@@ -117,7 +118,7 @@ async def main(url: str, namespace: str, job: str, ttl: str = "2.0") -> None:
         elif job == "freeze":
             await freeze_in_body(lock)
         elif job == "contend":
-            await contend(client, client.lock("n", namespace=namespace, ttl=5.0), url, namespace)
+            await contend(client, client.lock("n", namespace=namespace, ttl=5.0), first, namespace)
         elif job == "fork":
             await fork(client, lock)
 

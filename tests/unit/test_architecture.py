@@ -38,7 +38,11 @@ ALLOWED_UP = {
 
 # Who may import redis. The command line is an application: its naive lock is plain
 # redis-py on purpose.
-REDIS_MODULES = ("stores", "engine.pipe", "engine.inbox", "engine.wire", "engine.keeper", "cli")
+REDIS_MODULES = (
+    "stores",
+    *(f"engine.{each}" for each in ("pipe", "node_pipe", "quorum", "inbox", "wire", "keeper")),
+    "cli",
+)
 # Who may name its types.
 REDIS_TYPES = ("client", "deployment", "lock")
 

@@ -57,7 +57,10 @@ class Vote(RedisCall[Any]):
     def finish(self, reply: Any) -> None:
         """Hand the answer to the round, once."""
         if self.reply is None:
-            self.reply = reply
+            if self._awaiting is None:
+                self.reply = reply
+            else:
+                super().finish(reply)
             self.round.hear(self.node, reply)
 
 

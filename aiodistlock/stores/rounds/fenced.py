@@ -71,7 +71,22 @@ class FencedRound(Round[R]):
         """Count a vote; with a majority of them, agree."""
         self.fences[node] = fence
         self.votes_for += 1
-        if self.votes_for < self.quorum.majority or self.level is not None:
+        if self.votes_for >= self.quorum.majority and self.quorum.introduced:
+            self._agree()
+
+    def hear(self, node: int, reply: Any) -> None:
+        """Take in a node's answer; the first rounds of all wait for every node's name."""
+        super().hear(node, reply)
+        quorum = self.quorum
+        if quorum.introduced or not self.under_way:
+            return
+        if quorum.problem is not None:
+            self.lose(Failed(quorum.problem, False, self.sent_at))
+        elif quorum.introduce() and self.votes_for >= quorum.majority:
+            self._agree()
+
+    def _agree(self) -> None:
+        if self.level is not None:
             return
         agreed, behind = agree(self.fences)
         if agreed != self.proposed:
@@ -93,7 +108,10 @@ class FencedRound(Round[R]):
             error = self._silence(self.quorum.nodes[node])
             self.failures[node] = Failed(error, True, self.sent_at)
         super().run_out()
-        if self.under_way:
+        if self.under_way and self.level is None:
+            # Somebody's name is still missing: it does not vote here.
+            self._agree()
+        elif self.under_way:
             self.lose(self.failed())
 
     def lose(self, reply: Any) -> None:

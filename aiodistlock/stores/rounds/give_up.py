@@ -8,7 +8,7 @@ from typing import Any
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.quorum import Verdict
 from aiodistlock.stores import scripts
-from aiodistlock.stores.base import AbandonReply, Done, NotOurs, ReleaseReply
+from aiodistlock.stores.base import AbandonReply, Done, NotOurs, R, ReleaseReply
 from aiodistlock.stores.redis_call import bulks
 from aiodistlock.stores.replies import DONE, NOT_OURS
 from aiodistlock.stores.rounds.base import Round, Vote
@@ -17,9 +17,9 @@ from aiodistlock.stores.rounds.nodes import Quorum
 _RELEASED = Done()
 
 
-class Release(Round[ReleaseReply]):
+class GiveUp(Round[R]):
     """
-    Gives a lease up on all nodes, with a hint to those who wait.
+    Takes a token's votes back on all nodes, with a hint to those who wait.
 
     Each node's request goes behind whatever it was asked before, and is kept for a while
     if the connection is lost.
@@ -27,7 +27,7 @@ class Release(Round[ReleaseReply]):
     :param until: local instant at which the keys expire anyway
     """
 
-    __slots__ = ("refusal",)
+    __slots__ = ()
 
     cleans_up = True
 
@@ -41,7 +41,6 @@ class Release(Round[ReleaseReply]):
     ) -> None:
         super().__init__(quorum, scripts.UNVOTE, keys.packed + args, limit)
         self.kept_until = until
-        self.refusal: NotOurs | None = None
 
     def issue(self) -> None:
         """Ask all nodes, also those that are not ready."""
@@ -53,6 +52,18 @@ class Release(Round[ReleaseReply]):
                 node.submit(vote)
             else:
                 node.clean_up(vote)
+
+
+class Release(GiveUp[ReleaseReply]):
+    """Gives a lease up; tells if it was not ours any more."""
+
+    __slots__ = ("refusal",)
+
+    def __init__(
+        self, quorum: Quorum, keys: LockKeys, args: bytes, limit: float, until: float
+    ) -> None:
+        super().__init__(quorum, keys, args, limit, until)
+        self.refusal: NotOurs | None = None
 
     def answered(self, node: int, reply: list[Any]) -> None:  # noqa: ARG002  # all count alike
         """Count nodes where the lease was ours, and is given up."""
@@ -77,7 +88,7 @@ class Release(Round[ReleaseReply]):
             self.finish(self.failed())
 
 
-class Abandon(Release):
+class Abandon(GiveUp[AbandonReply]):
     """Undoes an acquisition on all nodes, wherever it had got to."""
 
     __slots__ = ()

@@ -39,6 +39,8 @@ class Node(Wire, Protocol):
     address: str
     ready: bool
     """Whether it is worth asking: connected and not silent, or about to connect."""
+    introduced: bool
+    """Whether it has told which server it is, or will not tell."""
     trouble: NodeError
     """Why it is not ready."""
 
@@ -69,9 +71,16 @@ class Quorum:
         self.majority = majority(self.size)
         self.problem: Exception | None = None
         """Why the nodes cannot make a quorum at all."""
+        self.introduced = False
+        """Whether all nodes, as far as they are there, have told who they are once."""
         self._loop = asyncio.get_running_loop()
         self._rounds: list[Round[Any]] = []
         self._timer: asyncio.TimerHandle | None = None
+
+    def introduce(self) -> bool:
+        """See whether all nodes that are there have told who they are."""
+        self.introduced = all(node.introduced or not node.ready for node in self.nodes)
+        return self.introduced
 
     def watch(self, round_: Round[Any]) -> None:
         """End a round at its limit, if it has not ended by then."""

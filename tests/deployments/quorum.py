@@ -1,0 +1,83 @@
+"""What the tests on a quorum share: its nodes, and clients of them."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import redis as redis_sync
+
+from aiodistlock import Backoff, LockClient
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.stores.quorum import QuorumStore
+from aiodistlock.testing.embedded import EmbeddedRedis
+
+EAGER = Backoff(initial=0.02, factor=1.5, cap=0.1)
+"""Of a waiter that makes up quickly for what it missed."""
+
+NEVER = Backoff(initial=60.0, cap=60.0)
+"""Of a waiter that only a hint wakes in time."""
+
+
+class Nodes:
+    """The nodes of a quorum, as an administrator, or fate, gets at them."""
+
+    def __init__(self, servers: Sequence[EmbeddedRedis]) -> None:
+        self.servers = servers
+        self.urls = [server.url for server in servers]
+        self._stack = ExitStack()
+        self._redis = [
+            self._stack.enter_context(redis_sync.Redis.from_url(url, socket_timeout=5))
+            for url in self.urls
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def client(self, **options: Any) -> LockClient:
+        """Build a client with connections of its own: to the nodes, a process of its own."""
+        return LockClient.from_url(self.urls, **options)
+
+    def redis(self, node: int) -> Any:
+        """Return a plain client of one node."""
+        return self._redis[node]
+
+    def holders(self, name: str, nodes: Sequence[int] | None = None) -> list[str | None]:
+        """Return whose token each node has at a name."""
+        chosen = range(len(self.servers)) if nodes is None else nodes
+        found = [self._redis[node].get(f"lock:{name}") for node in chosen]
+        return [None if token is None else token.decode() for token in found]
+
+    def keys(self, nodes: Sequence[int] | None = None) -> list[str]:
+        """Name the locks and queues on the nodes; counters and markers outlive them."""
+        chosen = range(len(self.servers)) if nodes is None else nodes
+        found = {key.decode() for node in chosen for key in self._redis[node].scan_iter()}
+        return sorted(k for k in found if not k.endswith(":fence") and k != "aiodistlock:marker")
+
+    def waiters(self, name: str, node: int) -> int:
+        """Return how many wait at a node for a name."""
+        return int(self._redis[node].zcard(LockKeys(name, "lock:").queue))
+
+    async def soon(self, what: Any, wanted: object, within: float = 2.0) -> None:
+        """Ask until the answer is as wanted; what nobody awaits takes time."""
+        until = time.monotonic() + within
+        while (answer := what()) != wanted:
+            assert time.monotonic() < until, f"{answer!r}, not {wanted!r}, after {within} s"
+            await asyncio.sleep(0.005)
+
+
+def store_of(client: LockClient) -> QuorumStore:
+    """Return a client's store."""
+    store = client.engine("test").store
+    assert isinstance(store, QuorumStore)
+    return store
