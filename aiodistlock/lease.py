@@ -142,15 +142,16 @@ class Lease:
         The watchdog goes on from there, and renews to the lock's own ttl when a third
         of that is used up.  Cancelled here, the request still takes effect.
 
-        :raises ValueError: if ``ttl`` is no number of seconds from 0.05
+        :raises ValueError: if ``ttl`` is no number of seconds from 0.05, on a quorum at most
+            the client's ``quarantine``
         :raises LeaseLost: if the lease is lost, or Redis says that it is not ours
         :raises NotHeld: if it was released
         :raises StoreUnavailable: if Redis did not answer while the lease was valid
         """
-        check_ttl(ttl)
-        self.check()
         lease = self._process_lease
         engine = lease.contender.engine
+        check_ttl(ttl, engine.longest_ttl)
+        self.check()
         engine.check(self.name)
         reply = await engine.watchdog.renew(lease, ttl, until=lease.deadline)
         self.check()

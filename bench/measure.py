@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bench import stats
 from bench.peers.catalog import Side
 from bench.processes import workers
+from bench.quorum import BenchQuorum
 from bench.results import Metrics
 from bench.server import BenchServer
 from bench.worker.spec import Spec
 
 
 def cycles(
-    server: BenchServer, side: Side, spec: Spec, processes: int = 1, core: int | None = None
+    server: BenchServer | BenchQuorum,
+    side: Side,
+    spec: Spec,
+    processes: int = 1,
+    *,
+    core: int | None = None,
+    before_go: Callable[[], object] = lambda: None,
 ) -> Metrics:
     """
     Measure a side, with the server's share of the work.
 
     :param processes: how many workers, each with the spec's tasks
     :param core: the core that the server stays on
+    :param before_go: called when all workers run, before the window
     :raises WorkerFailed: if a worker did
     """
     server.clear()
     with server.pinned(core), workers(side, [spec] * processes) as started:
+        before_go()
         before = server.read()
         for worker in started:
             worker.tell("go")

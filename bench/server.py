@@ -73,6 +73,14 @@ class BenchServer:
         """Forget all data; the scripts stay."""
         self.redis.flushall()
 
+    def kill(self) -> None:
+        """End the server as a crash would."""
+        self._embedded.kill()
+
+    def freeze(self) -> None:
+        """Freeze the server: connections stay, answers do not come."""
+        self._embedded.freeze()
+
     def read(self) -> Reading:
         """Read the server's counters."""
         cpu: dict[str, Any] = self.redis.info("cpu")

@@ -71,6 +71,7 @@ COLUMNS = {
         Column("lost", "lost", form=".0f"),
     ),
     "limit": (RATE, P50, P99, REQUESTS, SERVER),
+    "quorum": (RATE, P50, P99, REQUESTS, SERVER, CLIENT),
 }
 
 NOTES = {
@@ -82,6 +83,10 @@ NOTES = {
     ),
     "handoff": "Release called in one process to body running in the other, idle otherwise.",
     "renewal": "redis-py: one asyncio task per lock that calls reacquire() every ttl/3.",
+    "quorum": (
+        "× is the ratio to pottery's AIORedlock. Requests and server CPU: of all nodes. Nodes "
+        "are killed or frozen before the window begins."
+    ),
     "limit": (
         "A cycle is acquire and release; for the pipe, one empty script; for "
         "redis-benchmark, both scripts one after the other, 1 or 50 × 16 at a time."
@@ -117,9 +122,6 @@ def seed_table(results: Results) -> Table:
     rows: list[tuple[str, ...]] = []
     for strategy, peer, rate, p99 in ROWS:
         published = (rate or NONE, p99 or NONE)
-        if peer is None:
-            rows.append((strategy, "not built yet", NONE, *published))
-            continue
         ours = [_cell(results, "seed", CASE, peer, column) for column in (RATE, P99)]
         rows.append((strategy, *ours, *published))
     header = ("strategy", "ops/s here", "p99 here, ms", "ops/s published", "p99 published, ms")
@@ -130,6 +132,7 @@ def workload_table(results: Results, name: str) -> Table:
     """Lay out one workload: a row for each case and side."""
     columns = COLUMNS[name]
     compared = "rate" in (column.metric for column in columns) and name != "limit"
+    reference = "pottery" if name == "quorum" else REFERENCE
     header = ["", "lock", *(column.title for column in columns), *(["×"] if compared else [])]
     rows: list[list[str]] = []
     for case in results.cases(name):
@@ -137,7 +140,9 @@ def workload_table(results: Results, name: str) -> Table:
             row = ["" if rows and _same(rows, case) else case, catalog.title(side)]
             row += [_cell(results, name, case, side, column) for column in columns]
             if compared:
-                row.append(_times(results.ratio(name, case, "rate", side, REFERENCE), side))
+                row.append(
+                    _times(results.ratio(name, case, "rate", side, reference), side, reference)
+                )
             rows.append(row)
     errors = {(each.side, each.error): each for each in results.errors(name)}
     note = " ".join([NOTES[name], *map(_failure, errors.values())])
@@ -170,10 +175,10 @@ def _cell(results: Results, workload: str, case: str, side: str, column: Column)
     return show(found.median)
 
 
-def _times(found: Interval | None, side: str) -> str:
+def _times(found: Interval | None, side: str, reference: str) -> str:
     if found is None:
         return NONE
-    if side == REFERENCE:
+    if side == reference:
         return "1"
     return f"{found.median:.3g} ({found.low:.3g} – {found.high:.3g})"
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from bench.results import Results
 from bench.stats import Interval
-from bench.workloads import handoff, hot, limit, renewal, throughput
+from bench.workloads import handoff, hot, limit, quorum, renewal, throughput
 
 OURS, OURS_UVLOOP, REFERENCE, MUTEX = "aiodistlock", "aiodistlock/uvloop", "redis-py", "mutex"
 
@@ -171,9 +171,37 @@ def _server_cpu(case: str, results: Results) -> Measured:
     return _ratio(results.ratio("limit", case, "server_us", OURS, limit.BARE))
 
 
+def _quorum() -> Iterator[Target]:
+    one, some = (quorum.case_name(tasks) for tasks in (1, 64))
+    rows = (
+        (some, 12, "aioredlock"),
+        (some, 12, "pottery"),
+        (some, 1.4, "node-redlock"),
+        (one, 1.3, "aioredlock"),
+    )
+    for case, bound, reference in rows:
+        measure = partial(_rate, "quorum", case, OURS, reference)
+        shown = f"≥ {bound:g} × {reference}"
+        yield Target(f"quorum, {case}: rate", bound, True, shown, measure)
+    for fate in quorum.FATES:
+        for tasks in (1, 64):
+            slower = partial(_slower, quorum.case_name(tasks), quorum.case_name(tasks, fate))
+            what = f"quorum, {quorum.case_name(tasks, fate)}: p50"
+            yield Target(what, 1.5, False, "≤ 1.5 × of all up", slower)
+
+
+def _slower(before: str, after: str, results: Results) -> Measured:
+    """Return by how much p50 grows from one case to another."""
+    whole = results.median("quorum", before, OURS, "p50")
+    less = results.median("quorum", after, OURS, "p50")
+    if not whole or not less:
+        return NOTHING
+    return Measured(less / whole, f"{less / whole:.3g} ×")
+
+
 def targets() -> list[Target]:
     """Return all rows, in the order in which they were set."""
-    return [*_throughput(), *_hot(), *_rest()]
+    return [*_throughput(), *_hot(), *_rest(), *_quorum()]
 
 
 def overlaps(results: Results) -> dict[str, int]:

@@ -46,13 +46,13 @@ def check_timeout(timeout: float | None) -> None:
         raise ValueError(problem)
 
 
-def check_ttl(ttl: float) -> None:
+def check_ttl(ttl: float, longest: float = MAX_SECONDS) -> None:
     """
     Check the length of a lease.
 
-    :raises ValueError: if it is no number of seconds from ``MIN_TTL``
+    :raises ValueError: if it is no number of seconds from ``MIN_TTL`` to ``longest``
     """
-    problem = _problem("ttl", ttl, MIN_TTL, MAX_SECONDS, optional=False)
+    problem = _problem("ttl", ttl, MIN_TTL, min(longest, MAX_SECONDS), optional=False)
     if problem:
         raise ValueError(problem)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Callable
 from random import Random
@@ -63,6 +64,8 @@ class Engine:
         """Attempts that a grant may still name, by token."""
         self.holders: dict[bytes, Holder] = {}
         """The local holder of each key that this process holds."""
+        self.longest_ttl = math.inf
+        """Seconds to which a lease may be extended at most, as the store can bear it."""
         self.closed = False
         self.forked = False
         self.store: Store

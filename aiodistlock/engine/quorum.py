@@ -23,6 +23,7 @@ def quorum_store(pools: Sequence[ConnectionPool], engine: Engine, channel: bytes
     def identified() -> None:
         store.quorum.problem = duplicates(pipes)
 
+    engine.longest_ttl = engine.options.quarantine
     pipes = [_pipe(pool, engine, channel, identified) for pool in pools]
     store = QuorumStore(
         pipes,

@@ -46,7 +46,7 @@ class AioRedlock:
 async def connect(url: str, tasks: int, ttl: float) -> AsyncIterator[AioRedlock]:
     """Connect; its own pool has at most 100 connections, which wait in turn."""
     del tasks
-    manager = Aioredlock([url], retry_count=RETRIES)
+    manager = Aioredlock(url.split(","), retry_count=RETRIES)
     try:
         yield AioRedlock(manager, ttl)
     finally:

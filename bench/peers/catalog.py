@@ -83,6 +83,7 @@ PEERS = {
         PeerInfo(
             "aiodistlock", "aiodistlock", "ours", "aiodistlock", _SCRIPTS, ("asyncio", "uvloop")
         ),
+        PeerInfo("quorum", "aiodistlock, quorum of 5", "ours", "aiodistlock", _SCRIPTS),
         PeerInfo("redis-py", "redis-py Lock", "redis_py", "redis", ("set", *_SCRIPTS)),
         PeerInfo("pottery", "pottery AIORedlock", "pottery_redlock", "pottery", ("set", *_SCRIPTS)),
         PeerInfo("coredis", "coredis Lock", "coredis_lock", "coredis", ("set", *_SCRIPTS)),

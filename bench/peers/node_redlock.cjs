@@ -110,7 +110,7 @@ async function main() {
   const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
   const spec = JSON.parse((await lines.next()).value);
   // retryCount -1 waits without end, as its documentation says; the rest are defaults.
-  const redlock = new Redlock([new Redis(spec.url)], { retryCount: -1 });
+  const redlock = new Redlock(spec.url.split(",").map((url) => new Redis(url)), { retryCount: -1 });
   redlock.on("error", () => {});
   await (spec.kind === "handoff" ? handoff : cycles)({ next: () => lines.next(),
     [Symbol.asyncIterator]: () => lines }, spec, redlock);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from redis.asyncio import Redis
 
@@ -11,9 +11,9 @@ from aiodistlock import AsyncLock, Lease
 
 
 class Ours:
-    """Locks on one Redis client, as the README shows them."""
+    """Locks on one Redis client, or on several, as the README shows them."""
 
-    def __init__(self, redis: Redis, ttl: float) -> None:
+    def __init__(self, redis: Redis | list[Redis], ttl: float) -> None:
         self._redis = redis
         self._ttl = ttl
         self._leases: list[Lease] = []
@@ -35,5 +35,6 @@ class Ours:
 async def connect(url: str, tasks: int, ttl: float) -> AsyncIterator[Ours]:
     """Connect; the pool's size does not matter, since one connection carries all."""
     del tasks
-    async with Redis.from_url(url) as redis:
-        yield Ours(redis, ttl)
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(Redis.from_url(each)) for each in url.split(",")]
+        yield Ours(nodes if len(nodes) > 1 else nodes[0], ttl)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Spec:
 
     :ivar kind: ``cycles``, ``handoff``, ``renewal`` or ``pipe``
     :ivar peer: module in ``bench.peers`` that speaks to the lock
-    :ivar url: the server
+    :ivar url: the server; of a quorum all nodes, separated by commas
     :ivar loop: ``asyncio``, ``uvloop`` or ``threads``
     :ivar hot: all tasks want one name; else each has its own
     :ivar body: pause in the critical section; 0 for one turn of the loop, ``None`` for
@@ -40,6 +40,10 @@ class Spec:
     def dump(self) -> str:
         """Return the spec as one line of JSON."""
         return json.dumps(asdict(self))
+
+    def at(self, url: str) -> Spec:
+        """Return the same for another server."""
+        return replace(self, url=url)
 
     @classmethod
     def load(cls, line: str) -> Spec:

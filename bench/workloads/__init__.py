@@ -3,8 +3,9 @@
 from bench.workloads.handoff import HANDOFF
 from bench.workloads.hot import HOT
 from bench.workloads.limit import LIMIT
+from bench.workloads.quorum import QUORUM
 from bench.workloads.renewal import RENEWAL
 from bench.workloads.seed import SEED
 from bench.workloads.throughput import THROUGHPUT
 
-WORKLOADS = {each.name: each for each in (SEED, THROUGHPUT, HOT, HANDOFF, RENEWAL, LIMIT)}
+WORKLOADS = {each.name: each for each in (SEED, THROUGHPUT, HOT, HANDOFF, RENEWAL, LIMIT, QUORUM)}

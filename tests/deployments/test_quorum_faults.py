@@ -88,7 +88,7 @@ async def test_a_lease_is_lost_with_the_majority(nodes: Nodes) -> None:
     """Without a majority to renew it, the body ends before any key has expired."""
     async with nodes.client() as client:
         with pytest.raises(LeaseLost):  # noqa: PT012 - the block raises
-            async with client.lock("a", ttl=0.6) as lease:
+            async with client.lock("a", ttl=0.6):
                 for server in nodes.servers[:3]:
                     server.freeze()
                 began = time.monotonic()

@@ -21,7 +21,7 @@ GAP: Final = 1000  # prelude.lua
 # What redis-py leaves of it differs, and Redis 6.2 wraps what a script's command answered.
 OOM: Final = "command not allowed when used memory > 'maxmemory'"
 
-Code = Literal["GRANTED", "QUEUED", "HELD", "DONE", "GONE", "OTHER"]
+Code = Literal["GRANTED", "QUEUED", "HELD", "DONE", "GONE", "OTHER", "UNTRUSTED"]
 _CODES: Final[dict[int, Code]] = {
     1: "GRANTED",
     2: "QUEUED",
@@ -29,6 +29,7 @@ _CODES: Final[dict[int, Code]] = {
     4: "DONE",
     5: "GONE",
     6: "OTHER",
+    7: "UNTRUSTED",
 }
 
 Reply = tuple[Any, ...]
@@ -51,6 +52,8 @@ class Scripts:
         self.key, self.fence, self.queue = (
             key.decode() for key in (self.keys.key, self.keys.fence, self.keys.queue)
         )
+        self.marker = f"{self.key}:marker"
+        """The fourth key of the scripts of a quorum; clients use one for all names."""
         self._execute: Callable[..., Any] = client.execute_command
         self._tags = itertools.count(1)
 
@@ -96,7 +99,8 @@ class Scripts:
     def run(self, script: scripts.Script, *args: str | int) -> Reply:
         """Run a script by EVALSHA, or EVAL, and check that its reply is well-formed."""
         tag = next(self._tags)
-        rest = (3, self.key, self.fence, self.queue, *args, tag)
+        keys = (self.key, self.fence, self.queue, self.marker)[: script.keys]
+        rest = (script.keys, *keys, *args, tag)
         try:
             reply = self._execute("EVALSHA", script.sha, *rest)
         except NoScriptError:
@@ -151,7 +155,7 @@ class Scripts:
 
     def remove(self) -> None:
         """Delete all that belongs to the name."""
-        self.client.delete(self.key, self.fence, self.queue)
+        self.client.delete(self.key, self.fence, self.queue, self.marker)
 
 
 class Inbox:

@@ -1,0 +1,232 @@
+"""A quorum whose nodes lose data, time, or messages: P1 where it is promised, else P2."""
+
+import asyncio
+import sqlite3
+import time
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from anyio import fail_after
+
+from aiodistlock import AcquireTimeout, LeaseLost, LockClient, StoreUnavailable
+from aiodistlock.core.clock import wall_us
+from aiodistlock.engine import quorum
+from aiodistlock.stores import scripts
+from tests.deployments.quorum import EAGER, Nodes
+from tests.proxy import ChaosProxy, Do, on
+from tests.redis.shifted import build_shim, shifted_server
+
+SCRIPTS = {
+    getattr(scripts, name).sha.decode(): name for name in ("VOTE", "UNVOTE", "RENEW", "KEEP")
+}
+
+
+async def _warm(client: LockClient) -> None:
+    async with client.lock("warm", ttl=0.5):
+        pass
+
+
+def _lose_data(nodes: Nodes, node: int, how: str) -> None:
+    if how == "flushed":
+        nodes.redis(node).flushall()
+    else:
+        nodes.servers[node].restart()
+
+
+@pytest.mark.parametrize("how", ["flushed", "restarted"])
+async def test_a_node_without_its_data_has_no_say(nodes: Nodes, how: str) -> None:
+    """A node that forgot its vote must not give it again while that lease may last."""
+    async with nodes.client() as one, nodes.client() as other:
+        await _warm(one)
+        for server in nodes.servers[3:]:
+            server.freeze()
+        lease = await one.lock("a", ttl=2.0).acquire()
+        for server in nodes.servers[3:]:
+            server.thaw()
+        assert nodes.holders("a", [0, 1, 2]) == [lease.token] * 3
+        # As if the two had never heard of it.
+        nodes.redis(3).delete("lock:a")
+        nodes.redis(4).delete("lock:a")
+        _lose_data(nodes, 0, how)
+        # Three nodes are free now; but one of them has only forgotten.
+        with pytest.raises((AcquireTimeout, StoreUnavailable)):
+            await other.lock("a", backoff=EAGER).acquire(timeout=0.4)
+        lease.check()
+        # That a majority knows nothing of it any more is told at the end.
+        with pytest.raises(LeaseLost):
+            await lease.release()
+
+
+async def test_a_node_without_its_data_counts_again_after_the_quarantine(nodes: Nodes) -> None:
+    """When all that it can have forgotten is over, the node votes again."""
+    async with nodes.client(quarantine=0.6) as client:
+        await _warm(client)
+        nodes.servers[0].freeze()
+        nodes.servers[1].freeze()
+        nodes.redis(2).flushall()
+        began = time.monotonic()
+        with fail_after(5):
+            lease = await client.lock("a", ttl=0.5, backoff=EAGER).acquire()
+        assert 0.5 < time.monotonic() - began < 2.0
+        await lease.release()
+        for server in nodes.servers[:2]:
+            server.thaw()
+
+
+async def test_a_brand_new_deployment_works_at_once(nodes: Nodes) -> None:
+    """All nodes without data can have forgotten nothing; several first clients agree."""
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(nodes.client()) for _ in range(6)]
+        with fail_after(3):
+            leases = await asyncio.gather(
+                *(client.lock(f"n{n}").acquire() for n, client in enumerate(clients))
+            )
+        for lease in leases:
+            await lease.release()
+    assert [nodes.redis(node).get("aiodistlock:marker") for node in range(5)] == [b"0"] * 5
+
+
+async def test_a_new_deployment_that_is_not_complete_waits(nodes: Nodes) -> None:
+    """Where a node is missing nobody can tell that all are new; the error says what is on."""
+    nodes.servers[4].kill()
+    async with nodes.client(unavailable_after=0.3) as client:
+        with pytest.raises(StoreUnavailable, match="without its data") as caught:
+            await client.lock("a", backoff=EAGER).acquire(timeout=5.0)
+        assert len(caught.value.causes) >= 3
+
+
+async def test_a_renewal_heals_a_node_that_lost_the_key(nodes: Nodes) -> None:
+    """What a majority holds is put back where it is missing."""
+    async with nodes.client() as client:
+        await _warm(client)
+        async with client.lock("a", ttl=0.6) as lease:
+            nodes.redis(1).delete("lock:a")
+            nodes.redis(4).delete("lock:a")
+            await nodes.soon(lambda: nodes.holders("a"), [lease.token] * 5)
+    assert nodes.keys() == []
+
+
+async def test_a_lease_that_a_majority_has_not_is_lost(nodes: Nodes) -> None:
+    """Refused by a majority, the lease ends at the next renewal, and leaves nothing."""
+    async with nodes.client() as client:
+        await _warm(client)
+        with pytest.raises(LeaseLost, match="gone"):  # noqa: PT012 - the block raises
+            async with client.lock("a", ttl=0.6):
+                for node in range(3):
+                    nodes.redis(node).delete("lock:a")
+                await asyncio.sleep(5)
+        await nodes.soon(nodes.keys, [])
+
+
+async def test_a_fenced_store_takes_no_stale_write_after_all_was_lost(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    """P2: with every node flushed two holders are possible; the fence protects."""
+    database = sqlite3.connect(tmp_path / "ledger.db")
+    database.execute("CREATE TABLE wallet (balance TEXT, fence INTEGER)")
+    database.execute("INSERT INTO wallet VALUES ('', 0)")
+
+    def write(balance: str, fence: int) -> bool:
+        changed = database.execute(
+            "UPDATE wallet SET balance = ?, fence = ? WHERE fence <= ?", (balance, fence, fence)
+        )
+        return changed.rowcount == 1
+
+    async with nodes.client() as one, nodes.client() as other:
+        await _warm(one)
+        stale = await one.lock("a", ttl=10.0).acquire()
+        assert write("one", stale.fencing_token)
+        for node in range(5):
+            nodes.redis(node).flushall()
+        newer = await other.lock("a", ttl=10.0, backoff=EAGER).acquire(timeout=5.0)
+        assert stale.is_held
+        assert newer.is_held
+        assert write("other", newer.fencing_token)
+        assert not write("stale", stale.fencing_token)
+        await newer.release()
+    assert database.execute("SELECT balance FROM wallet").fetchone() == ("other",)
+    database.close()
+
+
+@pytest.mark.parametrize("seconds", [-100, 100])
+async def test_one_shifted_clock_decides_nothing(
+    nodes: Nodes, tmp_path: Path, seconds: int
+) -> None:
+    """A node whose clock jumps loses its keys early or late; the majority holds."""
+    shim = build_shim(tmp_path)
+    with shifted_server(nodes.servers[0].binary, shim, tmp_path) as (lock, clock):
+        port = lock.client.connection_pool.connection_kwargs["port"]
+        nodes.urls[0] = f"redis://127.0.0.1:{port}"
+        async with nodes.client() as one, nodes.client() as other:
+            await _warm(one)
+            fences = []
+            async with one.lock("a", ttl=5.0) as lease:
+                fences.append(lease.fencing_token)
+                clock.set_to(seconds)
+                with pytest.raises(AcquireTimeout):
+                    await other.lock("a", backoff=EAGER).acquire(timeout=0.3)
+                lease.check()
+            for client in (other, one, other):
+                async with client.lock("a", ttl=5.0, backoff=EAGER) as lease:
+                    fences.append(lease.fencing_token)
+            assert all(one_ < next_ for one_, next_ in pairwise(fences))
+
+
+async def test_tokens_rise_though_the_clients_clocks_differ(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients two seconds apart, hand-offs, a node missing now and then: still they rise."""
+    fences: list[int] = []
+    async with AsyncExitStack() as stack:
+        clients = []
+        for skew in (0, -2_000_000, 1_500_000):
+            monkeypatch.setattr(quorum, "wall_us", lambda skew=skew: wall_us() + skew)
+            client = await stack.enter_async_context(nodes.client())
+            await _warm(client)
+            clients.append(client)
+
+        async def hold(client: LockClient) -> None:
+            async with client.lock("a", backoff=EAGER) as lease:
+                fences.append(lease.fencing_token)
+
+        for round_ in range(12):
+            frozen = nodes.servers[round_ % 5]
+            frozen.freeze()
+            async with asyncio.TaskGroup() as group:
+                for client in clients:
+                    for _ in range(3):
+                        group.create_task(hold(client))
+            frozen.thaw()
+    assert len(fences) == 108
+    assert all(one < other for one, other in pairwise(fences))
+
+
+@pytest.mark.parametrize("direction", ["request", "reply"])
+async def test_a_partition_in_the_middle_of_a_round_leaves_nothing(
+    nodes: Nodes, direction: str
+) -> None:
+    """Three nodes vanish as they vote: the round fails in time, and is undone when they return."""
+    async with AsyncExitStack() as stack:
+        proxies = []
+        for node in range(3):
+            proxy = ChaosProxy.before(nodes.urls[node])
+            proxies.append(await stack.enter_async_context(proxy))
+            proxy.script_names = SCRIPTS
+        urls = [*(proxy.url for proxy in proxies), *nodes.urls[3:]]
+        client = await stack.enter_async_context(LockClient.from_url(urls))
+        await _warm(client)
+        for proxy in proxies:
+            proxy.rules.append(on(direction, "VOTE", Do.BLACK_HOLE))  # type: ignore[arg-type]  # a Kind
+        began = time.monotonic()
+        with pytest.raises((AcquireTimeout, StoreUnavailable)):
+            await client.lock("a", ttl=20.0, backoff=EAGER).acquire(timeout=1.5)
+        assert time.monotonic() - began < 2.0
+        await nodes.soon(lambda: nodes.holders("a", [3, 4]), [None, None])
+        for proxy in proxies:
+            proxy.rules.clear()
+        # Found silent, connected anew, and told what is to be taken back.
+        await nodes.soon(nodes.keys, [], within=6.0)
+        async with client.lock("a", backoff=EAGER):
+            pass
