@@ -23,8 +23,13 @@ def quorum_store(pools: Sequence[ConnectionPool], engine: Engine, channel: bytes
     def identified() -> None:
         store.quorum.problem = duplicates(pipes)
 
+    def listening() -> None:
+        # Before that a release may have told those who did not hear it yet.
+        if sum(pipe.listening for pipe in pipes) == store.quorum.majority:
+            engine.on_listening()
+
     engine.longest_ttl = engine.options.quarantine
-    pipes = [_pipe(pool, engine, channel, identified) for pool in pools]
+    pipes = [_pipe(pool, engine, channel, identified, listening) for pool in pools]
     store = QuorumStore(
         pipes,
         channel,
@@ -51,7 +56,11 @@ def duplicates(pipes: Sequence[NodePipe]) -> ValueError | None:
 
 
 def _pipe(
-    pool: ConnectionPool, engine: Engine, channel: bytes, identified: Callable[[], object]
+    pool: ConnectionPool,
+    engine: Engine,
+    channel: bytes,
+    identified: Callable[[], object],
+    listening: Callable[[], object],
 ) -> NodePipe:
     def hinted(hint: Grant) -> None:
         """Have the waiter ask at once; a round under way is told for when it has lost."""
@@ -65,7 +74,7 @@ def _pipe(
         pool,
         channel,
         on_grant=hinted,
-        on_listening=lambda: None,
+        on_listening=listening,
         clock=engine.clock,
         rng=engine.rng,
     )
@@ -73,10 +82,9 @@ def _pipe(
         pool,
         inbox,
         on_identified=identified,
-        # One node more or less decides nothing: neither do leases need to be checked,
-        # nor have waiters missed what the other nodes told them.
+        # One node more or less decides nothing: no lease needs to be checked.
         on_connected=lambda: None,
-        on_listening=lambda: None,
+        on_listening=listening,
         wanted=engine.busy,
         clock=engine.clock,
         rng=engine.rng,

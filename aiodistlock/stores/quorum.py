@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 from anyio import create_task_group
 
@@ -76,8 +77,8 @@ class QuorumStore:
         self._not_reported = bulks(0, self._fencing.retention, channel)
         self._limit = LEAST_LIMIT
         """The longest limit until now; for what comes without a ttl."""
-        self._renewals: dict[bytes, Renew] = {}
-        """The last renewal of each lease, as long as that may heal nodes."""
+        self._renewals: WeakValueDictionary[bytes, Renew] = WeakValueDictionary()
+        """The last renewal of each lease, as long as an answer to it may heal a node."""
 
     def _limit_of(self, ttl_ms: int) -> float:
         seconds = limit(ttl_ms / 1000)

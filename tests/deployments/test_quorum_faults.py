@@ -185,10 +185,11 @@ async def test_a_frozen_node_is_cleaned_up_behind_what_it_was_asked(nodes: Nodes
         await nodes.soon(nodes.keys, [])
 
 
-async def test_a_release_reaches_a_waiter_without_polling(nodes: Nodes) -> None:
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_release_reaches_a_waiter_without_polling(nodes: Nodes, protocol: int) -> None:
     """A hint from any node wakes the next process: far sooner than it would poll."""
     times = []
-    async with nodes.client() as one, nodes.client() as other:
+    async with nodes.client(protocol=protocol) as one, nodes.client(protocol=protocol) as other:
         await _warm(one)
         for _ in range(10):
             lease = await one.lock("a").acquire()

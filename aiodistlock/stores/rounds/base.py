@@ -217,7 +217,7 @@ class Round(Call[R]):
         # Asking again may help unless those that never will are too many on their own.
         lasting = sum(not failed.transient for failed in failures)
         transient = self.quorum.size - lasting >= self.quorum.majority
-        missing = f"{len(causes)} of {self.quorum.size} nodes"
+        missing = f"{len(causes)} of {self.quorum.size} nodes: {'; '.join(map(str, causes))}"
         return Failed(ExceptionGroup(missing, causes), transient, self.sent_at)
 
     @property

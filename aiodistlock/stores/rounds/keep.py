@@ -34,7 +34,7 @@ class Renew(Round[RenewReply]):
     :param heal: asks nodes that lost the key for their vote again
     """
 
-    __slots__ = ("gone", "heal", "refusal", "waiters")
+    __slots__ = ("__weakref__", "gone", "heal", "refusal", "waiters")
 
     def __init__(
         self,
