@@ -15,7 +15,7 @@ from aiodistlock.core.clock import wall_us
 from aiodistlock.engine import quorum
 from aiodistlock.stores import scripts
 from tests.deployments.quorum import EAGER, Nodes
-from tests.proxy import ChaosProxy, Do, on
+from tests.proxy import ChaosProxy, Do, Hold, on
 from tests.redis.shifted import build_shim, shifted_server
 
 SCRIPTS = {
@@ -201,6 +201,46 @@ async def test_tokens_rise_though_the_clients_clocks_differ(
             frozen.thaw()
     assert len(fences) == 108
     assert all(one < other for one, other in pairwise(fences))
+
+
+async def test_the_highest_token_stands_at_a_majority_before_the_lease_begins(
+    nodes: Nodes,
+) -> None:
+    """What one node alone knows would be forgotten by the next majority without it."""
+    async with nodes.client() as client:
+        await _warm(client)
+        ahead = wall_us() + 3_000_000
+        nodes.redis(0).set("{lock:a}:fence", ahead)
+        for server in nodes.servers[3:]:
+            server.freeze()
+        async with client.lock("a", ttl=2.0) as lease:
+            assert lease.fencing_token > ahead
+            counters = [int(nodes.redis(node).get("{lock:a}:fence")) for node in range(3)]
+            assert min(counters) >= lease.fencing_token
+        for server in nodes.servers[3:]:
+            server.thaw()
+
+
+async def test_a_late_answer_heals_nothing_that_was_released(nodes: Nodes) -> None:
+    """A node that says late that it lost the key does not get it back after the release."""
+    late = asyncio.Event()
+    async with ChaosProxy.before(nodes.urls[4]) as proxy:
+        proxy.script_names = SCRIPTS
+        async with LockClient.from_url([*nodes.urls[:4], proxy.url]) as client:
+            await _warm(client)
+            proxy.rules.append(on("reply", "RENEW", Hold(late)))
+            lease = await client.lock("a", ttl=2.0).acquire()
+            await nodes.soon(lambda: nodes.holders("a", [4]), [lease.token])
+            nodes.redis(4).delete("lock:a")
+            await proxy.seen("reply", "RENEW")
+            await lease.release()
+            late.set()
+            # The answers to all that was asked after it, and then none is missing.
+            await proxy.seen("reply", "UNVOTE", 2)
+            async with client.lock("b"):
+                pass
+            await nodes.soon(lambda: nodes.keys([4]), [])
+            assert nodes.holders("a") == [None] * 5
 
 
 @pytest.mark.parametrize("direction", ["request", "reply"])
