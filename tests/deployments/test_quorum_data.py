@@ -229,9 +229,10 @@ async def test_a_late_answer_heals_nothing_that_was_released(nodes: Nodes) -> No
         async with LockClient.from_url([*nodes.urls[:4], proxy.url]) as client:
             await _warm(client)
             proxy.rules.append(on("reply", "RENEW", Hold(late)))
-            lease = await client.lock("a", ttl=2.0).acquire()
+            lease = await client.lock("a").acquire()
             await nodes.soon(lambda: nodes.holders("a", [4]), [lease.token])
             nodes.redis(4).delete("lock:a")
+            await lease.extend(10.0)
             await proxy.seen("reply", "RENEW")
             await lease.release()
             late.set()

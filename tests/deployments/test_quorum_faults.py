@@ -275,6 +275,8 @@ async def test_one_client_after_another_has_the_lock_under_contention(nodes: Nod
 
 async def test_the_same_server_twice_is_refused(nodes: Nodes) -> None:
     """A server that would vote twice is named on first use, however late it says its name."""
+    async with nodes.client() as client:
+        await _warm(client)
     async with ChaosProxy.before(nodes.urls[1]) as proxy:
         proxy.rules.append(on("reply", "INFO", Delay(0.1)))
         async with LockClient.from_url([*nodes.urls, proxy.url]) as client:
@@ -301,9 +303,10 @@ async def test_a_lost_round_takes_back_what_it_got(nodes: Nodes) -> None:
         nodes.redis(node).set("lock:a", "somebody", px=30_000)
     async with nodes.client() as client:
         await _warm(client)
-        waiting = asyncio.create_task(client.lock("a", backoff=NEVER).acquire(timeout=1.0))
+        waiting = asyncio.create_task(client.lock("a", backoff=NEVER).acquire(timeout=3.0))
         await nodes.soon(lambda: nodes.waiters("a", 0), 1)
         await nodes.soon(lambda: nodes.holders("a"), ["somebody"] * 3 + [None] * 2)
+        assert not waiting.done()
         with pytest.raises(AcquireTimeout, match="held by somebody"):
             await waiting
     for node in range(3):
