@@ -114,6 +114,7 @@ class Engine:
 
     def on_connected(self) -> None:
         """Check all leases: this may be another server than before."""
+        self.server_clock.forget()
         self.watchdog.recheck()
 
     def on_listening(self) -> None:

@@ -15,7 +15,7 @@ logger = logging.getLogger("aiodistlock")
 SUBSCRIBE_AGAIN = 0.5
 """Seconds until a busy server is asked for the inbox again."""
 
-_CLIENT = re.compile(rb"\bid=(\d+) addr=(\S+:[1-9]\d*) ")
+_CLIENT = re.compile(rb"\bid=(\d+) addr=(\S+:[1-9]\d*) laddr=(\S+) ")
 
 
 class Greeting(NamedTuple):
@@ -61,10 +61,11 @@ class Greeter:
         return Greeting((b"SUBSCRIBE", self._channel), self._not_subscribed)
 
     def _identified(self, reply: Any) -> None:
-        # The address besides the id: after a restart the id is somebody else's.  Over
-        # a unix socket all addresses are alike, and nothing lingers on the way.
+        # The address besides the id: after a restart the id is somebody else's.  And the
+        # server's own: this may be another server than the former.  Over a unix socket
+        # all addresses are alike, and nothing lingers on the way.
         found = _CLIENT.search(reply) if isinstance(reply, bytes) else None
-        self._former = (b"ID", found[1], b"ADDR", found[2]) if found else ()
+        self._former = (b"ID", found[1], b"ADDR", found[2], b"LADDR", found[3]) if found else ()
 
     def _not_subscribed(self, reply: Any) -> None:
         logger.warning("no inbox, waiters poll: SUBSCRIBE was refused: %s", reply)

@@ -124,6 +124,11 @@ class Inbox:
         self.listening = False
         self._keeper.lost()
 
+    def leave(self) -> None:
+        """Break the connection, to open another one: the pipe leaves its server, too."""
+        if self._wire is not None:
+            self._wire.abort(ConnectionError("the pipe connects anew"))
+
     def _close(self) -> None:
         self.listening = False
         if self._wire is not None:

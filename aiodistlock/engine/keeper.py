@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Callable
 from random import Random
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from aiodistlock.core.backoff import Backoff
+from aiodistlock.engine.opening import open_connection
+from aiodistlock.engine.sentinels import LOOK_EVERY, Sentinels
+
+logger = logging.getLogger("aiodistlock")
 
 RECONNECT = Backoff(initial=0.02, factor=2.0, cap=1.0, jitter=0.5)
 
 LINGER = 0.5
 """Longest that a connection outlives the end of its event loop's main task, seconds."""
 
+SHORT_LIFE = 0.5
+"""A connection that broke within these seconds counts as a failure to connect."""
+
 
 class Keeper:
     """
     Opens a connection, and another one whenever that is lost.
+
+    Where the pool is a Sentinel's, the connection goes to the present master, and is left
+    when the sentinels name another one: a master that is frozen or cut off says nothing.
 
     :param pool: the pool whose factory makes the connection
     :param wanted: whether anybody needs the connection; asked before each connect: once
@@ -52,9 +62,15 @@ class Keeper:
         self._ended = ended
         self._lingers = lingers
         self._lost = asyncio.Event()
+        self._sentinels = Sentinels.of(pool)
         self._task: asyncio.Task[None] | None = None
         self.stopped = False
         """Whether it will not connect again."""
+
+    @property
+    def asks_sentinels(self) -> bool:
+        """Whether connecting anew may reach another server."""
+        return self._sentinels is not None
 
     def start(self) -> None:
         """Connect, unless that is under way."""
@@ -71,15 +87,22 @@ class Keeper:
             while self._wanted():
                 self._lost.clear()
                 try:
-                    connection = await open_connection(self._pool)
+                    connection = await self._open()
                 except Exception as error:  # noqa: BLE001  # redis-py, DNS, credential providers
                     self._failed(error, failures)
                     await asyncio.sleep(RECONNECT.delay(failures, self._rng))
                     failures += 1
                     continue
-                failures = 0
+                opened_at = asyncio.get_running_loop().time()
                 self._opened(connection)
-                await self._lost.wait()
+                await self._until_lost(connection)
+                if asyncio.get_running_loop().time() - opened_at > SHORT_LIFE:
+                    failures = 0
+                    continue
+                # Once at once; but a server that refuses all we ask is not to be stormed.
+                if failures:
+                    await asyncio.sleep(RECONNECT.delay(failures, self._rng))
+                failures += 1
         except asyncio.CancelledError:
             if not self.stopped:
                 # From outside, as by the end of ``asyncio.run``: the tasks that are
@@ -90,7 +113,28 @@ class Keeper:
             raise
         finally:
             self._task = None
+            if self._sentinels is not None:
+                self._sentinels.close()
             self._ended()
+
+    async def _open(self) -> AbstractConnection:
+        if self._sentinels is None:
+            return await open_connection(self._pool)
+        return await self._sentinels.open_master()
+
+    async def _until_lost(self, connection: AbstractConnection) -> None:
+        sentinels = self._sentinels
+        if sentinels is None:
+            await self._lost.wait()
+            return
+        while not self._lost.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._lost.wait()
+                    return
+            if await sentinels.name_another() and connection._writer is not None:
+                logger.warning("%s: the sentinels name another master", self._name)
+                connection._writer.transport.abort()
 
     async def _linger(self) -> None:
         until = asyncio.get_running_loop().time() + LINGER
@@ -110,30 +154,3 @@ class Keeper:
             # Again until it ends: redis-py may swallow a cancellation while connecting.
             task.cancel()
             await asyncio.wait([task], timeout=0.1)
-
-
-async def open_connection(pool: ConnectionPool) -> AbstractConnection:
-    """
-    Open a connection by a pool's own factory, outside of the pool's count.
-
-    So a pool that is small or exhausted neither starves the locks nor is starved.
-
-    :raises redis.exceptions.RedisError: if the handshake fails
-    :raises OSError: if the server cannot be reached
-    :raises TimeoutError: if it takes longer than the pool's ``socket_connect_timeout``
-    """
-    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
-    # Retrying is the caller's.  redis-py's own would run for seconds unseen, and its
-    # ``wait_for`` around each write swallows a cancellation on Python 3.11 (CPython
-    # #86296), so its timeouts are off, and one of ours stands around the whole.
-    connection.retry = Retry(NoBackoff(), 0)
-    connection.health_check_interval = 0
-    bound = connection.socket_connect_timeout or 5.0
-    connection.socket_timeout = None
-    try:
-        async with asyncio.timeout(bound):
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
-    return connection

@@ -11,7 +11,8 @@ Rules
    told to kill the former connection, so that nothing still on its way there can run
    after what follows it.
 4. A connection on which nothing arrived for ``answer_within`` though something is
-   due, or which :meth:`Pipe.suspect` finds silent, counts as broken.
+   due, or which :meth:`Pipe.suspect` finds silent, counts as broken.  So does, behind
+   sentinels, one to a server that has become a replica.
 5. A call without an answer for ``unavailable_after`` fails.
 
 A reply settles its call at once, from ``data_received``: no task switch between.
@@ -35,7 +36,7 @@ from aiodistlock.engine.greeting import Greeter, Greeting
 from aiodistlock.engine.inbox import Inbox
 from aiodistlock.engine.keeper import Keeper
 from aiodistlock.engine.wire import Wire, pack
-from aiodistlock.stores.redis_call import RedisCall, is_transient
+from aiodistlock.stores.redis_call import RedisCall, error_code, is_transient
 
 logger = logging.getLogger("aiodistlock")
 
@@ -88,7 +89,7 @@ class Pipe:
             wanted=lambda: bool(self._backlog.calls()) or wanted(),
             opened=self._take_over,
             failed=self._connect_failed,
-            ended=self._keeper_ended,
+            ended=self._close,
         )
         self._backlog = Backlog()
         self._flush_at_turn_end = False
@@ -178,6 +179,9 @@ class Pipe:
         elif isinstance(reply, ResponseError):
             if str(reply).startswith("NOSCRIPT"):
                 self._resend_with_source(call)
+            elif self._keeper.asks_sentinels and error_code(reply) == "READONLY":
+                sent.appendleft(call)
+                raise ConnectionError("this server has become a replica")
             else:
                 call.refuse(reply)
         else:
@@ -199,7 +203,7 @@ class Pipe:
             # Asking again will not help: wrong password, no such database, an ACL.
             self._backlog.fail_all(error, transient=False)
 
-    def _keeper_ended(self) -> None:
+    def _close(self) -> None:
         if self._wire is not None:
             self._flush()
             self._wire.close()
@@ -227,6 +231,8 @@ class Pipe:
         self._keeper.lost()
 
     def _take_back(self) -> None:
+        if self._keeper.asks_sentinels:
+            self._inbox.leave()
         self._wire = None
         self._subscribed = False
         self._backlog.take_back()
@@ -264,8 +270,7 @@ class Pipe:
 
     async def aclose(self, within: float = 1.0) -> None:
         """Send what was submitted, wait ``within`` seconds for answers, and close."""
-        calls = self._backlog.calls()
-        if calls:
+        if calls := self._backlog.calls():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within):
                     await calls[-1]  # answers come in order
@@ -278,12 +283,8 @@ class Pipe:
         self._inbox.stop()
         if self._inspection is not None:
             self._inspection.cancel()
-        if self._wire is not None:
-            self._flush()
-            self._wire.close()
-            self._wire = None
+        self._close()
         self._keeper.stop()
-        self._subscribed = False
         error = ConnectionError("the LockClient was closed")
         self._backlog.fail_all(error, transient=True)
 

@@ -33,11 +33,15 @@ _TRANSIENT = frozenset(
 _WRAPPED = re.compile(r"^ERR Error running script .*: -([A-Z]{3,}) ")
 
 
+def error_code(error: Exception) -> str:
+    """Return the word in capitals with which the server's error begins."""
+    wrapped = _WRAPPED.search(str(error))
+    return wrapped[1] if wrapped else str(error).partition(" ")[0]
+
+
 def is_transient(error: Exception) -> bool:
     """Tell whether what the server refuses now it may grant later."""
-    wrapped = _WRAPPED.search(str(error))
-    code = wrapped[1] if wrapped else str(error).partition(" ")[0]
-    return code in _TRANSIENT
+    return error_code(error) in _TRANSIENT
 
 
 def bulks(*args: bytes | int) -> bytes:

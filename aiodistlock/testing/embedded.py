@@ -61,6 +61,8 @@ class EmbeddedRedis:
     :param args: further redis-server arguments, for example
         ``["--maxmemory", "2mb"]``; they win over the defaults. With any, the server
         has a folder to write to, which :meth:`stop` removes.
+    :param config: a configuration file to start from, which a sentinel rewrites;
+        ``args`` and the defaults win over it.
     :param unix_socket: also listen on a unix socket, and make it the ``url``.
     :param tls: speak TLS on the port, with these files, instead of plain TCP.
     :param start_timeout: how long a start may take, seconds.
@@ -75,6 +77,7 @@ class EmbeddedRedis:
         *,
         binary: str | os.PathLike[str] | None = None,
         args: Sequence[str] = (),
+        config: Path | None = None,
         unix_socket: bool = False,
         tls: TlsFiles | None = None,
         start_timeout: float = 10.0,
@@ -84,6 +87,8 @@ class EmbeddedRedis:
             raise ServerNotFound
         self.binary = found
         self._args = tuple(args)
+        # A configuration file comes before all other arguments.
+        self._config = () if config is None else (str(config),)
         self._unix_socket = unix_socket
         self._tls = tls
         self._start_timeout = start_timeout
@@ -238,7 +243,7 @@ class EmbeddedRedis:
             listen += ["--unixsocket", str(self.socket_path)]
         defaults = ["--bind", LOOPBACK, "--save", "", "--appendonly", "no"]
         folder = ["--dir", str(self._remains.directory), "--daemonize", "no"]
-        return [str(self.binary), *listen, *defaults, *folder, *self._args]
+        return [str(self.binary), *self._config, *listen, *defaults, *folder, *self._args]
 
     def _launch(self) -> bool:
         """Start the process and wait for it; False if the port was taken."""

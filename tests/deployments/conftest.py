@@ -1,11 +1,13 @@
-"""Fixtures: deployments of more than one Redis."""
+"""Deployments of several processes, one for each test: most are broken by it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.deployments.quorum import Nodes
+from tests.deployments.sentinel import SentinelDeployment, sentinel_deployment
 
 
 @pytest.fixture
@@ -13,3 +15,10 @@ def nodes(five_nodes: list[EmbeddedRedis]) -> Iterator[Nodes]:
     """Five nodes of the test's own."""
     with Nodes(five_nodes) as nodes:
         yield nodes
+
+
+@pytest.fixture
+def sentinels(redis_binary: Path) -> Iterator[SentinelDeployment]:
+    """One master, two replicas, three sentinels."""
+    with sentinel_deployment(redis_binary) as deployment:
+        yield deployment

@@ -41,6 +41,7 @@ ALLOWED_UP = {
 REDIS_MODULES = (
     "stores",
     *(f"engine.{each}" for each in ("pipe", "node_pipe", "quorum", "inbox", "wire", "keeper")),
+    *(f"engine.{each}" for each in ("opening", "sentinels")),
     "cli",
 )
 # Who may name its types.

@@ -1,0 +1,51 @@
+"""Opening one connection by what a redis-py pool knows about reaching its server."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+
+async def _plainly(connection: Any) -> None:
+    await connection.connect()
+
+
+async def open_connection(
+    pool: ConnectionPool,
+    connect: Callable[[Any], Awaitable[None]] = _plainly,
+    *,
+    within: float = math.inf,
+) -> AbstractConnection:
+    """
+    Open a connection by a pool's own factory, outside of the pool's count.
+
+    So a pool that is small or exhausted neither starves the locks nor is starved.
+
+    :param connect: connects what the factory made, and says what there is to say first
+    :param within: seconds that it may take; less if the pool's ``socket_connect_timeout``
+        (default 5) says so
+    :raises redis.exceptions.RedisError: if the handshake fails
+    :raises OSError: if the server cannot be reached
+    :raises TimeoutError: if it takes too long
+    """
+    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
+    # Retrying is the caller's.  redis-py's own would run for seconds unseen, and its
+    # ``wait_for`` around each write swallows a cancellation on Python 3.11 (CPython
+    # #86296), so its timeouts are off, and one of ours stands around the whole.
+    connection.retry = Retry(NoBackoff(), 0)
+    connection.health_check_interval = 0
+    bound = min(within, connection.socket_connect_timeout or 5.0)
+    connection.socket_timeout = None
+    try:
+        async with asyncio.timeout(bound):
+            await connect(connection)
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return connection
