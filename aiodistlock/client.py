@@ -12,9 +12,9 @@ from aiodistlock import deployment
 from aiodistlock.core.options import ClientOptions, LockOptions
 from aiodistlock.deployment import Source
 from aiodistlock.engine.acquire import Engine
-from aiodistlock.engine.wire import redis_from_url
 from aiodistlock.errors import LockError
 from aiodistlock.stores.memory import MemoryServer
+from aiodistlock.stores.urls import redis_from_url
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -77,7 +77,8 @@ class LockClient:
         self.options = options
         self._source = deployment.check(source)
         self._owns_source = False
-        self._engine: Engine | None = None
+        self._engines: dict[str, Engine] = {}
+        """One for each durability level in use: what waits stalls its connection."""
         self._closed = False
 
     @classmethod
@@ -86,7 +87,9 @@ class LockClient:
         Build a client that opens and closes its own connections.
 
         :param url: as redis-py takes it: ``redis://``, ``rediss://`` or ``unix://``; or
-            several, of independent nodes
+            ``redis+sentinel://user:password@host:port,host,…/master?db=0`` (``rediss+``
+            for TLS; ``sentinel_username`` and ``sentinel_password`` as parameters); or
+            several URLs, of independent nodes
         :param options: options of ``LockClient``; all others go to
             ``redis.asyncio.Redis.from_url``
         :raises ValueError: if the URL or an option is wrong
@@ -125,17 +128,18 @@ class LockClient:
 
         return AsyncLock(self, name, **options)
 
-    def engine(self, name: str) -> Engine:
+    def engine(self, name: str, ack: str = "local") -> Engine:
         """
         Return the engine, started on first use; for the locks of this package.
 
+        :param ack: durability level of the lock
         :raises LockError: after close, after fork, or in another event loop
         """
-        engine = self._engine
+        engine = self._engines.get(ack)
         if engine is None:
             if self._closed:
                 raise LockError(name, "its LockClient is closed; open a new one")
-            engine = self._engine = deployment.start(self._source, self.options)
+            engine = self._engines[ack] = deployment.start(self._source, self.options, ack)
             # The client may be forgotten without a close; tasks and sockets must not.
             finalize(self, _stop, engine)
         engine.check(name)
@@ -146,7 +150,7 @@ class LockClient:
     @property
     def _stopped(self) -> bool:
         """Whether somebody cancelled its tasks, as when a loop is shut down."""
-        return self._engine is not None and self._engine.store.stopped
+        return any(engine.store.stopped for engine in self._engines.values())
 
     async def aclose(self) -> None:
         """
@@ -158,12 +162,16 @@ class LockClient:
         :raises LockError: in another event loop than the one that uses the client, and in a
             child process after ``os.fork``
         """
-        engine = self._engine
-        if engine is not None and not engine.closed:
+        running = [engine for engine in self._engines.values() if not engine.closed]
+        for engine in running:
             engine.check("*")
-            self._closed = True
-            await engine.aclose()
         self._closed = True
+        try:
+            for engine in running:
+                await engine.aclose()
+        finally:
+            for engine in running:
+                engine.stop()
         if self._owns_source and not isinstance(self._source, MemoryServer):
             sources = self._source if isinstance(self._source, tuple) else (self._source,)
             for redis in sources:
@@ -191,11 +199,13 @@ def check_lock(source: object, lock_options: LockOptions) -> Source | LockClient
     if isinstance(source, LockClient):
         place, options = source._source, source.options
     else:
-        place, options = deployment.check(source), ClientOptions()
+        place, options = deployment.check(source), _DEFAULTS
     options.check_lock(lock_options, quorum=isinstance(place, tuple))
+    deployment.check_ack(place, lock_options.ack)
     return source if isinstance(source, LockClient) else place
 
 
+_DEFAULTS = ClientOptions()
 _CLIENT_OPTIONS = frozenset(ClientOptions.__slots__)
 
 

@@ -8,14 +8,18 @@ import secrets
 import socket
 from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING, Union, cast
+from typing import TYPE_CHECKING, Any, Union, cast
 
+from aiodistlock.core.ack import Ack, parse_ack
 from aiodistlock.core.clock import local_clock
 from aiodistlock.core.options import ClientOptions
 from aiodistlock.engine.acquire import Engine
+from aiodistlock.engine.durable_pipe import DurablePipe
 from aiodistlock.engine.inbox import Grant, Inbox
 from aiodistlock.engine.pipe import Pipe
 from aiodistlock.engine.quorum import quorum_store
+from aiodistlock.stores.base import Store
+from aiodistlock.stores.durable import Barrier, DurableStore
 from aiodistlock.stores.memory import MemoryServer, MemoryStore
 from aiodistlock.stores.single import SingleStore
 
@@ -60,6 +64,8 @@ def check(source: object) -> Source:
         raise TypeError(
             f"expected a redis.asyncio.Redis or a LockClient, not {type(source).__name__}"
         )
+    if not getattr(source.connection_pool, "is_master", True):
+        raise TypeError("expected Sentinel's master_for(...): replicas cannot keep locks")
     if not inspect.iscoroutinefunction(getattr(source, "aclose", None)):
         raise TypeError("expected a redis.asyncio.Redis, not the blocking redis.Redis")
     return cast("Source", source)
@@ -80,8 +86,26 @@ def _check_nodes(nodes: Sequence[object]) -> tuple[Redis, ...]:
     return cast("tuple[Redis, ...]", tuple(nodes))
 
 
-def start(source: Source, options: ClientOptions) -> Engine:
-    """Build an engine for this process and event loop, wired to its store."""
+def check_ack(source: Source, ack: str) -> None:
+    """
+    Check that a lock's durability level can be had where it is kept.
+
+    :raises ValueError: if there are no replicas and no disk of one server to ask
+    """
+    if ack != "local" and not hasattr(source, "connection_pool"):
+        kind = "a quorum" if isinstance(source, tuple) else type(source).__name__
+        raise ValueError(
+            f"ack={ack!r} needs one Redis (or one behind Sentinel); "
+            f"a lock on {kind} takes ack='local' only"
+        )
+
+
+def start(source: Source, options: ClientOptions, ack: str = "local") -> Engine:
+    """
+    Build an engine for this process and event loop, wired to its store.
+
+    :param ack: what its leases wait for, so that those of other levels need not
+    """
     host = options.label or "".join(c for c in socket.gethostname() if "!" <= c <= "~") or "host"
     client_id = f"{host}:{os.getpid()}:{secrets.token_hex(4)}"
     engine = Engine(client_id, options, local_clock, Random(secrets.randbits(64)))
@@ -92,7 +116,7 @@ def start(source: Source, options: ClientOptions) -> Engine:
         pools = [redis.connection_pool for redis in source]
         engine.start(quorum_store(pools, engine, channel))
     else:
-        engine.start(_single(source, engine, channel))
+        engine.start(_single(source, engine, channel, parse_ack(ack)))
     return engine
 
 
@@ -103,23 +127,28 @@ def _memory(server: MemoryServer, engine: Engine, channel: bytes) -> MemoryStore
     return MemoryStore(server, channel, deliver, engine.clock)
 
 
-def _single(redis: Redis, engine: Engine, channel: bytes) -> SingleStore:
+def _single(redis: Redis, engine: Engine, channel: bytes, ack: Ack) -> Store:
+    pool = redis.connection_pool
+    on_grant = engine.on_unacknowledged_grant if ack.waits else engine.on_grant
     inbox = Inbox(
-        redis.connection_pool,
+        pool,
         channel,
-        on_grant=engine.on_grant,
+        on_grant=on_grant,
         on_listening=engine.on_listening,
         clock=engine.clock,
         rng=engine.rng,
     )
-    pipe = Pipe(
-        redis.connection_pool,
-        inbox,
-        on_connected=engine.on_connected,
-        on_listening=engine.on_listening,
-        wanted=engine.busy,
-        clock=engine.clock,
-        rng=engine.rng,
-        unavailable_after=engine.options.unavailable_after,
-    )
-    return SingleStore(pipe, channel, engine.options.fence_retention)
+    retention = engine.options.fence_retention
+    events: dict[str, Any] = {
+        "on_connected": engine.on_connected,
+        "on_listening": engine.on_listening,
+        "wanted": engine.busy,
+        "clock": engine.clock,
+        "rng": engine.rng,
+        "unavailable_after": engine.options.unavailable_after,
+    }
+    if not ack.waits:
+        return SingleStore(Pipe(pool, inbox, **events), channel, retention)
+    barrier = Barrier(ack, engine.clock)
+    pipe = DurablePipe(pool, inbox, barrier=barrier, **events)
+    return DurableStore(SingleStore(pipe, channel, retention), barrier)

@@ -91,6 +91,11 @@ class AsyncLock:
     :param namespace: prefix of the keys in Redis
     :param reentrant: a task that holds the lock may acquire it again, and gets the same
         lease; it is released when the outermost block ends
+    :param ack: who must have the lease before it is held: ``"local"``, the server that
+        answers; ``"replicas:N"``, also N of its replicas, so that it survives a failover
+        to one of them; ``"fsync"``, also the server's disk (Redis 7.2+, ``appendonly
+        yes``).  Too few in time: given up and tried again, as while Redis is unreachable.
+        For other locks such a lock is one of another process
     :raises TypeError: if ``redis`` is none of these
     :raises ValueError: naming every option that is wrong
     """
@@ -111,6 +116,7 @@ class AsyncLock:
         backoff: Backoff | None = None,
         namespace: str = "lock:",
         reentrant: bool = False,
+        ack: str = "local",
     ) -> None:
         self._keys = LockKeys(name, namespace)
         client_options = redis.options if isinstance(redis, LockClient) else _CLIENT_DEFAULTS
@@ -124,6 +130,7 @@ class AsyncLock:
             backoff=_BACKOFF if backoff is None else backoff,
             namespace=namespace,
             reentrant=reentrant,
+            ack=ack,
             claim_window=client_options.claim_window,
         )
         self._source = check_lock(redis, self._options)
@@ -234,7 +241,7 @@ class AsyncLock:
     def _engine(self) -> Engine:
         source = self._source
         client = source if isinstance(source, LockClient) else shared_client(source)
-        return client.engine(self.name)
+        return client.engine(self.name, self._options.ack)
 
     def _contend(self) -> Contender:
         """Return who contends for the name in this event loop."""

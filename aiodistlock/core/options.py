@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, cast
 
+from aiodistlock.core.ack import parse_ack
 from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS
 from aiodistlock.core.lease_state import RENEW_SHARE, relied_on
@@ -74,6 +75,7 @@ class LockOptions:
     backoff: Backoff = field(default_factory=Backoff)
     namespace: str = "lock:"
     reentrant: bool = False
+    ack: str = "local"
     claim_window: float = 1.0
     """The client's."""
     ttl_ms: int = field(init=False)
@@ -110,6 +112,10 @@ class LockOptions:
             )
         if not isinstance(cast(object, self.backoff), Backoff):
             problems.append(f"backoff must be a Backoff(...), not {self.backoff!r}")
+        try:
+            parse_ack(self.ack)
+        except ValueError as error:
+            problems.append(str(error))
         found = [problem for problem in problems if problem]
         if found:
             raise ValueError("; ".join(found))

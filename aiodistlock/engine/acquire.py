@@ -107,6 +107,18 @@ class Engine:
                 return
             self.store.abandon(keys, grant.token, None)
 
+    def on_unacknowledged_grant(self, grant: Grant) -> None:
+        """
+        Have the attempt ask for what it was granted, and so for the acknowledgement.
+
+        Another client wrote the grant, and waited for nothing.
+        """
+        attempt = self.attempts.get(grant.token)
+        if attempt is None:
+            self.on_grant(grant)
+        else:
+            attempt.ask_again()
+
     def _holds(self, token: bytes) -> bool:
         passing_on = (attempt.contender.process_lease for attempt in self.attempts.values())
         leases = (*self.watchdog.leases(), *passing_on)

@@ -13,33 +13,39 @@ class Backlog:
     """
     Calls on the wire, in the order of their replies, and calls yet to be sent.
 
+    :ivar held: answered, but held back until the answer is acknowledged (``ack``)
     :ivar sent: on the wire; greetings go before the calls of their connection
     :ivar unsent: to be sent next
     """
 
-    __slots__ = ("sent", "unsent")
+    __slots__ = ("held", "sent", "unsent")
 
     def __init__(self) -> None:
+        self.held: list[tuple[RedisCall[Any], Any]] = []
         self.sent: deque[RedisCall[Any] | Greeting] = deque()
         self.unsent: list[RedisCall[Any]] = []
 
     def calls(self) -> list[RedisCall[Any]]:
         """Return all calls whose answer somebody wants, in order."""
+        held = (call for call, _ in self.held)
         return [
             call
-            for call in (*self.sent, *self.unsent)
+            for call in (*held, *self.sent, *self.unsent)
             if isinstance(call, RedisCall) and not call.obsolete
         ]
 
     def take_back(self) -> None:
         """Put what is on a lost wire before what is unsent."""
         self.unsent = self.calls()
+        self.held.clear()
         self.sent.clear()
         for call in self.unsent:
             call.resent = call.sent_at > 0
 
     def first_sent_at(self) -> float | None:
         """Return when the first call on the wire was sent, ``None`` if there is none."""
+        if self.held:
+            return self.held[0][0].sent_at
         for call in self.sent:
             if isinstance(call, RedisCall):
                 return call.sent_at

@@ -11,11 +11,11 @@ and four coroutines a reply.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import hiredis
-from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
@@ -63,7 +63,19 @@ class Wire(asyncio.Protocol):
         self.heard_at = clock()
         """Local instant at which anything arrived last."""
         self.resp3 = connection.protocol == 3
-        self.write = self._transport.write
+        self.write: Callable[[bytes], object] = self._transport.write
+
+    @contextlib.contextmanager
+    def one_write(self) -> Iterator[None]:
+        """Send what is written meanwhile in one piece."""
+        parts: list[bytes] = []
+        self.write = parts.append
+        try:
+            yield
+        finally:
+            self.write = self._transport.write
+            if parts:
+                self.write(b"".join(parts))
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived, and deliver each whole reply."""
@@ -103,12 +115,3 @@ class Wire(asyncio.Protocol):
     def _forget(self) -> None:
         # Or redis-py's connection warns that it was never closed.
         self._connection._reader = self._connection._writer = None
-
-
-def redis_from_url(url: str, **options: Any) -> Redis:
-    """
-    Build a redis-py client.
-
-    :raises ValueError: if the URL is wrong
-    """
-    return Redis.from_url(url, **options)

@@ -61,8 +61,7 @@ class EmbeddedRedis:
     :param args: further redis-server arguments, for example
         ``["--maxmemory", "2mb"]``; they win over the defaults. With any, the server
         has a folder to write to, which :meth:`stop` removes.
-    :param config: a configuration file to start from, which a sentinel rewrites;
-        ``args`` and the defaults win over it.
+    :param config: a file to start from (a sentinel rewrites it); ``args`` win over it.
     :param unix_socket: also listen on a unix socket, and make it the ``url``.
     :param tls: speak TLS on the port, with these files, instead of plain TCP.
     :param start_timeout: how long a start may take, seconds.
@@ -87,7 +86,6 @@ class EmbeddedRedis:
             raise ServerNotFound
         self.binary = found
         self._args = tuple(args)
-        # A configuration file comes before all other arguments.
         self._config = () if config is None else (str(config),)
         self._unix_socket = unix_socket
         self._tls = tls

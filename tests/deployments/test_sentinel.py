@@ -73,7 +73,6 @@ async def test_waiters_go_on_at_the_new_master(
 
     over_at, grants = await _with_turns(sentinels, protocol, fault)
     first = min(at for at, _ in grants if at > over_at)
-    print("first grant after detection:", first - over_at)
     assert first - over_at < WITHIN
     fences = [fence for _, fence in grants]
     assert fences == sorted(set(fences))

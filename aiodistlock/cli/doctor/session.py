@@ -11,7 +11,7 @@ import anyio
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from aiodistlock.core.clock import local_clock
-from aiodistlock.engine.keeper import open_connection
+from aiodistlock.engine.opening import open_connection
 from aiodistlock.engine.wire import Wire, pack
 
 from .targets import Endpoint

@@ -1,0 +1,222 @@
+"""Locks that are held only once replicas or the disk have them.
+
+A store around the store proper.  What gives possession (an acquisition, a renewal) is
+answered by the pipe only behind the acknowledgement of a :class:`Barrier`; what was not
+acknowledged in time is undone here, behind it, and answered with a passing failure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from aiodistlock.core.ack import Ack
+from aiodistlock.core.clock import Clock
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.stores.base import (
+    AbandonReply,
+    AcquireReply,
+    Call,
+    Failed,
+    InspectReply,
+    PassOnReply,
+    ReleaseReply,
+    RenewReply,
+    Store,
+)
+from aiodistlock.stores.redis_call import is_transient
+
+
+class NotAcknowledged(Exception):
+    """Too few replicas, or not the disk, acknowledged in time."""
+
+
+class Barrier:
+    """
+    The command that waits for the acknowledgement of all writes before it.
+
+    One stands behind each write of the pipe, however many acquisitions that carries.
+
+    :param ack: what must be acknowledged
+    """
+
+    def __init__(self, ack: Ack, clock: Clock) -> None:
+        self.ack = ack
+        self._clock = clock
+        self._in_use: dict[int, float] = {}
+        """Each ttl in use, in ms, and the local instant at which its leases are over."""
+        self._failing_since: float | None = None
+
+    def note(self, ttl_ms: int) -> None:
+        """Take note that a lease of ``ttl_ms`` may be held from now on."""
+        self._in_use[ttl_ms] = self._clock() + ttl_ms / 1000
+
+    def command(self) -> tuple[tuple[bytes | int, ...], float]:
+        """
+        Return the command, and after how many seconds the server answers it at the latest.
+
+        It stalls the connection, so it is bounded by the shortest lease that must be
+        renewed over it meanwhile.
+        """
+        now = self._clock()
+        self._in_use = {ttl: until for ttl, until in self._in_use.items() if until > now}
+        within_ms = self.ack.within_ms(min(self._in_use, default=math.inf))
+        if self.ack.fsync:
+            return (b"WAITAOF", 1, 0, within_ms), within_ms / 1000
+        return (b"WAIT", self.ack.replicas, within_ms), within_ms / 1000
+
+    def missing(self, reply: Any, since: float) -> Failed | None:
+        """
+        Read the reply: ``None`` if all that was asked for has acknowledged.
+
+        :param since: local instant since which the oldest write was under way
+        """
+        cause: Exception
+        transient = True
+        if isinstance(reply, ResponseError):
+            cause, transient = self._refusal(reply)
+        elif self.ack.fsync and reply[0] < 1:
+            cause = NotAcknowledged("not written to the server's disk in time")
+        elif not self.ack.fsync and reply < self.ack.replicas:
+            wanted = self.ack.replicas
+            cause = NotAcknowledged(f"{reply} of {wanted} replicas acknowledged in time")
+        else:
+            self._failing_since = None
+            return None
+        # Since when no acquisition succeeds, though answers that decide nothing come.
+        self._failing_since = since if self._failing_since is None else self._failing_since
+        return Failed(cause, transient, self._failing_since)
+
+    def _refusal(self, reply: ResponseError) -> tuple[Exception, bool]:
+        """Return what to tell, and whether it passes."""
+        text = str(reply)
+        if "unknown command" in text.lower():
+            return NotAcknowledged(f"ack='fsync' needs Redis 7.2 or later ({text})"), False
+        if "appendonly" in text:
+            return NotAcknowledged(f"ack='fsync' needs `appendonly yes` ({text})"), False
+        # A replica refuses to wait: it was the master, or will be.
+        passes = is_transient(reply) or "replica instances" in text
+        return NotAcknowledged(f"the wait for the acknowledgement was refused: {text}"), passes
+
+
+class DurableStore:
+    """
+    A store whose leases are acknowledged before they are held.
+
+    :param store: the store proper, on a pipe with the same barrier
+    """
+
+    def __init__(self, store: Store, barrier: Barrier) -> None:
+        self._store = store
+        self._barrier = barrier
+
+    def acquire(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        ttl_ms: int,
+        grant_ttl_ms: int | None,
+        on_reply: Callable[[AcquireReply], object],
+    ) -> Call[AcquireReply]:
+        """Take the lock, or queue for it; what is not acknowledged is given up."""
+
+        def answered(reply: AcquireReply) -> None:
+            if _unacknowledged(reply):
+                self._store.abandon(keys, token, grant_ttl_ms)
+            on_reply(reply)
+
+        self._barrier.note(ttl_ms)
+        return self._store.acquire(keys, token, ttl_ms, grant_ttl_ms, answered)
+
+    def pass_on(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        next_token: bytes,
+        *,
+        ttl_ms: int,
+        grant_ttl_ms: int,
+        highest: int,
+        on_reply: Callable[[PassOnReply], object],
+    ) -> Call[PassOnReply]:
+        """Let the next process have the lock, or keep it, if that is acknowledged."""
+
+        def answered(reply: PassOnReply) -> None:
+            if _unacknowledged(reply):
+                # The engine releases ``token``, which it held; not what it queued with.
+                self._store.abandon(keys, next_token, grant_ttl_ms)
+            on_reply(reply)
+
+        self._barrier.note(ttl_ms)
+        return self._store.pass_on(
+            keys,
+            token,
+            next_token,
+            ttl_ms=ttl_ms,
+            grant_ttl_ms=grant_ttl_ms,
+            highest=highest,
+            on_reply=answered,
+        )
+
+    def renew(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        ttl_ms: int,
+        on_reply: Callable[[RenewReply], object] | None = None,
+        until: float = math.inf,
+    ) -> Call[RenewReply]:
+        """Set the remaining time; not acknowledged, it decides nothing."""
+        self._barrier.note(ttl_ms)
+        return self._store.renew(keys, token, ttl_ms, on_reply, until)
+
+    def release(
+        self, keys: LockKeys, token: bytes, highest: int, until: float
+    ) -> Call[ReleaseReply]:
+        """Give the lock up; that needs no acknowledgement."""
+        return self._store.release(keys, token, highest, until)
+
+    def abandon(self, keys: LockKeys, token: bytes, grant_ttl_ms: int | None) -> Call[AbandonReply]:
+        """Undo an acquisition."""
+        return self._store.abandon(keys, token, grant_ttl_ms)
+
+    def inspect(self, keys: LockKeys) -> Call[InspectReply]:
+        """Ask who holds the lock and who waits."""
+        return self._store.inspect(keys)
+
+    @property
+    def listening(self) -> bool:
+        """Whether grants are heard now."""
+        return self._store.listening
+
+    def listen(self) -> None:
+        """See to it that grants are heard soon."""
+        self._store.listen()
+
+    def suspect(self, call: Call[Any]) -> None:
+        """Take note that a call stayed unanswered for longer than it should."""
+        self._store.suspect(call)
+
+    async def aclose(self) -> None:
+        """Send what was issued, within a bound, and close the connections."""
+        await self._store.aclose()
+
+    def stop(self) -> None:
+        """Close the connections at once."""
+        self._store.stop()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._store.stopped
+
+    def disown(self) -> None:
+        """Send nothing any more: after a fork the connections are the parent's."""
+        self._store.disown()
+
+
+def _unacknowledged(reply: object) -> bool:
+    return isinstance(reply, Failed) and isinstance(reply.cause, NotAcknowledged)
