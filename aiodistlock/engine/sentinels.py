@@ -44,9 +44,10 @@ MASTER_WITHIN = 2.0
 
 
 class Sighting(NamedTuple):
-    """Where a sentinel says that the master is."""
+    """Where a sentinel says that the master is; the greatest of several is the newest."""
 
     epoch: int
+    up: bool
     address: tuple[str, int]
 
 
@@ -77,7 +78,7 @@ class Sentinels:
         :raises OSError: as ``open_connection``
         """
         sightings = await self._look()
-        if not sightings:
+        if not sightings or not max(sightings).up:
             raise ConnectionError(f"no sentinel names a master {self._pool.service_name!r}")
         master = max(sightings)
 
@@ -96,26 +97,23 @@ class Sentinels:
         if not sightings or self._master is None:
             return False
         newest = max(sightings)
-        if newest.address == self._master.address:
-            self._master = newest
+        if newest.address == self._master.address or not newest.up:
             return False
         # An older epoch is news only if all say so: they were set up anew.
         return newest.epoch > self._master.epoch or len(sightings) == len(self._lines)
 
     async def _look(self) -> list[Sighting]:
-        """Ask all sentinels; wait for slow ones only if the others are of no use."""
-        asks = {
-            asyncio.create_task(line.ask(), name="aiodistlock sentinel") for line in self._lines
-        }
-        try:
-            answered, pending = await asyncio.wait(asks, timeout=ALL_WITHIN)
-            while pending and not _found(answered):
-                more, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                answered |= more
-            return _found(answered)
-        finally:
-            for ask in asks:
-                ask.cancel()
+        """Ask all sentinels; wait for slow ones only if no other answers."""
+        asks = [line.ask() for line in self._lines]
+        prompt = [ask for ask, line in zip(asks, self._lines, strict=True) if line.prompt]
+        await asyncio.wait(prompt or asks, timeout=ALL_WITHIN)
+        for ask, line in zip(asks, self._lines, strict=True):
+            # Who kept us waiting does so once.
+            line.prompt = ask.done()
+        pending = {ask for ask in asks if not ask.done()}
+        while pending and not _answers(asks):
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        return _answers(asks)
 
     def close(self) -> None:
         """Close the connections to the sentinels; they open again when asked."""
@@ -123,8 +121,8 @@ class Sentinels:
             line.close()
 
 
-def _found(asks: set[asyncio.Task[Sighting | None]]) -> list[Sighting]:
-    sightings = (ask.result() for ask in asks)
+def _answers(asks: list[asyncio.Task[Sighting | None]]) -> list[Sighting]:
+    sightings = (ask.result() for ask in asks if ask.done())
     return [sighting for sighting in sightings if sighting is not None]
 
 
@@ -147,19 +145,24 @@ class _Line:
         self._wire: Wire | None = None
         self._answer: asyncio.Future[list[Any]] | None = None
         self._replies: list[Any] = []
+        self._asking: asyncio.Task[Sighting | None] | None = None
+        self.prompt = True
+        """Whether it answered in time when it was asked last."""
 
-    async def ask(self) -> Sighting | None:
-        """Ask for the master; ``None`` if there is none, or no answer."""
+    def ask(self) -> asyncio.Task[Sighting | None]:
+        """Ask for the master, unless that is under way: ``None`` if there is no answer."""
+        if self._asking is None or self._asking.done():
+            loop = asyncio.get_running_loop()
+            self._asking = loop.create_task(self._ask(), name="aiodistlock sentinel")
+        return self._asking
+
+    async def _ask(self) -> Sighting | None:
         try:
             async with asyncio.timeout(ASK_WITHIN):
                 return _read(*await self._exchange())
         except Exception:  # noqa: BLE001  # redis-py, DNS, credential providers: the others are asked too
-            self.close()
+            self._hang_up()
             return None
-        except asyncio.CancelledError:
-            # Its answer would be taken for that of the next question.
-            self.close()
-            raise
 
     async def _exchange(self) -> list[Any]:
         if self._wire is None:
@@ -187,7 +190,13 @@ class _Line:
             self._answer.set_exception(error)
 
     def close(self) -> None:
-        """Close the connection, if there is one."""
+        """Let go of a question that is unanswered, and close the connection."""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
@@ -205,9 +214,9 @@ def _read(state: Any, address: Any) -> Sighting | None:
     host, port = address[0].decode(), int(address[1])
     epoch = int(fields[b"config-epoch"])
     if (host, port) != (fields[b"ip"].decode(), int(fields[b"port"])):
-        return Sighting(epoch + 1, (host, port))  # promoted: the epoch follows
+        return Sighting(epoch + 1, True, (host, port))  # promoted: the epoch follows
     down = {b"s_down", b"o_down"} & set(fields[b"flags"].split(b","))
-    return None if down else Sighting(epoch, (host, port))
+    return Sighting(epoch, not down, (host, port))
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

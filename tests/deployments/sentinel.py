@@ -68,35 +68,40 @@ class SentinelDeployment:
         with redis_sync.Redis(port=server.port, socket_timeout=2) as client:
             return client.execute_command(*command)
 
-    def master_port(self, sentinel: int = 0) -> int:
-        """Return the port of whom a sentinel takes for the master."""
-        found = self.ask(self.sentinels[sentinel], "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
+    @property
+    def master_port(self) -> int:
+        """The port of whom the last sentinel takes for the master."""
+        found = self.ask(self.sentinels[-1], "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
         return int(found[1])
 
     @property
     def master(self) -> EmbeddedRedis:
-        """The master by the first sentinel's word."""
-        port = self.master_port()
+        """The master by the last sentinel's word."""
+        port = self.master_port
         return next(each for each in self.servers if each.port == port)
 
     @property
     def replicas(self) -> list[EmbeddedRedis]:
         """The other two."""
-        return [each for each in self.servers if each is not self.master]
+        master = self.master
+        return [each for each in self.servers if each is not master]
 
     async def failed_over(self, former: EmbeddedRedis, within: float = 15.0) -> float:
         """Wait until a sentinel names another master; return the local instant."""
         until = time.monotonic() + within
-        while all(self.master_port(each) == former.port for each in range(3)):
+        while self.master_port == former.port:
             assert time.monotonic() < until, f"no failover within {within} s"
             # Polls: the sentinels tell others by messages, but a test needs no more.
             await asyncio.sleep(0.02)
         return time.monotonic()
 
-    def cut_off_replicas(self) -> None:
-        """Have the replicas hear and acknowledge nothing any more."""
-        for replica in self.replicas:
-            replica.freeze()
+    def appoint(self, replica: EmbeddedRedis, former: EmbeddedRedis) -> None:
+        """Make a replica the master, and its master its replica, without a failover."""
+        self.ask(replica, "REPLICAOF", "NO", "ONE")
+        self.ask(former, "REPLICAOF", LOOPBACK, str(replica.port))
+        for sentinel in self.sentinels:
+            self.ask(sentinel, "SENTINEL", "REMOVE", MASTER)
+            self.ask(sentinel, "SENTINEL", "MONITOR", MASTER, LOOPBACK, str(replica.port), "2")
 
     def connected_replicas(self) -> int:
         """Return how many replicas the master has, all in step."""
@@ -106,7 +111,7 @@ class SentinelDeployment:
 
 @contextlib.contextmanager
 def sentinel_deployment(binary: Path) -> Iterator[SentinelDeployment]:
-    """Start all six, and wait until the sentinels know each other and the replicas."""
+    """Start all six, and wait until the replicas are in step and known to the sentinels."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="aiodistlock-sentinel-")))
 
@@ -118,21 +123,45 @@ def sentinel_deployment(binary: Path) -> Iterator[SentinelDeployment]:
         servers = [master, *(start(*_SERVER_ARGS, *follow) for _ in range(2))]
         configs = [_sentinel_config(folder / f"{i}.conf", master.port) for i in range(3)]
         sentinels = [start("--sentinel", config=config) for config in configs]
+        _introduce(sentinels, configs, servers)
         deployment = SentinelDeployment(servers, sentinels)
         _wait_until_complete(deployment)
         yield deployment
 
 
-def _sentinel_config(config: Path, master_port: int) -> Path:
+def _sentinel_config(config: Path, master_port: int, *known: str) -> Path:
     """Write a sentinel's configuration, which it rewrites as it runs."""
     lines = [
         f"sentinel monitor {MASTER} {LOOPBACK} {master_port} 2",
         f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER * 1000:.0f}",
         f"sentinel failover-timeout {MASTER} 3000",
         f"sentinel parallel-syncs {MASTER} 2",
+        *known,
     ]
     config.write_text("\n".join(lines) + "\n")
     return config
+
+
+def _introduce(
+    sentinels: list[EmbeddedRedis], configs: list[Path], servers: list[EmbeddedRedis]
+) -> None:
+    """Tell the sentinels of each other and of the replicas: by themselves it takes seconds."""
+    ids = []
+    for sentinel in sentinels:
+        with redis_sync.Redis(port=sentinel.port) as client:
+            ids.append(_text(client.execute_command("SENTINEL", "MYID")))
+    master, *replicas = servers
+    for sentinel, own_id, config in zip(sentinels, ids, configs, strict=True):
+        known = [f"sentinel myid {own_id}"]
+        known += [
+            f"sentinel known-sentinel {MASTER} {LOOPBACK} {other.port} {its_id}"
+            for other, its_id in zip(sentinels, ids, strict=True)
+            if other is not sentinel
+        ]
+        known += [f"sentinel known-replica {MASTER} {LOOPBACK} {each.port}" for each in replicas]
+        sentinel.kill()
+        _sentinel_config(config, master.port, *known)
+        sentinel.restart()
 
 
 def _wait_until_complete(deployment: SentinelDeployment) -> None:

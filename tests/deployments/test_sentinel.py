@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import sqlite3
 import time
-from collections.abc import Awaitable, Callable
 
 import pytest
+import redis as redis_sync
 
-from aiodistlock import LeaseLost, LockClient
+from aiodistlock import AcquireTimeout, LeaseLost, LockClient
+from aiodistlock.engine.pipe import Pipe
+from aiodistlock.stores.single import SingleStore
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.deployments.sentinel import SentinelDeployment
+from tests.faults.world import PATIENT, client, eventually
 
 WITHIN = 2.0
 """Seconds that the next grant may come after a sentinel has named the new master (P3)."""
@@ -24,9 +28,18 @@ async def _fail_over(deployment: SentinelDeployment, how: str) -> tuple[Embedded
     return former, await deployment.failed_over(former)
 
 
-async def _turns(client: LockClient, stop: asyncio.Event, grants: list[tuple[float, int]]) -> None:
+def _port(locks: LockClient) -> int | None:
+    """Return the port that a client's pipe is connected to."""
+    store = locks.engine("n").store
+    assert isinstance(store, SingleStore)
+    assert isinstance(store._wire, Pipe)
+    wire = store._wire._wire
+    return None if wire is None else int(wire._transport.get_extra_info("peername")[1])
+
+
+async def _turns(locks: LockClient, stop: asyncio.Event, grants: list[tuple[float, int]]) -> None:
     """Hold the lock again and again, and note when and with which fencing token."""
-    lock = client.lock("wallet:42", ttl=2.0, local_handoffs=0)
+    lock = locks.lock("wallet:42", ttl=2.0, local_handoffs=0)
     while not stop.is_set():
         # Writes that the new master never saw are lost with the old one (P2).
         with contextlib.suppress(LeaseLost):
@@ -35,44 +48,195 @@ async def _turns(client: LockClient, stop: asyncio.Event, grants: list[tuple[flo
                 await asyncio.sleep(0.005)  # a critical section
 
 
-async def _with_turns(
-    deployment: SentinelDeployment,
-    protocol: int,
-    fault: Callable[[], Awaitable[float]],
-) -> tuple[float, list[tuple[float, int]]]:
-    """Let two processes take turns through a fault; return its end, and the grants."""
-    grants: list[tuple[float, int]] = []
-    stop = asyncio.Event()
-    async with (
-        deployment.locks(protocol=protocol) as one,
-        deployment.locks(protocol=protocol) as two,
-    ):
-        turns = [asyncio.create_task(_turns(each, stop, grants)) for each in (one, two)]
-        while len(grants) < 10:
-            await asyncio.sleep(0.01)  # both are under way
-        over_at = await fault()
-        until = time.monotonic() + 10
-        while len([at for at, _ in grants if at > over_at]) < 10:
-            assert time.monotonic() < until, "no grants after the failover"
-            await asyncio.sleep(0.01)
-        stop.set()
-        async with asyncio.timeout(5):
-            await asyncio.gather(*turns)
-    return over_at, grants
-
-
-@pytest.mark.parametrize("protocol", [2, 3])
-@pytest.mark.parametrize("how", ["kill", "freeze"])
+@pytest.mark.parametrize(("how", "protocol"), [("kill", 3), ("freeze", 2)])
 async def test_waiters_go_on_at_the_new_master(
     sentinels: SentinelDeployment, how: str, protocol: int
 ) -> None:
-    """After a failover the next grant comes within 2 s; fencing tokens go on rising."""
+    """The next grant comes within 2 s, fencing tokens rise, a frozen sentinel delays nobody."""
+    grants: list[tuple[float, int]] = []
+    stop = asyncio.Event()
+    sentinels.sentinels[0].freeze()  # the first that redis-py would ask
+    async with (
+        sentinels.locks(protocol=protocol) as one,
+        sentinels.locks(protocol=protocol) as two,
+    ):
+        turns = [asyncio.create_task(_turns(each, stop, grants)) for each in (one, two)]
 
-    async def fault() -> float:
-        return (await _fail_over(sentinels, how))[1]
+        async def grants_since(instant: float) -> bool:
+            return len([at for at, _ in grants if at > instant]) >= 10
 
-    over_at, grants = await _with_turns(sentinels, protocol, fault)
-    first = min(at for at, _ in grants if at > over_at)
-    assert first - over_at < WITHIN
+        await eventually(lambda: grants_since(0.0), True, within=5)
+        former, over_at = await _fail_over(sentinels, how)
+        await eventually(lambda: grants_since(over_at), True, within=WITHIN + 1)
+        if how == "freeze":
+            # As a replica, or before it knows that it is to be one: nobody follows it.
+            former.thaw()
+            await eventually(lambda: grants_since(time.monotonic() - 0.2), True, within=2)
+            assert {_port(one), _port(two)} == {sentinels.master_port}
+        stop.set()
+        async with asyncio.timeout(5):
+            await asyncio.gather(*turns)
+        await _is_handed_over(one, two)
+    assert min(at for at, _ in grants if at > over_at) - over_at < WITHIN
     fences = [fence for _, fence in grants]
     assert fences == sorted(set(fences))
+
+
+async def _is_handed_over(one: LockClient, two: LockClient) -> None:
+    """Check that a grant is heard: under RESP2 the inbox must be at the new master, too."""
+    lease = await one.lock("handed").acquire()
+    waiting = asyncio.create_task(two.lock("handed", backoff=PATIENT).acquire(timeout=5))
+
+    async def queued() -> int:
+        return len((await one.lock("handed").inspect()).waiters)
+
+    await eventually(queued, 1)
+    await lease.release()
+    async with asyncio.timeout(0.5):
+        await (await waiting).release()
+
+
+async def test_an_idle_client_leaves_a_frozen_master_before_it_comes_back(
+    sentinels: SentinelDeployment,
+) -> None:
+    """A former master that thaws could grant what nobody else knows: nobody asks it."""
+    async with LockClient.from_url(sentinels.url) as locks:
+        async with locks.lock("n"):
+            pass
+        former, _ = await _fail_over(sentinels, "freeze")
+
+        async def port() -> int | None:
+            return _port(locks)
+
+        await eventually(port, None, within=WITHIN)  # nothing to do: it stays away
+        former.thaw()
+        async with locks.lock("n", namespace="later:"):
+            assert _port(locks) == sentinels.master_port
+            assert sentinels.ask(sentinels.master, "EXISTS", "later:n") == 1
+            assert sentinels.ask(former, "EXISTS", "later:n") == 0
+
+
+async def test_a_refusal_by_a_replica_makes_the_client_ask_the_sentinels(
+    sentinels: SentinelDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """READONLY fails nobody: the calls are sent again, in order, to the new master."""
+    monkeypatch.setattr("aiodistlock.engine.keeper.LOOK_EVERY", 60.0)
+    former, promoted = sentinels.master, sentinels.replicas[0]
+    async with sentinels.locks() as locks:
+        lease = await locks.lock("held", ttl=10).acquire()
+        fence = lease.fencing_token
+        sentinels.ask(former, "WAIT", "2", "1000")
+        sentinels.appoint(promoted, former)
+        began = time.monotonic()
+        again = asyncio.create_task(locks.lock("held").acquire(timeout=WITHIN))
+        await asyncio.sleep(0)  # it waits behind us
+        await lease.release()
+        second = await again
+        assert second.fencing_token > fence
+        await second.release()
+        assert time.monotonic() - began < WITHIN
+        assert _port(locks) == promoted.port
+
+
+async def test_sentinels_that_still_name_a_replica_are_not_stormed(
+    sentinels: SentinelDeployment,
+) -> None:
+    """A server that says itself that it is no master is asked again at growing pauses."""
+    former = sentinels.master
+    async with sentinels.locks() as locks:
+        async with locks.lock("n"):
+            pass
+        for sentinel in sentinels.sentinels:
+            # They neither fail over nor set it right meanwhile.
+            sentinels.ask(sentinel, "SENTINEL", "SET", "mymaster", "quorum", "9")
+            sentinels.ask(
+                sentinel, "SENTINEL", "SET", "mymaster", "down-after-milliseconds", "60000"
+            )
+        sentinels.ask(former, "REPLICAOF", "127.0.0.1", str(sentinels.replicas[0].port))
+
+        def connections() -> int:
+            with redis_sync.from_url(former.url) as redis:
+                return int(redis.info("stats")["total_connections_received"])
+
+        before = connections()
+        with pytest.raises(AcquireTimeout):
+            await locks.lock("n").acquire(timeout=1.0)
+        assert 2 <= connections() - before <= 25  # one pause of 20 ms would make 50
+
+
+async def test_an_acknowledged_lease_survives_the_failover(
+    sentinels: SentinelDeployment,
+) -> None:
+    """Held with ack="replicas:1" it stays held; nobody gets in; it is renewed at once."""
+    async with sentinels.locks() as one, sentinels.locks() as two:
+        lease = await one.lock("n", ttl=30.0, ack="replicas:1").acquire()
+        deadline = lease._process_lease.deadline
+        fence = lease.fencing_token
+        other = two.lock("n", ttl=30.0)
+        waiting = asyncio.create_task(other.acquire(timeout=30))
+        _, over_at = await _fail_over(sentinels, "kill")
+
+        # Not by a renewal of its own: that comes after a third of the ttl.
+        async def renewed() -> bool:
+            return lease._process_lease.deadline > deadline
+
+        await eventually(renewed, True, within=WITHIN)
+        assert time.monotonic() - over_at < WITHIN
+        assert lease.is_held
+        assert sentinels.ask(sentinels.master, "GET", "lock:n") == lease.token.encode()
+        assert await other.try_acquire() is None
+
+        async def queued() -> int:
+            return len((await other.inspect()).waiters)
+
+        await eventually(queued, 1, within=WITHIN)
+        await lease.release()
+        async with asyncio.timeout(1):
+            second = await waiting
+        assert second.fencing_token > fence
+        await second.release()
+
+
+async def test_writes_that_are_lost_make_two_holders_and_no_stale_write(
+    sentinels: SentinelDeployment,
+) -> None:
+    """P2: a promoted replica knows nothing of the lease; the fencing token protects."""
+    former = sentinels.master
+    async with (
+        client(former.url) as cut_off,  # sees the old master only
+        sentinels.locks() as following,
+        sentinels.locks() as other,
+    ):
+        for locks in (following, other):
+            assert not await locks.lock("n").locked()
+        replicas = sentinels.replicas
+        for replica in replicas:
+            replica.freeze()
+        sentinels.ask(former, "CLIENT", "KILL", "TYPE", "replica")
+        stale = await cut_off.lock("n", ttl=30.0).acquire()
+        followed = await following.lock("m", ttl=30.0).acquire()
+        former.freeze()
+        for replica in replicas:
+            replica.thaw()
+        over_at = await sentinels.failed_over(former)
+        fresh = await other.lock("n", ttl=30.0).acquire(timeout=WITHIN)
+        assert time.monotonic() - over_at < WITHIN
+        assert stale.is_held
+        assert fresh.is_held  # two holders
+        # Whoever follows the sentinels learns of it at once, not after a third of the ttl.
+        async with asyncio.timeout(WITHIN):
+            assert await followed.wait_lost()
+        assert fresh.fencing_token > stale.fencing_token
+        with contextlib.closing(sqlite3.connect(":memory:")) as store:
+            store.execute("CREATE TABLE wallet (amount INTEGER, fence INTEGER)")
+            store.execute("INSERT INTO wallet VALUES (0, 0)")
+            assert _write(store, 1, fresh.fencing_token)
+            assert not _write(store, 2, stale.fencing_token)
+            assert store.execute("SELECT amount FROM wallet").fetchone() == (1,)
+        former.thaw()
+
+
+def _write(store: sqlite3.Connection, amount: int, fence: int) -> bool:
+    """Write unless the store has seen a higher fencing token."""
+    update = "UPDATE wallet SET amount = ?, fence = ? WHERE fence <= ?"
+    return store.execute(update, (amount, fence, fence)).rowcount == 1

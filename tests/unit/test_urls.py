@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.connection import SSLConnection
-from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 
 from aiodistlock import LockClient
 from aiodistlock.stores.urls import redis_from_url
@@ -97,3 +97,10 @@ def test_a_wrong_url_says_what_is_expected_and_shows_no_password(url: str) -> No
     while chain is not None:
         assert "hunter2" not in str(chain)
         chain = chain.__context__
+
+
+def test_a_replica_is_refused() -> None:
+    """Sentinel's ``slave_for`` cannot keep locks: a ``TypeError`` that says what can."""
+    manager = Sentinel([("h1", 1)])  # type: ignore[no-untyped-call]  # redis-py's
+    with pytest.raises(TypeError, match="master_for"):
+        LockClient(manager.slave_for("mymaster"))
