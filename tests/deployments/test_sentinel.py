@@ -119,10 +119,11 @@ async def test_an_idle_client_leaves_a_frozen_master_before_it_comes_back(
 async def test_a_refusal_by_a_replica_makes_the_client_ask_the_sentinels(
     sentinels: SentinelDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """READONLY fails nobody: the calls are sent again, in order, to the new master."""
+    """READONLY fails nobody: calls go to the new master, in order; so does the inbox."""
     monkeypatch.setattr("aiodistlock.engine.keeper.LOOK_EVERY", 60.0)
     former, promoted = sentinels.master, sentinels.replicas[0]
-    async with sentinels.locks() as locks:
+    async with sentinels.locks(protocol=2) as locks, sentinels.locks(protocol=2) as other:
+        await _is_handed_over(locks, other)
         lease = await locks.lock("held", ttl=10).acquire()
         fence = lease.fencing_token
         sentinels.ask(former, "WAIT", "2", "1000")
@@ -135,13 +136,15 @@ async def test_a_refusal_by_a_replica_makes_the_client_ask_the_sentinels(
         assert second.fencing_token > fence
         await second.release()
         assert time.monotonic() - began < WITHIN
+        await _is_handed_over(locks, other)
         assert _port(locks) == promoted.port
 
 
-async def test_sentinels_that_still_name_a_replica_are_not_stormed(
-    sentinels: SentinelDeployment,
+@pytest.mark.parametrize("forbidden", [False, True])
+async def test_a_replica_that_is_still_named_is_not_stormed(
+    sentinels: SentinelDeployment, forbidden: bool
 ) -> None:
-    """A server that says itself that it is no master is asked again at growing pauses."""
+    """Nothing is asked of it if it may say its role; either way at growing pauses."""
     former = sentinels.master
     async with sentinels.locks() as locks:
         async with locks.lock("n"):
@@ -154,14 +157,21 @@ async def test_sentinels_that_still_name_a_replica_are_not_stormed(
             )
         sentinels.ask(former, "REPLICAOF", "127.0.0.1", str(sentinels.replicas[0].port))
 
-        def connections() -> int:
-            with redis_sync.from_url(former.url) as redis:
-                return int(redis.info("stats")["total_connections_received"])
+        if forbidden:
+            sentinels.ask(former, "ACL", "SETUSER", "default", "-role")
 
-        before = connections()
+        def asked() -> tuple[int, int]:
+            with redis_sync.from_url(former.url) as redis:
+                connections = redis.info("stats")["total_connections_received"]
+                calls = redis.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
+                return int(connections), int(calls)
+
+        before = asked()
         with pytest.raises(AcquireTimeout):
             await locks.lock("n").acquire(timeout=1.0)
-        assert 2 <= connections() - before <= 25  # one pause of 20 ms would make 50
+        connections, calls = (new - old for new, old in zip(asked(), before, strict=True))
+        assert 2 <= connections <= 25  # one pause of 20 ms would make 50
+        assert calls <= 1 or forbidden  # the one that it refused
 
 
 async def test_an_acknowledged_lease_survives_the_failover(
