@@ -61,7 +61,7 @@ class EmbeddedRedis:
     :param args: further redis-server arguments, for example
         ``["--maxmemory", "2mb"]``; they win over the defaults. With any, the server
         has a folder to write to, which :meth:`stop` removes.
-    :param config: a file to start from (a sentinel rewrites it); ``args`` win over it.
+    :param config: a file to start from; ``args`` win over it.
     :param unix_socket: also listen on a unix socket, and make it the ``url``.
     :param tls: speak TLS on the port, with these files, instead of plain TCP.
     :param start_timeout: how long a start may take, seconds.
@@ -92,7 +92,6 @@ class EmbeddedRedis:
         self._start_timeout = start_timeout
         self._port: int | None = None
         self._remains = Remains(os.getpid())
-        # For a server that was dropped, or left running when Python ends.
         weakref.finalize(self, self._remains.remove)
 
     def __enter__(self) -> Self:
@@ -245,7 +244,7 @@ class EmbeddedRedis:
 
     def _launch(self) -> bool:
         """Start the process and wait for it; False if the port was taken."""
-        # An unnamed file: the log goes with the process, killed or not.
+        # Unnamed: the log goes with the process, killed or not.
         log = self._remains.log = tempfile.TemporaryFile()  # noqa: SIM115 - end_process
         process = self._remains.process = spawn(self._command(), log)
         give_up_at = time.monotonic() + self._start_timeout
@@ -267,16 +266,17 @@ class EmbeddedRedis:
 
     def _answers(self, pid: int, log: IO[bytes]) -> bool:
         """Ask PING, and INFO whether it is our process that answers there."""
-        replies = b""
+        replies, ours = b"", f"process_id:{pid}\r".encode()
         # Anything may go wrong at the end of a connection: what was said counts.
         with suppress(OSError), self._connect() as connection:
             connection.sendall(b"PING\r\nINFO server\r\nQUIT\r\n")
-            while chunk := connection.recv(65536):
+            # Not to the end: Redis 7's sentinel knows no QUIT.
+            while ours not in replies and (chunk := connection.recv(65536)):
                 replies += chunk
         if replies.startswith(b"-"):
             # Loading its file, or, with a password, mute about it: the log tells.
             return "Ready to accept connections" in log_tail(log)
-        return f"process_id:{pid}\r".encode() in replies
+        return ours in replies
 
     def _connect(self) -> socket.socket:
         if self._unix_socket:

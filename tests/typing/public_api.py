@@ -35,6 +35,7 @@ async def locks(redis: Redis) -> None:
         backoff=Backoff(initial=0.05, factor=2.0, cap=1.0, jitter=0.5),
         namespace="lock:",
         reentrant=False,
+        ack="local",
     )
     assert_type(lock.name, str)
     async with lock as lease:
