@@ -81,10 +81,12 @@ class Sentinels:
         if not sightings or not max(sightings).up:
             raise ConnectionError(f"no sentinel names a master {self._pool.service_name!r}")
         master = max(sightings)
+        host, port = master.address
+        forced: str | None = getattr(self._pool.sentinel_manager, "_force_master_ip", None)
 
         async def connect(connection: Any) -> None:
             # What redis-py's connection does once it has asked a sentinel.
-            await connection.connect_to(master.address)
+            await connection.connect_to((forced or host, port))
             await _check_role(connection, master.address)
 
         connection = await open_connection(self._pool, connect, within=MASTER_WITHIN)
@@ -122,7 +124,7 @@ class Sentinels:
 
 
 def _answers(asks: list[asyncio.Task[Sighting | None]]) -> list[Sighting]:
-    sightings = (ask.result() for ask in asks if ask.done())
+    sightings = (ask.result() for ask in asks if ask.done() and not ask.cancelled())
     return [sighting for sighting in sightings if sighting is not None]
 
 

@@ -250,3 +250,19 @@ def _write(store: sqlite3.Connection, amount: int, fence: int) -> bool:
     """Write unless the store has seen a higher fencing token."""
     update = "UPDATE wallet SET amount = ?, fence = ? WHERE fence <= ?"
     return store.execute(update, (amount, fence, fence)).rowcount == 1
+
+
+async def test_what_a_former_server_said_of_its_clock_is_forgotten(
+    embedded_redis: EmbeddedRedis,
+) -> None:
+    """A deadline mapped by another server's clock could be late (rule 6.1)."""
+    async with client(embedded_redis.url) as locks, client(embedded_redis.url) as other:
+        await other.lock("n").acquire()
+        with pytest.raises(AcquireTimeout):
+            await locks.lock("n").acquire(timeout=0.2)
+        clock = locks.engine("n").server_clock
+        assert clock.earliest(0) is not None
+        embedded_redis.kill()
+        embedded_redis.restart()
+        assert not await locks.lock("n").locked()
+        assert clock.earliest(0) is None
