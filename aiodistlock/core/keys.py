@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from aiodistlock.core.slots import slot_of
+
 
 def hash_tag(key: str) -> str | None:
     """
@@ -38,6 +40,7 @@ class LockKeys:
     The key, the fence counter's and the queue's as RESP bulk strings: what every request
     has, and with every held lock in memory the only copy of the last two.
     """
+    _slot: int = field(init=False, default=-1, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for what, text in (("name", self.name), ("namespace", self.namespace)):
@@ -75,3 +78,10 @@ class LockKeys:
     @property
     def _stem(self) -> bytes:
         return self.key if b"{" in self.key else b"{%b}" % self.key
+
+    @property
+    def slot(self) -> int:
+        """The hash slot of all three, computed when a cluster first asks."""
+        if self._slot < 0:
+            object.__setattr__(self, "_slot", slot_of(self.key))
+        return self._slot
