@@ -9,7 +9,7 @@ from redis.asyncio.connection import ConnectionPool
 
 from aiodistlock.core.clock import wall_us
 from aiodistlock.engine.inbox import Grant, Inbox
-from aiodistlock.engine.node_pipe import NodePipe
+from aiodistlock.engine.quorum_pipe import QuorumPipe
 from aiodistlock.stores.quorum import QuorumStore
 from aiodistlock.stores.rounds.acquire import Acquire
 
@@ -41,9 +41,9 @@ def quorum_store(pools: Sequence[ConnectionPool], engine: Engine, channel: bytes
     return store
 
 
-def duplicates(pipes: Sequence[NodePipe]) -> ValueError | None:
+def duplicates(pipes: Sequence[QuorumPipe]) -> ValueError | None:
     """Tell which two nodes are one and the same server, if any are: it would vote twice."""
-    found: dict[bytes, NodePipe] = {}
+    found: dict[bytes, QuorumPipe] = {}
     for pipe in pipes:
         if pipe.run_id is not None:
             first = found.setdefault(pipe.run_id, pipe)
@@ -61,7 +61,7 @@ def _pipe(
     channel: bytes,
     identified: Callable[[], object],
     listening: Callable[[], object],
-) -> NodePipe:
+) -> QuorumPipe:
     def hinted(hint: Grant) -> None:
         """Have the waiter ask at once; a round under way is told for when it has lost."""
         attempt = engine.attempts.get(hint.token)
@@ -78,7 +78,7 @@ def _pipe(
         clock=engine.clock,
         rng=engine.rng,
     )
-    return NodePipe(
+    return QuorumPipe(
         pool,
         inbox,
         on_identified=identified,

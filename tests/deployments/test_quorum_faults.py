@@ -11,7 +11,7 @@ import pytest
 from anyio import move_on_after
 
 from aiodistlock import AcquireTimeout, LeaseLost, LockClient, LockError, StoreUnavailable
-from aiodistlock.engine.node_pipe import MOST_KEPT
+from aiodistlock.engine.quorum_pipe import MOST_KEPT
 from tests.deployments.quorum import EAGER, NEVER, Nodes, store_of
 from tests.proxy import ChaosProxy, Delay, on
 

@@ -40,7 +40,7 @@ ALLOWED_UP = {
 # redis-py on purpose.
 REDIS_MODULES = (
     "stores",
-    *(f"engine.{each}" for each in ("pipe", "node_pipe", "quorum", "inbox", "wire", "keeper")),
+    *(f"engine.{each}" for each in ("pipe", "quorum_pipe", "quorum", "inbox", "wire", "keeper")),
     *(f"engine.{each}" for each in ("opening", "sentinels")),
     "cli",
 )

@@ -34,7 +34,7 @@ class NodeError(Exception):
 
 
 class Node(Wire, Protocol):
-    """One Redis of a quorum; see ``engine/node_pipe.py``."""
+    """One Redis of a quorum; see ``engine/quorum_pipe.py``."""
 
     address: str
     ready: bool

@@ -45,7 +45,7 @@ def address_of(pool: ConnectionPool) -> str:
     return str(to.get("path") or f"{to.get('host', 'localhost')}:{to.get('port', 6379)}")
 
 
-class NodePipe(Pipe):
+class QuorumPipe(Pipe):
     """
     The pipe to one node.
 
