@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import WeakKeyDictionary, finalize, ref
 
 from aiodistlock import deployment
@@ -14,10 +14,10 @@ from aiodistlock.deployment import Source
 from aiodistlock.engine.acquire import Engine
 from aiodistlock.errors import LockError
 from aiodistlock.stores.memory import MemoryServer
-from aiodistlock.stores.urls import redis_from_url
+from aiodistlock.stores.urls import client_from_url
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
     from aiodistlock.lock import AsyncLock
 
@@ -30,9 +30,10 @@ class LockClient:
     holds, ends the waits with a :class:`LockError`, and closes its connection.  It
     belongs to the event loop that first uses it.
 
-    :param redis: a ``redis.asyncio.Redis``; only its settings are used: the client
-        opens one connection of its own by them (two under RESP2, once somebody waits).
-        Or a sequence of them, independent of each other: a majority decides (Redlock)
+    :param redis: a ``redis.asyncio.Redis`` or ``RedisCluster``; only its settings are
+        used: the client opens one connection of its own by them (two under RESP2, once
+        somebody waits), for a cluster one to each primary that it needs.  Or a sequence
+        of ``Redis``, independent of each other: a majority decides (Redlock)
     :param label: opens every token, for people who look at Redis; default the host name
     :param unavailable_after: seconds for which an acquire goes on trying while Redis
         is unreachable or refuses to work
@@ -50,7 +51,7 @@ class LockClient:
 
     def __init__(
         self,
-        redis: Redis | Sequence[Redis],
+        redis: Redis | RedisCluster | Sequence[Redis],
         *,
         label: str | None = None,
         unavailable_after: float = 30.0,
@@ -72,7 +73,7 @@ class LockClient:
         )
 
     def _setup(
-        self, source: Redis | Sequence[Redis] | MemoryServer, options: ClientOptions
+        self, source: Redis | RedisCluster | Sequence[Redis] | MemoryServer, options: ClientOptions
     ) -> None:
         self.options = options
         self._source = deployment.check(source)
@@ -87,18 +88,20 @@ class LockClient:
         Build a client that opens and closes its own connections.
 
         :param url: as redis-py takes it: ``redis://``, ``rediss://`` or ``unix://``; or
-            ``redis+sentinel://user:password@host:port,host,…/master?db=0`` (``rediss+``
-            for TLS; ``sentinel_username`` and ``sentinel_password`` as parameters); or
-            several URLs, of independent nodes
+            ``redis+sentinel://user:password@host:port,host,…/master?db=0``
+            (``sentinel_username`` and ``sentinel_password`` as parameters); or
+            ``redis+cluster://user:password@host:port,host,…``; these two also with
+            ``rediss+`` for TLS; or several URLs, of independent nodes
         :param options: options of ``LockClient``; all others go to
-            ``redis.asyncio.Redis.from_url``
+            ``redis.asyncio.Redis.from_url``, for a cluster to ``RedisCluster``
         :raises ValueError: if the URL or an option is wrong
         """
         ours = {key: options.pop(key) for key in list(options) if key in _CLIENT_OPTIONS}
         if isinstance(url, str):
-            client = cls(redis_from_url(url, **options), **ours)
+            client = cls(client_from_url(url, **options), **ours)
         else:
-            client = cls([redis_from_url(each, **options) for each in url], **ours)
+            nodes = [cast("Redis", client_from_url(each, **options)) for each in url]
+            client = cls(nodes, **ours)
         client._owns_source = True
         return client
 

@@ -14,8 +14,10 @@ from aiodistlock.core.ack import Ack, parse_ack
 from aiodistlock.core.clock import local_clock
 from aiodistlock.core.options import ClientOptions
 from aiodistlock.engine.acquire import Engine
+from aiodistlock.engine.cluster import ClusterWire
 from aiodistlock.engine.durable_pipe import DurablePipe
 from aiodistlock.engine.inbox import Grant, Inbox
+from aiodistlock.engine.nodes import Nodes, nodes_of
 from aiodistlock.engine.pipe import Pipe
 from aiodistlock.engine.quorum import quorum_store
 from aiodistlock.stores.base import Store
@@ -24,10 +26,10 @@ from aiodistlock.stores.memory import MemoryServer, MemoryStore
 from aiodistlock.stores.single import SingleStore
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
 
-Source = Union["Redis", "tuple[Redis, ...]", MemoryServer]
+Source = Union["Redis", "RedisCluster", "tuple[Redis, ...]", MemoryServer]
 """Where locks are kept, as it is after :func:`check`."""
 
 
@@ -41,12 +43,11 @@ class Settings:
         """Nothing is ours to close."""
 
 
-def stand_in(source: Source) -> tuple[Settings, ...] | Settings:
-    """Return the settings alone of a user's client object, or of several."""
+def stand_in(source: Source) -> tuple[Settings, ...] | Settings | Nodes:
+    """Return what a user's client object, or several, are set to, without the objects."""
     if isinstance(source, tuple):
         return tuple(Settings(redis) for redis in source)
-    assert not isinstance(source, MemoryServer), "memory has no client object"
-    return Settings(source)
+    return nodes_of(source) or Settings(cast("Redis", source))
 
 
 def check(source: object) -> Source:
@@ -56,18 +57,20 @@ def check(source: object) -> Source:
     :raises TypeError: saying what is expected, if it cannot be used
     :raises ValueError: for a sequence that is empty, or has a client object twice
     """
-    if isinstance(source, (MemoryServer, Settings)):
+    if isinstance(source, (MemoryServer, Settings, Nodes)):
         return cast("Source", source)
     if isinstance(source, Sequence) and not isinstance(source, (str, bytes)):
         return _check_nodes(source)
-    if not hasattr(source, "connection_pool"):
+    if not (hasattr(source, "connection_pool") or hasattr(source, "nodes_manager")):
         raise TypeError(
-            f"expected a redis.asyncio.Redis or a LockClient, not {type(source).__name__}"
+            "expected a redis.asyncio.Redis or RedisCluster, a sequence of independent Redis, "
+            f"or a LockClient, not {type(source).__name__}"
         )
-    if not getattr(source.connection_pool, "is_master", True):
+    pool = getattr(source, "connection_pool", None)
+    if not getattr(pool, "is_master", True):
         raise TypeError("expected Sentinel's master_for(...): replicas cannot keep locks")
     if not inspect.iscoroutinefunction(getattr(source, "aclose", None)):
-        raise TypeError("expected a redis.asyncio.Redis, not the blocking redis.Redis")
+        raise TypeError("expected a client of redis.asyncio, not a blocking one of redis")
     return cast("Source", source)
 
 
@@ -75,7 +78,7 @@ def _check_nodes(nodes: Sequence[object]) -> tuple[Redis, ...]:
     if not nodes:
         raise ValueError("a quorum needs at least one redis.asyncio.Redis, better 3 or 5")
     for node in nodes:
-        if isinstance(node, (MemoryServer, Sequence)):
+        if not isinstance(node, Settings) and not hasattr(node, "connection_pool"):
             raise TypeError(
                 "expected a sequence of redis.asyncio.Redis, "
                 f"not one that holds a {type(node).__name__}"
@@ -100,7 +103,7 @@ def check_ack(source: Source, ack: str) -> None:
         )
 
 
-def start(source: Source, options: ClientOptions, ack: str = "local") -> Engine:
+def start(source: Source | Nodes, options: ClientOptions, ack: str = "local") -> Engine:
     """
     Build an engine for this process and event loop, wired to its store.
 
@@ -115,25 +118,28 @@ def start(source: Source, options: ClientOptions, ack: str = "local") -> Engine:
     elif isinstance(source, tuple):
         pools = [redis.connection_pool for redis in source]
         engine.start(quorum_store(pools, engine, channel))
+    elif (nodes := nodes_of(source)) is not None:
+        engine.start(_cluster(nodes, engine, channel))
     else:
-        engine.start(_single(source, engine, channel, parse_ack(ack)))
+        engine.start(_single(cast("Redis", source), engine, channel, parse_ack(ack)))
     return engine
 
 
 def _memory(server: MemoryServer, engine: Engine, channel: bytes) -> MemoryStore:
     def deliver(fence: int, server_us: int, ttl_ms: int, token: bytes, key: bytes) -> None:
-        engine.on_grant(Grant(fence, server_us, ttl_ms / 1000, token, key))
+        grant = Grant(fence, server_us, ttl_ms / 1000, token, key)
+        engine.on_grant(grant, store.one_clock)
 
-    return MemoryStore(server, channel, deliver, engine.clock)
+    store = MemoryStore(server, channel, deliver, engine.clock)
+    return store
 
 
 def _single(redis: Redis, engine: Engine, channel: bytes, ack: Ack) -> Store:
     pool = redis.connection_pool
-    on_grant = engine.on_unacknowledged_grant if ack.waits else engine.on_grant
     inbox = Inbox(
         pool,
         channel,
-        on_grant=on_grant,
+        on_grant=engine.on_unacknowledged_grant if ack.waits else engine.on_grant,
         on_listening=engine.on_listening,
         clock=engine.clock,
         rng=engine.rng,
@@ -148,7 +154,22 @@ def _single(redis: Redis, engine: Engine, channel: bytes, ack: Ack) -> Store:
         "unavailable_after": engine.options.unavailable_after,
     }
     if not ack.waits:
-        return SingleStore(Pipe(pool, inbox, **events), channel, retention)
+        return SingleStore(Pipe(pool, inbox, **events), inbox, retention)
     barrier = Barrier(ack, engine.clock)
     pipe = DurablePipe(pool, inbox, barrier=barrier, **events)
-    return DurableStore(SingleStore(pipe, channel, retention), barrier)
+    return DurableStore(SingleStore(pipe, inbox, retention), barrier)
+
+
+def _cluster(nodes: Nodes, engine: Engine, prefix: bytes) -> SingleStore:
+    wire = ClusterWire(
+        nodes,
+        prefix,
+        on_grant=engine.on_grant,
+        on_moved=engine.on_moved,
+        wanted=engine.busy,
+        waited_for=lambda: {keys.slot for keys in engine.waited_for()},
+        clock=engine.clock,
+        rng=engine.rng,
+        unavailable_after=engine.options.unavailable_after,
+    )
+    return SingleStore(wire, wire.inboxes, engine.options.fence_retention)

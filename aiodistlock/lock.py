@@ -20,7 +20,7 @@ from aiodistlock.lease import Lease
 from aiodistlock.stores.base import Failed
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,10 @@ class AsyncLock:
 
     A lock holds no state of any acquisition, so any number of tasks may share it.
 
-    :param redis: a ``redis.asyncio.Redis``, whose locks share one :class:`LockClient`
-        in each event loop, or a sequence of independent ones, of which a majority decides
-        (Redlock; no order between processes there), or a ``LockClient``
+    :param redis: a ``redis.asyncio.Redis`` or ``RedisCluster``, whose locks share one
+        :class:`LockClient` in each event loop, or a sequence of independent ``Redis``, of
+        which a majority decides (Redlock; no order between processes there), or a
+        ``LockClient``
     :param name: what the lock protects; the key is ``namespace + name``
     :param ttl: length of a lease in seconds, at least 0.05: how long a crashed holder
         blocks others, and how long Redis may be silent before a live one gives up
@@ -104,7 +105,7 @@ class AsyncLock:
 
     def __init__(
         self,
-        redis: Redis | Sequence[Redis] | LockClient,
+        redis: Redis | RedisCluster | Sequence[Redis] | LockClient,
         name: str,
         *,
         ttl: float = 10.0,

@@ -9,7 +9,7 @@ from typing import Any, cast
 import hiredis
 
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.stores.redis_call import RedisCall, Wire
+from aiodistlock.stores.redis_call import Inboxes, RedisCall, Wire
 from aiodistlock.stores.scripts import ACQUIRE, RELEASE, Script
 from aiodistlock.stores.single import SingleStore
 from bench.processes import WorkerFailed
@@ -43,11 +43,15 @@ class _Notes:
         """Take note of a call."""
         self.calls.append(call)
 
+    def open_channel(self, _keys: LockKeys) -> bytes:
+        """Return no channel: nobody queues."""
+        return b""
+
 
 def commands() -> tuple[list[str], list[str]]:
     """Return acquire and release as redis-benchmark takes them."""
     notes = _Notes()
-    store = SingleStore(cast(Wire, notes), b"bench:inbox", 86_400.0)
+    store = SingleStore(cast(Wire, notes), cast(Inboxes, notes), 86_400.0)
     store.acquire(LockKeys("name", "bench:"), TOKEN, 10_000, None, lambda _reply: None)
     store.release(LockKeys("name", "bench:"), TOKEN, 0, 0.0)
     acquire, release = (_command(call) for call in notes.calls)

@@ -46,10 +46,6 @@ class ServerClock:
         """Take in one exchange: the server's time in µs, and the request's instant."""
         self._offset = sent_at - server_us / 1e6
 
-    def forget(self) -> None:
-        """Drop what was observed: another server may answer from now on."""
-        self._offset = None
-
     def earliest(self, server_us: int) -> float | None:
         """
         Return the earliest local instant at which the server's clock can have

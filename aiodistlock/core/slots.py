@@ -21,7 +21,7 @@ class Address(NamedTuple):
     port: int
 
 
-Remap = Callable[[Address], Address]
+Remap = Callable[[tuple[str, int]], tuple[str, int]]
 """Says how a node is reached from here, where the cluster's own address cannot be."""
 
 
@@ -104,7 +104,7 @@ def read_ranges(reply: Iterable[Any], answered: Address, remap: Remap | None) ->
             SlotRange(first, last, *_nodes([primary, *replicas], answered, remap))
             for first, last, primary, *replicas in reply
         ]
-    except (TypeError, IndexError, AttributeError) as error:
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f"no answer of CLUSTER SLOTS: {error}") from error
 
 

@@ -59,7 +59,6 @@ class Engine:
         self.clock = clock
         self.rng = rng
         self.loop = asyncio.get_running_loop()
-        self.server_clock = ServerClock()
         self.attempts: dict[bytes, Attempt] = {}
         """Attempts that a grant may still name, by token."""
         self.holders: dict[bytes, Holder] = {}
@@ -92,11 +91,15 @@ class Engine:
             contender = self._contenders[keys.key] = Contender(self, keys)
         return contender
 
-    def on_grant(self, grant: Grant) -> None:
-        """Route a grant to the attempt that waits for it."""
+    def on_grant(self, grant: Grant, server_clock: ServerClock) -> None:
+        """
+        Route a grant to the attempt that waits for it.
+
+        :param server_clock: of the server that granted it
+        """
         attempt = self.attempts.get(grant.token)
         if attempt is not None:
-            attempt.on_grant(grant)
+            attempt.on_grant(grant, server_clock)
         elif not self._holds(grant.token):
             # Granted to somebody who has left; its abandon may be on its way already.
             # (If we hold that very token, a reply was faster than the message.)
@@ -107,7 +110,7 @@ class Engine:
                 return
             self.store.abandon(keys, grant.token, None)
 
-    def on_unacknowledged_grant(self, grant: Grant) -> None:
+    def on_unacknowledged_grant(self, grant: Grant, server_clock: ServerClock) -> None:
         """
         Have the attempt ask for what it was granted, and so for the acknowledgement.
 
@@ -115,7 +118,7 @@ class Engine:
         """
         attempt = self.attempts.get(grant.token)
         if attempt is None:
-            self.on_grant(grant)
+            self.on_grant(grant, server_clock)
         else:
             attempt.ask_again()
 
@@ -126,13 +129,23 @@ class Engine:
 
     def on_connected(self) -> None:
         """Check all leases: this may be another server than before."""
-        self.server_clock.forget()
         self.watchdog.recheck()
 
     def on_listening(self) -> None:
         """Have all waiters ask again: a grant may have been missed."""
         for attempt in list(self.attempts.values()):
             attempt.ask_again()
+
+    def on_moved(self, moved: Callable[[LockKeys], bool]) -> None:
+        """Check the leases and repeat the requests whose keys another server has now."""
+        self.watchdog.recheck(lambda lease: moved(lease.contender.keys))
+        for attempt in list(self.attempts.values()):
+            if moved(attempt.contender.keys):
+                attempt.ask_again()
+
+    def waited_for(self) -> list[LockKeys]:
+        """Return the keys that this process waits for at Redis."""
+        return [attempt.contender.keys for attempt in self.attempts.values()]
 
     def busy(self) -> bool:
         """Whether anybody holds or waits, so that a lost connection is missed."""

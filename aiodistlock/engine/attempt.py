@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from aiodistlock.core.clock import ServerClock
 from aiodistlock.core.lease_state import LeaseEvent, deadline
 from aiodistlock.engine.inbox import Grant
 from aiodistlock.engine.waiter import Waiter
@@ -133,16 +134,16 @@ class Attempt:
     def queued(self, reply: Queued) -> None:
         """Wait for the grant, and ask again when it may have been lost."""
         self.contender.last_seen = reply
-        self.contender.engine.server_clock.observe(reply.server_us, reply.sent_at)
+        assert self.call is not None, "it was answered"
+        server_clock = self.contender.engine.store.server_clock(self.call)
+        server_clock.observe(reply.server_us, reply.sent_at)
         self.ask_later(reply.remaining)
 
     def _not_queued(self, reply: Held) -> None:
         """Queue as soon as a grant would be heard; until then ask again."""
-        store = self.contender.engine.store
-        if store.listening:
+        if self.contender.engine.store.listen(self.contender.keys):
             self.ask()
         else:
-            store.listen()
             self.ask_later(reply.remaining)
 
     def _refused(self) -> None:
@@ -201,11 +202,15 @@ class Attempt:
         else:
             self.ask()
 
-    def on_grant(self, grant: Grant) -> None:
-        """Take the lease that a message grants, unless it may be over already."""
+    def on_grant(self, grant: Grant, server_clock: ServerClock) -> None:
+        """
+        Take the lease that a message grants, unless it may be over already.
+
+        :param server_clock: of the server that granted it
+        """
         engine = self.contender.engine
         now = engine.clock()
-        earliest = engine.server_clock.earliest(grant.server_us)
+        earliest = server_clock.earliest(grant.server_us)
         granted_at = None if earliest is None else min(earliest, now)
         if granted_at is None or now >= deadline(granted_at, grant.ttl):
             self.ask_again()

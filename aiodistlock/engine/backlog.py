@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from aiodistlock.engine.greeting import Greeting
@@ -41,6 +42,22 @@ class Backlog:
         self.sent.clear()
         for call in self.unsent:
             call.resent = call.sent_at > 0
+
+    def take(self, wanted: Callable[[RedisCall[Any]], bool]) -> list[RedisCall[Any]]:
+        """Give calls away, in order; what is still answered to them is dropped."""
+        taken: list[RedisCall[Any]] = []
+        sent: deque[RedisCall[Any] | Greeting] = deque()
+        for each in self.sent:
+            if isinstance(each, RedisCall) and wanted(each):
+                sent.append(Greeting((), lambda _reply: None))
+                each.resent = True
+                taken.append(each)
+            else:
+                sent.append(each)
+        self.sent = sent
+        taken += [call for call in self.unsent if wanted(call)]
+        self.unsent = [call for call in self.unsent if not wanted(call)]
+        return [call for call in taken if not call.obsolete]
 
     def first_sent_at(self) -> float | None:
         """Return when the first call on the wire was sent, ``None`` if there is none."""

@@ -88,11 +88,11 @@ class Contender:
 
     def enter(self, waiter: Waiter) -> None:
         """Let a task wait its turn, or refuse it if it only tries and would have to."""
+        waiter.entered_at = self.engine.clock()
         if self.attempt is None and self.process_lease is None:
             self.waiters.push(waiter)
             self.ask(waiter)
         elif waiter.waits:
-            waiter.entered_at = self.engine.clock()
             self.waiters.push(waiter)
         else:
             waiter.refuse()

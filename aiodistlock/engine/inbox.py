@@ -13,12 +13,14 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-from aiodistlock.core.clock import Clock
+from aiodistlock.core.clock import Clock, ServerClock
+from aiodistlock.core.keys import LockKeys
 from aiodistlock.engine.greeting import SUBSCRIBE_AGAIN
 from aiodistlock.engine.keeper import Keeper
+from aiodistlock.engine.opening import Connector
 from aiodistlock.engine.wire import Wire, pack
 from aiodistlock.stores.redis_call import is_transient
 
@@ -47,18 +49,20 @@ def read_grant(payload: bytes) -> Grant | None:
 
 class Inbox:
     """
-    The second connection that RESP2 needs; opened by :meth:`listen`, kept until closed.
+    The one channel of a client, and the second connection that RESP2 needs to hear it.
+
+    That is opened by :meth:`listen`, and kept until closed.
 
     :param on_listening: told each time the channel is heard (again)
-    :param on_grant: gets each grant
+    :param on_grant: gets each grant, and the clock of the server that sent it
     """
 
     def __init__(
         self,
-        pool: ConnectionPool,
+        pool: Connector,
         channel: bytes,
         *,
-        on_grant: Callable[[Grant], object],
+        on_grant: Callable[[Grant, ServerClock], object],
         on_listening: Callable[[], object],
         clock: Clock,
         rng: Random,
@@ -80,11 +84,45 @@ class Inbox:
             lingers=False,
         )
         self.listening = False
-        """Whether the server confirmed the subscription."""
+        """Whether the server confirmed the subscription of the second connection."""
+        self.heard_on_pipe = False
+        """Whether it confirmed that of the pipe."""
+        self._on_pipe: bool | None = None
+        self.server_clock = ServerClock()
+        """Of the server at the other end."""
 
-    def listen(self) -> None:
-        """Start to listen, if that is not under way."""
-        if not self._refused:
+    def connected(self, *, on_pipe: bool) -> None:
+        """
+        Take in that the pipe is connected (again).
+
+        :param on_pipe: whether the channel can be heard there
+        """
+        self._on_pipe = on_pipe
+        # It may be another server than before, and a grant of the new one must not be
+        # mapped by what the old one's clock showed.
+        self.server_clock = ServerClock()
+
+    def channel_of(self, keys: LockKeys) -> bytes:  # noqa: ARG002  # one for all
+        """Return the one channel on which all grants are published."""
+        return self.channel
+
+    def open_channel(self, keys: LockKeys) -> bytes:  # noqa: ARG002  # one for all
+        """Return that channel if it is heard, else ``b""``."""
+        return self.channel if self.heard else b""
+
+    @property
+    def heard(self) -> bool:
+        """Whether the channel is heard now."""
+        return self.heard_on_pipe or self.listening
+
+    def listen(self, keys: LockKeys) -> bool:  # noqa: ARG002  # one channel for all
+        """See to it that grants are heard soon; tell whether they are now."""
+        self.open()
+        return self.heard
+
+    def open(self) -> None:
+        """See to it that the channel is heard soon; RESP3 subscribes as it connects."""
+        if self._on_pipe is False and not self._refused:
             self._keeper.start()
 
     def deliver(self, message: list[Any]) -> None:
@@ -92,7 +130,7 @@ class Inbox:
         if message[0] == b"message" and message[1] == self.channel:
             grant = read_grant(message[2])
             if grant is not None:
-                self._on_grant(grant)
+                self._on_grant(grant, self.server_clock)
 
     def _subscribe(self, connection: AbstractConnection) -> None:
         self._wire = Wire(connection, self._received, self.deliver, self._lost, self._clock)
@@ -114,6 +152,7 @@ class Inbox:
                 self._keeper.lost()
         elif reply[0] == b"subscribe":
             self.listening = True
+            self.server_clock = ServerClock()
             self._on_listening()
         else:
             self.deliver(reply)

@@ -8,10 +8,10 @@ import logging
 from collections.abc import Callable
 from random import Random
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 
 from aiodistlock.core.backoff import Backoff
-from aiodistlock.engine.opening import open_connection
+from aiodistlock.engine.opening import Connector, open_connection
 from aiodistlock.engine.sentinels import LOOK_EVERY, Sentinels
 
 logger = logging.getLogger("aiodistlock")
@@ -43,7 +43,7 @@ class Keeper:
 
     def __init__(
         self,
-        pool: ConnectionPool,
+        pool: Connector,
         name: str,
         rng: Random,
         *,
@@ -76,6 +76,11 @@ class Keeper:
         """Connect, unless that is under way."""
         if self._task is None and not self.stopped:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=self._name)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its task has ended."""
+        return self._task is None
 
     def lost(self) -> None:
         """Take note that the connection is lost."""

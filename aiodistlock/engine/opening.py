@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+
+
+class Connector(Protocol):
+    """Makes connections: a redis-py pool, or what stands for one."""
+
+    def make_connection(self) -> AbstractConnection:
+        """Make a connection that is not open yet."""
+        ...
 
 
 async def _plainly(connection: Any) -> None:
@@ -17,7 +25,7 @@ async def _plainly(connection: Any) -> None:
 
 
 async def open_connection(
-    pool: ConnectionPool,
+    pool: Connector,
     connect: Callable[[Any], Awaitable[None]] = _plainly,
     *,
     within: float = math.inf,
@@ -34,7 +42,7 @@ async def open_connection(
     :raises OSError: if the server cannot be reached
     :raises TimeoutError: if it takes too long
     """
-    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
+    connection = pool.make_connection()
     # Retrying is the caller's.  redis-py's own would run for seconds unseen, and its
     # ``wait_for`` around each write swallows a cancellation on Python 3.11 (CPython
     # #86296), so its timeouts are off, and one of ours stands around the whole.

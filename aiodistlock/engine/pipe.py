@@ -27,14 +27,15 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, ResponseError
 
-from aiodistlock.core.clock import Clock
+from aiodistlock.core.clock import Clock, ServerClock
 from aiodistlock.engine.backlog import Backlog
 from aiodistlock.engine.greeting import Greeter, Greeting
 from aiodistlock.engine.inbox import Inbox
 from aiodistlock.engine.keeper import Keeper
+from aiodistlock.engine.opening import Connector
 from aiodistlock.engine.wire import Wire, pack
 from aiodistlock.stores.redis_call import RedisCall, error_code, is_transient
 
@@ -65,7 +66,7 @@ class Pipe:
 
     def __init__(
         self,
-        pool: ConnectionPool,
+        pool: Connector,
         inbox: Inbox,
         *,
         on_connected: Callable[[], object],
@@ -97,8 +98,6 @@ class Pipe:
         self._greeter = Greeter(inbox.channel, self._say)
         self._inspection: asyncio.TimerHandle | None = None
         self._last_error: Exception | None = None
-        self._subscribed = False
-        self._resp3: bool | None = None
 
     def submit(self, call: RedisCall[Any]) -> None:
         """Send a call with the others of this loop turn."""
@@ -109,7 +108,7 @@ class Pipe:
             return
         unsent.append(call)
         if self._wire is None:
-            call.issued_at = self._clock()
+            call.issued_at = min(call.issued_at, self._clock())
             self._inspect_later()
             self._keeper.start()
         elif len(unsent) >= BATCH:
@@ -157,15 +156,9 @@ class Pipe:
         self._backlog.sent.append(call)
         self._wire.write(call.packed_with_source())
 
-    @property
-    def listening(self) -> bool:
-        """Whether grants are heard now."""
-        return self._subscribed or self._inbox.listening
-
-    def listen(self) -> None:
-        """See to it that grants are heard soon; RESP3 subscribes as it connects."""
-        if self._resp3 is False:
-            self._inbox.listen()
+    def server_clock(self, call: RedisCall[Any]) -> ServerClock:  # noqa: ARG002  # one server
+        """Return the clock of the server at the other end."""
+        return self._inbox.server_clock
 
     def _received(self, reply: Any) -> None:
         sent = self._backlog.sent
@@ -177,22 +170,25 @@ class Pipe:
         elif type(reply) is list and len(reply) > 1 and reply[1] == call.tag:
             call.finish(call.decode(reply, call.sent_at))
         elif isinstance(reply, ResponseError):
-            if str(reply).startswith("NOSCRIPT"):
-                self._resend_with_source(call)
-            elif self._keeper.asks_sentinels and error_code(reply) == "READONLY":
-                sent.appendleft(call)
-                raise ConnectionError("this server has become a replica")
-            else:
-                call.refuse(reply)
+            self._refused(call, reply)
         else:
             sent.appendleft(call)
             raise ConnectionError("the server's replies do not match our requests")
+
+    def _refused(self, call: RedisCall[Any], error: ResponseError) -> None:
+        if str(error).startswith("NOSCRIPT"):
+            self._resend_with_source(call)
+        elif self._keeper.asks_sentinels and error_code(error) == "READONLY":
+            self._backlog.sent.appendleft(call)
+            raise ConnectionError("this server has become a replica")
+        else:
+            call.refuse(error)
 
     def _pushed(self, push: list[Any]) -> None:
         if push[0] == b"subscribe":
             # Its confirmation stands where the reply to SUBSCRIBE would.
             self._backlog.sent.popleft()
-            self._subscribed = True
+            self._inbox.heard_on_pipe = True
             self._on_listening()
         else:
             self._inbox.deliver(push)
@@ -213,8 +209,8 @@ class Pipe:
         """Greet the server, then send again whatever is unanswered."""
         wire = Wire(connection, self._received, self._pushed, self._ended, self._clock)
         self._wire = wire
-        self._resp3 = wire.resp3
         self._last_error = None
+        self._inbox.connected(on_pipe=wire.resp3)
         self._say(self._greeter.greetings(wire.resp3))
         self._flush()
         self._on_connected()
@@ -234,7 +230,7 @@ class Pipe:
         if self._keeper.asks_sentinels:
             self._inbox.leave()
         self._wire = None
-        self._subscribed = False
+        self._inbox.heard_on_pipe = False
         self._backlog.take_back()
 
     def _note(self, error: Exception, failures: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from redis.asyncio.connection import ConnectionPool
 
-from aiodistlock.core.clock import wall_us
+from aiodistlock.core.clock import ServerClock, wall_us
 from aiodistlock.engine.inbox import Grant, Inbox
 from aiodistlock.engine.quorum_pipe import QuorumPipe
 from aiodistlock.stores.quorum import QuorumStore
@@ -25,7 +25,7 @@ def quorum_store(pools: Sequence[ConnectionPool], engine: Engine, channel: bytes
 
     def listening() -> None:
         # Before that a release may have told those who did not hear it yet.
-        if sum(pipe.listening for pipe in pipes) == store.quorum.majority:
+        if sum(pipe.heard for pipe in pipes) == store.quorum.majority:
             engine.on_listening()
 
     engine.longest_ttl = engine.options.quarantine
@@ -62,7 +62,7 @@ def _pipe(
     identified: Callable[[], object],
     listening: Callable[[], object],
 ) -> QuorumPipe:
-    def hinted(hint: Grant) -> None:
+    def hinted(hint: Grant, _: ServerClock) -> None:
         """Have the waiter ask at once; a round under way is told for when it has lost."""
         attempt = engine.attempts.get(hint.token)
         if attempt is not None:

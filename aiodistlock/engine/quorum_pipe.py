@@ -70,6 +70,15 @@ class QuorumPipe(Pipe):
         self._retry_at = 0.0
         self._greeter.also.append(Greeting((b"INFO", b"server"), self._identified))
 
+    @property
+    def heard(self) -> bool:
+        """Whether hints are heard now."""
+        return self._inbox.heard
+
+    def listen(self) -> None:
+        """See to it that hints are heard soon."""
+        self._inbox.open()
+
     def _identified(self, reply: Any) -> None:
         # Where an ACL denies it duplicates go unnoticed; ``doctor`` tells.
         text = reply.encode() if isinstance(reply, str) else reply

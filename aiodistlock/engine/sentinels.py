@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ResponseError
 
@@ -65,7 +65,7 @@ class Sentinels:
         self._master: Sighting | None = None
 
     @classmethod
-    def of(cls, pool: ConnectionPool) -> Self | None:
+    def of(cls, pool: object) -> Self | None:
         """Return the sentinels of a pool, ``None`` if it has a fixed address."""
         return cls(pool) if isinstance(pool, SentinelConnectionPool) else None
 

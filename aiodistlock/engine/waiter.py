@@ -43,8 +43,7 @@ class Waiter:
         self.task = task
         self.owner = owner
         self.waits = waits
-        self.entered_at = 0.0
-        """Local instant at which it found others here; 0.0 if it was the first."""
+        self.entered_at: float
 
     def refuse(self) -> None:
         """Tell that the lock is not free, to a task that does not wait."""

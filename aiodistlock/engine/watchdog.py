@@ -249,10 +249,11 @@ class Watchdog:
         if then is not None:
             then(reply)
 
-    def recheck(self) -> None:
-        """Renew all leases now: the server may have been replaced."""
+    def recheck(self, concerned: Callable[[ProcessLease], bool] = lambda _lease: True) -> None:
+        """Renew all leases concerned now: the server may have been replaced."""
         for lease in self.leases():
-            if lease.options.auto_renew and (lease.renewal is None or lease.renewal.done):
+            idle = lease.renewal is None or lease.renewal.done
+            if lease.options.auto_renew and idle and concerned(lease):
                 self.renew(lease)
 
     def stop(self) -> None:

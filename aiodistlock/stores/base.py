@@ -12,6 +12,7 @@ from asyncio import Future, get_running_loop
 from collections.abc import Callable, Generator
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from aiodistlock.core.clock import ServerClock
 from aiodistlock.core.keys import LockKeys
 
 
@@ -232,13 +233,16 @@ class Store(Protocol):
         """Ask who holds the lock and who waits."""
         ...
 
-    @property
-    def listening(self) -> bool:
-        """Whether grants are heard now, so that queueing makes sense."""
+    def listen(self, keys: LockKeys) -> bool:
+        """
+        See to it that grants for these keys are heard soon.
+
+        Returns whether they are heard now, so that queueing makes sense.
+        """
         ...
 
-    def listen(self) -> None:
-        """See to it that grants are heard soon."""
+    def server_clock(self, call: Call[Any]) -> ServerClock:
+        """Return the clock of the server that answered a call: of several each has its own."""
         ...
 
     def suspect(self, call: Call[Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from aiodistlock.core.ack import Ack
-from aiodistlock.core.clock import Clock
+from aiodistlock.core.clock import Clock, ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.stores.base import (
     AbandonReply,
@@ -187,14 +187,13 @@ class DurableStore:
         """Ask who holds the lock and who waits."""
         return self._store.inspect(keys)
 
-    @property
-    def listening(self) -> bool:
-        """Whether grants are heard now."""
-        return self._store.listening
+    def listen(self, keys: LockKeys) -> bool:
+        """See to it that grants are heard soon; tell whether they are heard now."""
+        return self._store.listen(keys)
 
-    def listen(self) -> None:
-        """See to it that grants are heard soon."""
-        self._store.listen()
+    def server_clock(self, call: Call[Any]) -> ServerClock:
+        """Return the clock of the server that answered a call."""
+        return self._store.server_clock(call)
 
     def suspect(self, call: Call[Any]) -> None:
         """Take note that a call stayed unanswered for longer than it should."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiodistlock.core.clock import Clock
+from aiodistlock.core.clock import Clock, ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.stores.base import (
     AbandonReply,
@@ -104,14 +104,13 @@ class MemoryStore:
     :param on_grant: gets each grant, as :class:`Deliver` says
     """
 
-    listening = True
-
     def __init__(
         self, server: MemoryServer, channel: bytes, on_grant: Deliver, clock: Clock
     ) -> None:
         self._server = server
         self._channel = channel
         self._clock = clock
+        self.one_clock = ServerClock()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
 
@@ -267,8 +266,13 @@ class MemoryStore:
 
         return self._run(operation)
 
-    def listen(self) -> None:
-        """Grants are always heard."""
+    def listen(self, keys: LockKeys) -> bool:  # noqa: ARG002  # grants are always heard
+        """Tell that grants are heard."""
+        return True
+
+    def server_clock(self, call: Call[Any]) -> ServerClock:  # noqa: ARG002  # there is only one
+        """Return the one clock that there is, as of the last answer."""
+        return self.one_clock
 
     def suspect(self, call: Call[Any]) -> None:
         """Memory does not fall silent."""

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from anyio import create_task_group
 
-from aiodistlock.core.clock import Clock
+from aiodistlock.core.clock import Clock, ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import to_ms
 from aiodistlock.core.quorum import LEAST_LIMIT, limit
@@ -56,9 +56,6 @@ class QuorumStore:
     :param quarantine: seconds for which a node that came up without data is not counted
     :param wall_us: reads the wall clock, in µs, to propose fencing tokens
     """
-
-    listening = False
-    """Nobody is granted a lease by message here."""
 
     def __init__(
         self,
@@ -208,10 +205,15 @@ class QuorumStore:
         round_.issue()
         return round_
 
-    def listen(self) -> None:
-        """See to it that hints are heard soon."""
+    def listen(self, keys: LockKeys) -> bool:  # noqa: ARG002  # one channel for all
+        """See to it that hints are heard soon; nobody is granted a lease by message."""
         for node in self.quorum.nodes:
             node.listen()
+        return False
+
+    def server_clock(self, call: Call[Any]) -> ServerClock:  # noqa: ARG002  # as it says
+        """Return a clock that nobody reads: there are no grants to date."""
+        return ServerClock()
 
     def suspect(self, call: Call[Any]) -> None:
         """Take note that a round stayed unanswered for longer than it should."""

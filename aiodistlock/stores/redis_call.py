@@ -8,6 +8,7 @@ from asyncio import Future
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+from aiodistlock.core.clock import ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.stores.base import Call, Failed, R
 from aiodistlock.stores.scripts import Script
@@ -32,6 +33,9 @@ _TRANSIENT = frozenset(
 # "ERR Error running script (call to f_…): @user_script:39: @user_script: 39: -OOM …".
 _WRAPPED = re.compile(r"^ERR Error running script .*: -([A-Z]{3,}) ")
 
+# A script found that a key has left for another node of a cluster, while it ran.
+_ON_ITS_WAY = "attempted to access a non local key"
+
 
 def error_code(error: Exception) -> str:
     """Return the word in capitals with which the server's error begins."""
@@ -41,7 +45,7 @@ def error_code(error: Exception) -> str:
 
 def is_transient(error: Exception) -> bool:
     """Tell whether what the server refuses now it may grant later."""
-    return error_code(error) in _TRANSIENT
+    return error_code(error) in _TRANSIENT or _ON_ITS_WAY in str(error)
 
 
 def bulks(*args: bytes | int) -> bytes:
@@ -53,7 +57,23 @@ def bulks(*args: bytes | int) -> bytes:
 class RedisCall(Call[R]):
     """A call that runs a script: what to send, and how to read the answer."""
 
-    __slots__ = ("args", "decode", "issued_at", "keys", "script", "tag", "until")
+    __slots__ = (
+        "args",
+        "decode",
+        "issued_at",
+        "keys",
+        "node",
+        "redirects",
+        "script",
+        "tag",
+        "until",
+    )
+
+    # Set and read by the wire to a cluster only, so they cost the others nothing.
+    node: Any
+    """The pipe that it was given to last."""
+    redirects: int
+    """How often a node sent it on to another."""
 
     def __init__(
         self,
@@ -102,16 +122,27 @@ class RedisCall(Call[R]):
         self.finish(cast(R, failed))  # every kind of reply includes Failed
 
 
+class Inboxes(Protocol):
+    """Where this client hears its grants; see ``engine/inbox.py``."""
+
+    def channel_of(self, keys: LockKeys) -> bytes:
+        """Return the channel on which grants for these keys are published."""
+        ...
+
+    def open_channel(self, keys: LockKeys) -> bytes:
+        """Return that channel if a grant would be heard there, else ``b""``."""
+        ...
+
+    def listen(self, keys: LockKeys) -> bool:
+        """See to it that grants for these keys are heard; tell whether they are now."""
+        ...
+
+
 class Wire(Protocol):
     """What carries calls to one Redis, in order; see ``engine/pipe.py``."""
 
-    @property
-    def listening(self) -> bool:
-        """Whether grants are heard now."""
-        ...
-
-    def listen(self) -> None:
-        """See to it that grants are heard soon."""
+    def server_clock(self, call: RedisCall[Any]) -> ServerClock:
+        """Return the clock of the node that answered a call."""
         ...
 
     def submit(self, call: RedisCall[Any]) -> None:

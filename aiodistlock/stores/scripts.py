@@ -20,6 +20,8 @@ class Script:
     """What every EVALSHA of it begins with, up to the keys."""
     source_head: bytes = field(init=False)
     """The same for EVAL."""
+    sharded: Script = field(init=False, repr=False, compare=False)
+    """The same operation for a cluster, where a grant is published to a hash slot."""
 
     def __post_init__(self) -> None:
         # SHA-1 is how EVALSHA names a script; nothing here relies on it for secrecy.
@@ -32,6 +34,9 @@ class Script:
         source = self.source
         source_head = head % (parts, 4, b"EVAL", len(source), source, keys)
         object.__setattr__(self, "source_head", source_head)
+        sharded = source.replace(b"'PUBLISH'", b"'SPUBLISH'")
+        other = self if sharded == source else Script(sharded, self.args, keys)
+        object.__setattr__(self, "sharded", other)
 
 
 def _load(operation: str, args: int, keys: int = 3) -> Script:

@@ -1,4 +1,4 @@
-"""The store on one Redis."""
+"""The store on one Redis, or on one cluster: what carries the calls makes the difference."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from aiodistlock.core.clock import ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import to_ms
 from aiodistlock.stores import replies, scripts
@@ -20,7 +21,7 @@ from aiodistlock.stores.base import (
     ReleaseReply,
     RenewReply,
 )
-from aiodistlock.stores.redis_call import RedisCall, Wire, bulks
+from aiodistlock.stores.redis_call import Inboxes, RedisCall, Wire, bulks
 
 QUEUE_TTL_MS = 30_000
 """How long a queue outlives its last visitor; a live waiter visits every second, or at
@@ -43,14 +44,14 @@ class SingleStore:
     """
     Locks on one Redis: each operation is one script, sent through one pipe.
 
-    :param wire: the pipe
-    :param channel: the inbox, on which this client hears its grants
+    :param wire: the pipe, or what spreads the calls over a cluster's
+    :param inboxes: where this client hears its grants
     :param fence_retention: seconds for which a fence counter outlives its last lease
     """
 
-    def __init__(self, wire: Wire, channel: bytes, fence_retention: float) -> None:
+    def __init__(self, wire: Wire, inboxes: Inboxes, fence_retention: float) -> None:
         self._wire = wire
-        self._channel = channel
+        self._inboxes = inboxes
         self._retention = b"%d" % to_ms(fence_retention)
         self._not_reported = bulks(0, self._retention)
 
@@ -68,7 +69,7 @@ class SingleStore:
     ) -> RedisCall[AcquireReply]:
         """Take the lock, or queue for it; while no inbox is open, only try."""
         # Who queues without listening is passed over as dead: rather only try, and poll.
-        inbox = self._channel if grant_ttl_ms is not None and self._wire.listening else b""
+        inbox = self._inboxes.open_channel(keys) if grant_ttl_ms is not None else b""
         rest = _acquire_args(ttl_ms, self._retention, inbox, grant_ttl_ms or 0)
         args = b"$%d\r\n%b\r\n%b" % (len(token), token, rest)
         call = RedisCall(scripts.ACQUIRE, keys, args, replies.acquire, on_reply)
@@ -95,7 +96,7 @@ class SingleStore:
             ttl_ms,
             highest,
             self._retention,
-            self._channel,
+            self._inboxes.channel_of(keys),
             grant_ttl_ms,
             QUEUE_TTL_MS,
         )
@@ -134,7 +135,7 @@ class SingleStore:
         self, keys: LockKeys, token: bytes, grant_ttl_ms: int | None
     ) -> RedisCall[AbandonReply]:
         """Undo an acquisition, behind the request that it undoes."""
-        inbox = b"" if grant_ttl_ms is None else self._channel
+        inbox = b"" if grant_ttl_ms is None else self._inboxes.channel_of(keys)
         args = bulks(token, inbox, grant_ttl_ms or 0, self._retention)
         return self._run(RedisCall(scripts.ABANDON, keys, args, replies.abandon))
 
@@ -142,14 +143,14 @@ class SingleStore:
         """Ask who holds the lock and who waits."""
         return self._run(RedisCall(scripts.INSPECT, keys, b"", replies.inspect))
 
-    @property
-    def listening(self) -> bool:
-        """Whether grants are heard now, so that queueing makes sense."""
-        return self._wire.listening
+    def listen(self, keys: LockKeys) -> bool:
+        """See to it that grants are heard soon; tell whether they are heard now."""
+        return self._inboxes.listen(keys)
 
-    def listen(self) -> None:
-        """See to it that grants are heard soon."""
-        self._wire.listen()
+    def server_clock(self, call: Call[Any]) -> ServerClock:
+        """Return the clock of the server that answered a call."""
+        assert isinstance(call, RedisCall), "only our own calls get answers"
+        return self._wire.server_clock(call)
 
     def suspect(self, call: Call[Any]) -> None:
         """Take note that a call stayed unanswered for longer than it should."""

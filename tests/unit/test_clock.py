@@ -47,11 +47,3 @@ def test_the_local_clock_runs_while_the_machine_sleeps() -> None:
         assert abs(local_clock() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 1.0
     readings = [local_clock() for _ in range(100)]
     assert readings == sorted(readings)
-
-
-def test_another_server_s_clock_is_not_mapped_by_the_former_s() -> None:
-    """Once forgotten, no grant can be mapped until the next exchange."""
-    clock = ServerClock()
-    clock.observe(5_000_000, 1.0)
-    clock.forget()
-    assert clock.earliest(5_000_000) is None

@@ -8,11 +8,13 @@ from redis.asyncio.connection import SSLConnection
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 
 from aiodistlock import LockClient
-from aiodistlock.stores.urls import redis_from_url
+from aiodistlock.stores.urls import client_from_url
 
 
 def _pool(url: str, **options: Any) -> SentinelConnectionPool:
-    pool = redis_from_url(url, **options).connection_pool
+    client = client_from_url(url, **options)
+    assert isinstance(client, Redis)
+    pool = client.connection_pool
     assert isinstance(pool, SentinelConnectionPool)
     return pool
 
@@ -67,7 +69,7 @@ def test_options_win_over_the_url() -> None:
 
 def test_other_schemes_are_redis_pys() -> None:
     """``redis://`` stays what it is."""
-    redis = redis_from_url("redis://h1:1/2")
+    redis = client_from_url("redis://h1:1/2")
     assert isinstance(redis, Redis)
     assert redis.connection_pool.connection_kwargs["db"] == 2
 

@@ -44,6 +44,10 @@ class Node(Wire, Protocol):
     trouble: NodeError
     """Why it is not ready."""
 
+    def listen(self) -> None:
+        """See to it that hints are heard soon."""
+        ...
+
     def clean_up(self, call: RedisCall[Any]) -> None:
         """Send a call that takes something back, behind what it takes back."""
         ...

@@ -1,0 +1,52 @@
+"""Calls that no node of a cluster takes now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiodistlock.engine.backlog import Backlog
+from aiodistlock.stores.redis_call import RedisCall
+
+
+class Stranded:
+    """
+    Keeps calls in order until they are worth another try.
+
+    What comes later to the slot of a stranded call has to wait behind it.
+    """
+
+    __slots__ = ("_backlog", "_slots")
+
+    def __init__(self) -> None:
+        self._backlog = Backlog()
+        self._slots: set[int] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._backlog.unsent)
+
+    def holds(self, slot: int) -> bool:
+        """Tell whether calls of a slot are here."""
+        return slot in self._slots
+
+    def keep(self, call: RedisCall[Any], now: float) -> None:
+        """Keep a call for later."""
+        call.issued_at = min(call.issued_at, now)
+        call.redirects = 0
+        self._backlog.unsent.append(call)
+        self._slots.add(call.keys.slot)
+
+    def calls(self) -> list[RedisCall[Any]]:
+        """Return all that are here."""
+        return self._backlog.calls()
+
+    def take(self, now: float, patience: float, error: Exception | None) -> list[RedisCall[Any]]:
+        """Give all away, in order, but those that waited for longer than they may."""
+        self._backlog.fail_overdue(now, patience, error)
+        calls, self._backlog.unsent = self._backlog.unsent, []
+        self._slots.clear()
+        return calls
+
+    def fail_all(self, error: Exception, *, transient: bool) -> None:
+        """Answer all that no answer will come."""
+        self._slots.clear()
+        self._backlog.fail_all(error, transient=transient)

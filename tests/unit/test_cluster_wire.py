@@ -1,0 +1,206 @@
+"""The way of each call through a cluster, decided without one."""
+
+from random import Random
+from typing import Any, cast
+
+import pytest
+from redis.asyncio import RedisCluster
+from redis.exceptions import ResponseError
+
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.slots import SLOTS, Address, SlotRange
+from aiodistlock.engine.backlog import Backlog
+from aiodistlock.engine.cluster import MAX_REDIRECTS, ClusterWire
+from aiodistlock.engine.node_pipe import NodePipe
+from aiodistlock.engine.nodes import Nodes
+from aiodistlock.engine.topology import View
+from aiodistlock.stores import replies, scripts
+from aiodistlock.stores.base import Failed
+from aiodistlock.stores.redis_call import RedisCall, bulks
+from aiodistlock.testing.discovery import LOOPBACK
+
+A, B = Address(LOOPBACK, 1), Address(LOOPBACK, 2)
+KEYS = LockKeys("wallet", "lock:")
+
+
+class Wiretap:
+    """A cluster wire whose pipes have no connection: what is submitted stays with them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.moved: list[bool] = []
+        self.wire = ClusterWire(
+            Nodes(RedisCluster(host=LOOPBACK, port=1)),
+            b"inbox",
+            on_grant=lambda _grant, _clock: None,
+            on_moved=lambda moved: self.moved.append(moved(KEYS)),
+            wanted=lambda: False,
+            waited_for=set,
+            clock=lambda: self.now,
+            rng=Random(1),
+            unavailable_after=30.0,
+        )
+        self.wire._topology.refresh = lambda: None  # type: ignore[method-assign]  # asks nobody
+        self.view(A)
+
+    def view(self, owner: Address) -> None:
+        """Have one node own all slots."""
+        self.wire._take_in(View([SlotRange(0, SLOTS - 1, owner, ())], sharded=True))
+
+    def pipe(self, address: Address) -> NodePipe:
+        """Return the pipe to a node."""
+        return self.wire._pipes.to(address)
+
+    def at(self, address: Address) -> list[RedisCall[Any]]:
+        """Return the calls that a node has to answer, in order."""
+        return self.pipe(address).calls()
+
+    def submit(self, script: scripts.Script = scripts.RENEW, keys: LockKeys = KEYS) -> Any:
+        """Submit a call, and return it."""
+        call = RedisCall(script, keys, bulks(b"token", 1, 1), replies.renew)
+        self.wire.submit(call)
+        return call
+
+    def answer(self, address: Address, error: str) -> RedisCall[Any]:
+        """Have a node refuse the call that it was sent first."""
+        pipe = self.pipe(address)
+        backlog = pipe._backlog
+        if not backlog.sent:
+            backlog.sent.extend(backlog.unsent)
+            backlog.unsent = []
+        call = cast("RedisCall[Any]", backlog.sent.popleft())
+        pipe._refused(call, ResponseError(error))
+        return call
+
+
+@pytest.fixture
+async def tap() -> Any:
+    """A wire that knows A as the owner of everything."""
+    tap = Wiretap()
+    yield tap
+    tap.wire.stop()
+    await tap.wire.aclose()
+
+
+async def test_what_follows_a_moved_call_moves_along(tap: Wiretap) -> None:
+    """Nothing new can get ahead of it at the new owner; other slots stay."""
+    elsewhere = LockKeys("another", "lock:")
+    first, other, second = tap.submit(), tap.submit(keys=elsewhere), tap.submit()
+    tap.answer(A, f"MOVED {KEYS.slot} {LOOPBACK}:2")
+    third = tap.submit()
+    assert tap.at(B) == [first, second, third]
+    assert tap.at(A) == [other]
+    # The second is answered by A, too: that is nobody's answer any more.
+    assert [isinstance(each, RedisCall) for each in tap.pipe(A)._backlog.sent] == [True, False]
+
+
+async def test_a_new_view_takes_the_calls_of_a_former_primary_along(tap: Wiretap) -> None:
+    """In order, whether or not they were sent; its pipe is closed."""
+    calls = [tap.submit() for _ in range(3)]
+    pipe = tap.pipe(A)
+    pipe._backlog.sent.extend(pipe._backlog.unsent[:2])
+    del pipe._backlog.unsent[:2]
+    tap.view(B)
+    calls.append(tap.submit())
+    assert tap.at(B) == calls
+    assert [call.resent for call in calls] == [True, True, False, False]
+    assert pipe.stopped
+
+
+async def test_nobody_wants_an_obsolete_call_at_the_new_owner(tap: Wiretap) -> None:
+    """An acquire that was given up is not sent behind its abandon."""
+    first, second = tap.submit(scripts.ACQUIRE), tap.submit(scripts.ABANDON)
+    first.obsolete = True
+    tap.answer(A, f"MOVED {KEYS.slot} {LOOPBACK}:2")
+    tap.answer(A, f"MOVED {KEYS.slot} {LOOPBACK}:2")
+    assert tap.at(B) == [second]
+
+
+async def test_redirections_are_bounded(tap: Wiretap) -> None:
+    """Nodes that disagree: the call fails for a passing reason, and is asked again."""
+    call = tap.submit()
+    at, to = A, B
+    for _ in range(MAX_REDIRECTS + 1):
+        assert not call.done
+        tap.answer(at, f"MOVED {KEYS.slot} {LOOPBACK}:{to.port}")
+        at, to = to, at
+    assert isinstance(call.reply, Failed)
+    assert call.reply.transient
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "CLUSTERDOWN Hash slot not served",
+        "ERR Script attempted to access a non local key in a cluster node script: f, on @x:1.",
+    ],
+)
+@pytest.mark.parametrize("script", [scripts.RELEASE, scripts.ABANDON, scripts.RENEW])
+async def test_a_passing_refusal_is_repeated_for_what_undoes(
+    tap: Wiretap, error: str, script: scripts.Script
+) -> None:
+    """Nobody might ask again for it; for others their caller does."""
+    call, later = tap.submit(script), None
+    tap.answer(A, error)
+    if script is scripts.RENEW:
+        assert isinstance(call.reply, Failed)
+        assert call.reply.transient
+        return
+    assert not call.done
+    later = tap.submit()
+    assert tap.at(A) == []
+    tap.wire._tick()
+    assert tap.at(A) == [call, later]
+
+
+async def test_a_node_that_is_cut_off_is_no_witness(tap: Wiretap) -> None:
+    """It answers, but others are asked who serves its slots, for a while."""
+    tap.now = 5.0
+    pipe = tap.pipe(A)
+    assert not pipe.quiet(tap.now)
+    tap.submit()
+    tap.answer(A, "CLUSTERDOWN The cluster is down")
+    assert pipe.quiet(tap.now)
+    tap.now = 7.0
+    assert not pipe.quiet(tap.now)
+
+
+async def test_a_lasting_refusal_is_the_answer(tap: Wiretap) -> None:
+    """A wrong type does not get better elsewhere."""
+    call = tap.submit(scripts.RELEASE)
+    tap.answer(A, "WRONGTYPE Operation against a key")
+    assert isinstance(call.reply, Failed)
+    assert not call.reply.transient
+
+
+async def test_a_stranded_call_is_given_up_in_the_end(tap: Wiretap) -> None:
+    """After ``unavailable_after``, as any other."""
+    call = tap.submit(scripts.RELEASE)
+    tap.answer(A, "CLUSTERDOWN The cluster is down")
+    tap.now = 31.0
+    tap.wire._tick()
+    assert isinstance(call.reply, Failed)
+
+
+async def test_grants_are_published_to_the_slot(tap: Wiretap) -> None:
+    """Every script that hands over does so by SPUBLISH."""
+    for script in (scripts.ACQUIRE, scripts.RELEASE, scripts.PASS_ON, scripts.ABANDON):
+        call = tap.submit(script)
+        call.tag = 1
+        source = call.packed_with_source()
+        assert b"'SPUBLISH'" in source
+        assert b"'PUBLISH'" not in source
+
+
+def test_calls_taken_from_a_backlog_leave_a_place_for_their_reply() -> None:
+    """Else the next reply would be taken for another's."""
+    backlog = Backlog()
+    calls = [RedisCall(scripts.RENEW, KEYS, b"", replies.renew) for _ in range(4)]
+    backlog.sent.extend(calls[:3])
+    backlog.unsent = calls[3:]
+    calls[1].obsolete = True
+    assert backlog.take(lambda call: call is not calls[0]) == [calls[2], calls[3]]
+    assert backlog.sent[0] is calls[0]
+    assert len(backlog.sent) == 3
+    assert backlog.unsent == []
