@@ -18,6 +18,7 @@ from anyio import fail_after
 
 from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
 from tests import servers
+from tests.deployments.cluster import Cluster, running_cluster
 from tests.proxy import ChaosProxy
 
 _NO_SERVER = (
@@ -130,6 +131,33 @@ def redis_binary() -> Path:
         no_server(_NO_SERVER)
     assert binary is not None
     return binary
+
+
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[Cluster]:
+    binary = servers.server_binary(dict(os.environ))
+    if binary is None:
+        no_server(_NO_SERVER)
+    assert binary is not None
+    with running_cluster(binary) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(_cluster: Cluster) -> Cluster:
+    """The run's cluster, whole: what the test before it killed or froze runs again."""
+    _cluster.heal()
+    return _cluster
+
+
+@pytest.fixture
+def cluster_namespace(cluster: Cluster) -> Iterator[str]:
+    """A key prefix of the test's own in the cluster; as ``namespace``."""
+    prefix = f"t:{uuid.uuid4().hex[:12]}:"
+    yield prefix
+    cluster.heal()
+    left = cluster.remove(prefix)
+    assert not left, f"keys left behind: {left}"
 
 
 @pytest.fixture

@@ -1,13 +1,15 @@
-"""Where the contract holds: memory, Redis under both versions of its protocol, a quorum."""
+"""Where the contract holds: memory, Redis under both protocols, a cluster, a quorum."""
 
+import inspect
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
 
 from aiodistlock import LockClient
 from tests.contract.world import ORDERED, World
+from tests.deployments.cluster import Cluster
 
 
 @pytest.fixture(params=[*ORDERED, "quorum"])
@@ -19,10 +21,24 @@ def world(request: pytest.FixtureRequest) -> World:
     if request.param == "quorum":
         urls: list[str] = request.getfixturevalue("quorum_urls")
         return World(request.getfixturevalue("quorum_namespace"), lambda: LockClient.from_url(urls))
+    if request.param == "cluster":
+        cluster: Cluster = request.getfixturevalue("cluster")
+        if not cluster.sharded and _needs_a_queue(request.function):
+            pytest.skip("before Redis 7 the waiters on a cluster poll: there is no queue")
+        return World(
+            request.getfixturevalue("cluster_namespace"),
+            lambda: LockClient.from_url(cluster.url),
+        )
     url: str = request.getfixturevalue("redis_url")
     namespace: str = request.getfixturevalue("namespace")
     protocol = 3 if request.param == "resp3" else 2
     return World(namespace, lambda: LockClient.from_url(url, protocol=protocol))
+
+
+def _needs_a_queue(test: Callable[..., object]) -> bool:
+    """Tell whether a test looks at the queue, or counts on being served in its turn."""
+    source = inspect.getsource(test)
+    return any(each in source for each in ("queued(", "NEVER", "a_cohort_lets_the_other"))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from aiodistlock import AsyncLock, Lease, LockClient
 
 HOUR = 3600.0
 
-ORDERED = ("memory", "resp3", "resp2")
+ORDERED = ("memory", "resp3", "resp2", "cluster")
 """Worlds that serve processes in order; a quorum has no queue across its nodes."""
 
 

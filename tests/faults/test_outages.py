@@ -59,7 +59,7 @@ async def test_a_server_that_is_busy_as_we_connect_is_asked_again(
             pipe = _pipe(locks)
 
             async def listening() -> bool:
-                return pipe.listening
+                return pipe._inbox.heard_on_pipe
 
             await eventually(listening, True, within=3)
         await busy

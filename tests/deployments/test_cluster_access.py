@@ -1,0 +1,138 @@
+"""A cluster is reached as the user's client does: URLs, passwords, ACLs."""
+
+import asyncio
+import time
+
+import pytest
+import redis as redis_sync
+from redis.asyncio import RedisCluster
+
+from aiodistlock import AsyncLock, LockClient, StoreUnavailable
+from aiodistlock.client import shared_client
+from aiodistlock.stores.urls import client_from_url
+from tests.deployments.cluster import Cluster
+from tests.deployments.world import clients, granted
+
+PASSWORD = "correct horse"
+
+SCRIPTS = "+eval +evalsha +get +set +del +exists +pexpire +pttl +time"
+QUEUE = "+zadd +zcard +zrange +zrank +zrem +zrevrange +zscore"
+KEYS = "~lock:* ~{lock:* ~t:* ~{t:*"
+
+USERS = {
+    "all that is used": "+spublish +ssubscribe +command|info &aiodistlock:inbox:*",
+    "no COMMAND": "+spublish +ssubscribe &aiodistlock:inbox:*",
+    "no SSUBSCRIBE": "+spublish +command|info &aiodistlock:inbox:*",
+    "no SPUBLISH": "+ssubscribe +command|info &aiodistlock:inbox:*",
+    "no channel": "+spublish +ssubscribe +command|info resetchannels",
+}
+
+
+@pytest.mark.parametrize("rights", USERS.values(), ids=USERS)
+async def test_what_a_user_must_be_allowed(
+    cluster: Cluster, cluster_namespace: str, rights: str
+) -> None:
+    """Scripts and CLUSTER SLOTS are needed; without channels waiters poll."""
+    if not cluster.sharded:
+        pytest.skip("these commands are those of Redis 7")
+    acl = f"on >secret resetchannels {SCRIPTS} {QUEUE} {KEYS} +cluster|slots {rights}"
+    for node in cluster.nodes:
+        node.command("ACL", "SETUSER", "locks", "reset", *acl.split())
+    try:
+        async with clients(cluster, username="locks", password="secret") as (here, there):
+            for _ in range(2):
+                lease = await here.lock("n", namespace=cluster_namespace).acquire()
+                waiting = asyncio.create_task(granted(there.lock("n", namespace=cluster_namespace)))
+                # Real time: with no channel nothing tells that somebody waits.
+                await asyncio.sleep(0.1)
+                released = time.monotonic()
+                await lease.release()
+                when, newer = await waiting
+                assert when - released < 1.5
+                await newer.release()
+    finally:
+        for node in cluster.nodes:
+            node.command("ACL", "DELUSER", "locks")
+
+
+async def test_a_wrong_password_is_said_at_once(cluster: Cluster) -> None:
+    """StoreUnavailable, not half a minute of trying."""
+    async with clients(cluster, 1, username="nobody", password="wrong") as (locks,):
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="invalid username"):
+            await locks.lock("n").acquire()
+        assert time.monotonic() - began < 2.0
+
+
+async def test_a_cluster_that_is_not_there_ends_an_acquire_by_its_bounds() -> None:
+    """AcquireTimeout or StoreUnavailable, whichever bound comes first; the client closes."""
+    url = f"redis+cluster://127.0.0.1:{1}"
+    async with LockClient.from_url(url, unavailable_after=0.6) as locks:
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await locks.lock("n").acquire(timeout=0.2)
+        assert time.monotonic() - began < 0.4
+        with pytest.raises(StoreUnavailable):
+            await locks.lock("n").acquire()
+        assert time.monotonic() - began < 2.5
+
+
+async def test_locks_on_one_cluster_client_share_one_lock_client(
+    cluster: Cluster, cluster_namespace: str
+) -> None:
+    """As on a single Redis: the tasks of a process are one cohort."""
+    redis = cluster.client()
+    try:
+        locks = [AsyncLock(redis, "n", namespace=cluster_namespace) for _ in range(2)]
+        lease = await locks[0].acquire()
+        waiting = asyncio.create_task(locks[1].acquire())
+        await asyncio.sleep(0)
+        await lease.release()
+        newer = await waiting
+        assert newer.token == lease.token
+        await newer.release()
+    finally:
+        await shared_client(redis).aclose()
+        await redis.aclose()
+
+
+def test_a_blocking_cluster_client_is_refused() -> None:
+    """With words that say what is expected."""
+    blocking = object.__new__(redis_sync.RedisCluster)
+    blocking.nodes_manager = None  # type: ignore[assignment]  # it is only looked for
+    with pytest.raises(TypeError, match="asyncio"):
+        AsyncLock(blocking, "n")  # type: ignore[arg-type]  # that is the mistake
+
+
+def test_a_cluster_url_is_read() -> None:
+    """Several hosts, credentials and settings; TLS by its scheme."""
+    url = "redis+cluster://user:pa%40ss@h1:7000,h2,[::1]:7002?socket_connect_timeout=1.5"
+    redis = client_from_url(url, client_name="me")
+    assert isinstance(redis, RedisCluster)
+    places = {(node.host, node.port) for node in redis.nodes_manager.startup_nodes.values()}
+    assert places == {("h1", 7000), ("h2", 6379), ("::1", 7002)}
+    settings = redis.nodes_manager.connection_kwargs
+    assert (settings["username"], settings["password"]) == ("user", "pa@ss")
+    assert settings["socket_connect_timeout"] == 1.5
+    assert settings["client_name"] == "me"
+    secure = client_from_url("rediss+cluster://h1", ssl_check_hostname=False)
+    assert isinstance(secure, RedisCluster)
+    assert "SSL" in secure.nodes_manager.connection_kwargs["connection_class"].__name__
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+cluster://",
+        "redis+cluster://h1:7000,,h2",
+        "redis+cluster://h1:port",
+        "redis+cluster://h1:99999",
+        "redis+cluster://h1/3",
+        "redis+cluster://:secret@h1:port",
+    ],
+)
+def test_a_wrong_cluster_url_is_refused(url: str) -> None:
+    """Before any I/O, and without telling the password."""
+    with pytest.raises(ValueError, match=r"host|database|port") as caught:
+        client_from_url(url)
+    assert "secret" not in str(caught.value)
