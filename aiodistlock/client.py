@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import WeakKeyDictionary, finalize, ref
 
 from aiodistlock import deployment
+from aiodistlock.core.clock import ClockWithTimers
 from aiodistlock.core.options import ClientOptions, LockOptions
 from aiodistlock.deployment import Source
 from aiodistlock.engine.acquire import Engine
@@ -106,17 +107,24 @@ class LockClient:
         return client
 
     @classmethod
-    def in_memory(cls, share: LockClient | None = None) -> Self:
+    def in_memory(
+        cls, share: LockClient | None = None, *, clock: ClockWithTimers | None = None
+    ) -> Self:
         """
         Build a client whose locks live in this process, for tests without Redis.
 
         :param share: another in-memory client, to contend with it as a second process
             would; default: a store of its own
+        :param clock: an :class:`aiodistlock.testing.ManualClock`: time passes only when the
+            test turns it; default: real time, or that of ``share``
         :raises TypeError: if ``share`` is not in memory
+        :raises ValueError: if ``clock`` is another one than that of ``share``
         """
-        server = MemoryServer() if share is None else share._source
+        server = MemoryServer(clock) if share is None else share._source
         if not isinstance(server, MemoryServer):
             raise TypeError("share must be a client made by LockClient.in_memory()")
+        if clock is not None and clock is not server.clock:
+            raise ValueError("share goes by another clock: pass clock= to the first client only")
         client = cls.__new__(cls)
         client._setup(server, ClientOptions())
         return client

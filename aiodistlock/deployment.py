@@ -11,7 +11,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Union, cast
 
 from aiodistlock.core.ack import Ack, parse_ack
-from aiodistlock.core.clock import local_clock
 from aiodistlock.core.options import ClientOptions
 from aiodistlock.engine.acquire import Engine
 from aiodistlock.engine.cluster import ClusterWire
@@ -111,7 +110,8 @@ def start(source: Source | Nodes, options: ClientOptions, ack: str = "local") ->
     """
     host = options.label or "".join(c for c in socket.gethostname() if "!" <= c <= "~") or "host"
     client_id = f"{host}:{os.getpid()}:{secrets.token_hex(4)}"
-    engine = Engine(client_id, options, local_clock, Random(secrets.randbits(64)))
+    clock = source.clock if isinstance(source, MemoryServer) else None
+    engine = Engine(client_id, options, clock, Random(secrets.randbits(64)))
     channel = f"aiodistlock:inbox:{client_id}".encode()
     if isinstance(source, MemoryServer):
         engine.start(_memory(source, engine, channel))

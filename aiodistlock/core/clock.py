@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any, Protocol
 
 # ``time.monotonic()`` stands still while the machine is suspended; the server's
 # ttl does not.  CLOCK_BOOTTIME goes on (Linux); elsewhere monotonic is the best
@@ -18,6 +19,30 @@ Clock = Callable[[], float]
 
 local_clock: Clock = time.monotonic if _BOOTTIME is None else partial(time.clock_gettime, _BOOTTIME)
 """Seconds on a clock that never goes back, and runs while the machine sleeps."""
+
+
+class Timer(Protocol):
+    """A call that is planned, and can be called off."""
+
+    def cancel(self) -> None:
+        """Call it off; nothing happens if it is over."""
+        ...
+
+
+class Timers(Protocol):
+    """Plans calls; an event loop does."""
+
+    def call_later(self, delay: float, callback: Callable[..., object], /, *args: Any) -> Timer:
+        """Call ``callback`` after ``delay`` seconds."""
+        ...
+
+
+class ClockWithTimers(Timers, Protocol):
+    """A clock that plans calls by its own time, so that a test can turn both."""
+
+    def __call__(self) -> float:
+        """Return its time, seconds."""
+        ...
 
 
 def wall_us() -> int:

@@ -13,7 +13,7 @@ from weakref import WeakSet, WeakValueDictionary
 
 import anyio
 
-from aiodistlock.core.clock import Clock, ServerClock
+from aiodistlock.core.clock import Clock, ClockWithTimers, ServerClock, Timers, local_clock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import ClientOptions, LockOptions
 from aiodistlock.engine.attempt import Attempt
@@ -52,13 +52,17 @@ class Engine:
     Contends for names on one store, in one event loop.
 
     :param client_id: opens every token: label or host, pid, random
+    :param clock: what leases and pauses go by; ``None``: the machine's, and the loop's timers
     """
 
-    def __init__(self, client_id: str, options: ClientOptions, clock: Clock, rng: Random) -> None:
+    def __init__(
+        self, client_id: str, options: ClientOptions, clock: ClockWithTimers | None, rng: Random
+    ) -> None:
         self.options = options
-        self.clock = clock
         self.rng = rng
         self.loop = asyncio.get_running_loop()
+        self.clock: Clock = clock or local_clock
+        self.timers: Timers = clock or self.loop
         self.attempts: dict[bytes, Attempt] = {}
         """Attempts that a grant may still name, by token."""
         self.holders: dict[bytes, Holder] = {}
@@ -77,7 +81,7 @@ class Engine:
     def start(self, store: Store) -> None:
         """Work on ``store`` from now on."""
         self.store = store
-        self.watchdog = Watchdog(store, self.clock, self._on_lost)
+        self.watchdog = Watchdog(store, self.clock, self.timers, self._on_lost)
 
     def next_token(self) -> bytes:
         """Return a token that no acquisition had before."""
@@ -199,13 +203,12 @@ class Engine:
         :raises AcquireTimeout: if ``timeout`` seconds have passed
         :raises StoreUnavailable: if Redis was unavailable for too long
         """
-        loop = self.loop
         # What make_holder built is what the future gets: Any, for mypy.
-        future: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[Any] = self.loop.create_future()
         contender.enter(waiter := Waiter(future, options, make_holder, task, owner, timeout != 0))
         timer = None
         if timeout:
-            timer = loop.call_later(timeout, contender.expire, waiter, timeout)
+            timer = self.timers.call_later(timeout, contender.expire, waiter, timeout)
         try:
             holder: H | None = await future
         except asyncio.CancelledError:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
-from aiodistlock.core.clock import ServerClock
+from aiodistlock.core.clock import ServerClock, Timer
 from aiodistlock.core.lease_state import LeaseEvent, deadline
 from aiodistlock.engine.inbox import Grant
 from aiodistlock.engine.waiter import Waiter
@@ -51,7 +50,7 @@ class Attempt:
         self.queues = first.waits
         """Whether to wait in the queue; not if the only waiter just tries."""
         self.call: Call[Any] | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: Timer | None = None
         self.tries = 0
         self.failing_since: float | None = None
 
@@ -85,7 +84,7 @@ class Attempt:
         pause = min(pause, MAX_PAUSE)
         self.tries += 1
         self.cancel_timer()
-        self.timer = engine.loop.call_later(pause, self.ask_again)
+        self.timer = engine.timers.call_later(pause, self.ask_again)
 
     def cancel_timer(self) -> None:
         """Forget the planned request."""

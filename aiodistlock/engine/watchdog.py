@@ -25,7 +25,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from aiodistlock.core.clock import Clock
+from aiodistlock.core.clock import Clock, Timers
 from aiodistlock.core.lease_state import TRY_SHARE, LeaseEvent, relied_on
 from aiodistlock.core.options import to_ms
 from aiodistlock.engine.process_lease import ProcessLease
@@ -55,14 +55,20 @@ class Watchdog:
     """
     Looks after all leases of one ``LockClient``.
 
+    :param timers: by which the task sleeps; they run as ``clock`` does
     :param on_lost: told which lease was lost, and why
     """
 
     def __init__(
-        self, store: Store, clock: Clock, on_lost: Callable[[ProcessLease, str], object]
+        self,
+        store: Store,
+        clock: Clock,
+        timers: Timers,
+        on_lost: Callable[[ProcessLease, str], object],
     ) -> None:
         self._store = store
         self._clock = clock
+        self._timers = timers
         self._on_lost = on_lost
         self._wheel: dict[int, set[ProcessLease] | None] = {}
         self._steps: list[int] = []
@@ -122,7 +128,7 @@ class Watchdog:
                 pause = self._pause()
                 # The timer itself looks at the leases: woken by it, this task would
                 # come one turn of the loop later, and so would the loss of a lease.
-                timer = asyncio.get_running_loop().call_later(pause, self._tick)
+                timer = self._timers.call_later(pause, self._tick)
                 try:
                     await self._wake.wait()
                 finally:
@@ -169,6 +175,10 @@ class Watchdog:
         else:
             lease.plan()
             self.add(lease)
+
+    def refused(self, lease: ProcessLease, reason: str) -> None:
+        """Take in that a lease is not ours any more."""
+        self._lose(lease, LeaseEvent.REFUSED, reason)
 
     def _lose(self, lease: ProcessLease, event: LeaseEvent, reason: str) -> None:
         self.remove(lease)
@@ -240,7 +250,7 @@ class Watchdog:
         if not lease.alive:
             pass
         elif type(reply) is NotOurs:
-            self._lose(lease, LeaseEvent.REFUSED, reply.reason)
+            self.refused(lease, reply.reason)
         elif type(reply) is Renewed and latest:
             self.remove(lease)
             lease.confirm(reply.sent_at + lasts)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiodistlock.core.clock import Clock, ServerClock
+from aiodistlock.core.clock import Clock, ClockWithTimers, ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.stores.base import (
     AbandonReply,
@@ -56,9 +56,14 @@ Deliver = Callable[[int, int, int, bytes, bytes], object]
 
 
 class MemoryServer:
-    """What the in-memory clients of one test share."""
+    """
+    What the in-memory clients of one test share.
 
-    def __init__(self) -> None:
+    :param clock: the time of the server and of all its clients; ``None``: real time
+    """
+
+    def __init__(self, clock: ClockWithTimers | None = None) -> None:
+        self.clock = clock
         self.entries: dict[bytes, _Entry] = {}
         self.inboxes: dict[bytes, Deliver] = {}
 

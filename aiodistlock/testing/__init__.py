@@ -1,6 +1,11 @@
-"""Tools for testing code that uses aiodistlock.
+"""Tools for testing code that uses aiodistlock; pytest finds its fixtures by itself.
 
-Import what you need from its module, for example
-``from aiodistlock.testing.embedded import EmbeddedRedis``: nothing is loaded
-here.
+``distlock``, ``distlock_clock`` and ``distlock_redis`` are described in
+:mod:`aiodistlock.testing.plugin`.
 """
+
+from aiodistlock.testing.clock import ManualClock
+from aiodistlock.testing.embedded import EmbeddedRedis
+from aiodistlock.testing.loss import lose_lease
+
+__all__ = ["EmbeddedRedis", "ManualClock", "lose_lease"]

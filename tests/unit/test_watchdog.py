@@ -34,7 +34,10 @@ class Bench:
         self.suspected: list[Call[Any]] = []
         self.lost: list[tuple[ProcessLease, str]] = []
         self.watchdog = Watchdog(
-            cast(Store, self), lambda: self.now, lambda *loss: self.lost.append(loss)
+            cast(Store, self),
+            lambda: self.now,
+            asyncio.get_running_loop(),
+            lambda *loss: self.lost.append(loss),
         )
 
     def renew(

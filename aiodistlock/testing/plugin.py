@@ -1,0 +1,83 @@
+"""Fixtures for pytest; an entry point has it load them where the package is installed.
+
+All are plain fixtures, so they serve tests under pytest-asyncio, under anyio's plugin,
+and tests that call ``asyncio.run`` themselves.  A client begins to work in the event loop
+that first uses it, and is closed there after the test if that loop is still open.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from aiodistlock import LockClient
+from aiodistlock.testing.clock import ManualClock
+from aiodistlock.testing.discovery import LOOPBACK, server_binary
+from aiodistlock.testing.embedded import EmbeddedRedis
+
+
+@pytest.fixture
+def distlock_clock() -> ManualClock:
+    """A clock that only ``await distlock_clock.advance(seconds)`` turns.
+
+    A test that asks for it and for ``distlock`` has locks that go by it.
+    """
+    return ManualClock()
+
+
+@pytest.fixture
+def distlock(request: pytest.FixtureRequest) -> Iterator[LockClient]:
+    """A ``LockClient`` in memory, of the test's own; no Redis is needed.
+
+    ``LockClient.in_memory(share=distlock)`` is another process beside it.
+    """
+    wanted = "distlock_clock" in request.fixturenames
+    clock: ManualClock | None = request.getfixturevalue("distlock_clock") if wanted else None
+    client = LockClient.in_memory(clock=clock)
+    yield client
+    _close(client)
+
+
+@pytest.fixture(scope="session")
+def distlock_redis_server() -> Iterator[EmbeddedRedis]:
+    """A real Redis server that dies with the run, for all tests that want one.
+
+    ``AIODISTLOCK_REDIS_SERVER`` names the binary; default: ``redis-server`` or
+    ``valkey-server`` on PATH, or the one that ``aiodistlock[testing]`` installs.
+    """
+    with EmbeddedRedis(binary=server_binary(os.environ)) as server:
+        yield server
+
+
+@pytest.fixture
+def distlock_redis_url(distlock_redis_server: EmbeddedRedis) -> str:
+    """The URL of a real Redis that is empty when the test begins."""
+    _flush(distlock_redis_server.port)
+    return distlock_redis_server.url
+
+
+@pytest.fixture
+def distlock_redis(distlock_redis_url: str) -> Iterator[LockClient]:
+    """A ``LockClient`` on a real Redis that is empty when the test begins."""
+    client = LockClient.from_url(distlock_redis_url)
+    yield client
+    _close(client)
+
+
+def _close(client: LockClient) -> None:
+    """Close a client in the loop that used it; where that has ended, so has the client."""
+    for loop in {engine.loop for engine in client._engines.values()}:
+        if not loop.is_closed() and not loop.is_running():
+            loop.run_until_complete(client.aclose())
+
+
+def _flush(port: int) -> None:
+    """Empty the server, without a Redis client."""
+    with socket.create_connection((LOOPBACK, port), timeout=5) as connection:
+        connection.sendall(b"FLUSHALL\r\n")
+        answer = connection.recv(64)
+    if not answer.startswith(b"+OK"):
+        raise RuntimeError(f"the embedded server could not be emptied: {answer!r}")
