@@ -102,7 +102,6 @@ class ManualClock:
             timer.fire()
             await _settle()
         self._now = target
-        await _settle()
 
     async def stall(self, seconds: float) -> None:
         """

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import anyio
 import pytest
 
 from aiodistlock import AsyncLock, LeaseLost, LockClient, NotHeld
@@ -65,10 +66,11 @@ async def test_the_next_waiter_gets_in_while_the_body_still_cleans_up(
             try:
                 await asyncio.sleep(HOUR)
             finally:
-                await entered.wait()
+                with anyio.CancelScope(shield=True):
+                    await entered.wait()
 
     async def work_after() -> None:
-        async with world.lock(second):
+        async with world.lock(second, timeout=5.0):  # less than the ttl
             entered.set()
 
     async with asyncio.TaskGroup() as group:

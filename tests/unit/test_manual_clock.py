@@ -155,6 +155,13 @@ async def test_all_that_is_due_happens_in_its_order_and_at_its_instant() -> None
     assert clock() == 104.0
 
 
+async def test_tasks_run_on_before_a_stall(clock: ManualClock, ours: LockClient) -> None:
+    """A task that was only just created has its lease before the process stands still."""
+    holding = asyncio.create_task(ours.lock("wallet", ttl=10.0).acquire())
+    await clock.stall(10.0)
+    assert not holding.result().is_held
+
+
 async def test_a_stall_runs_nothing_before_its_end() -> None:
     """What was due in a stall happens after it, in order."""
     clock = ManualClock(100.0)
