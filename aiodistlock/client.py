@@ -14,7 +14,7 @@ from aiodistlock.core.options import ClientOptions, LockOptions
 from aiodistlock.deployment import Source
 from aiodistlock.engine.acquire import Engine
 from aiodistlock.errors import LockError
-from aiodistlock.stores.memory import MemoryServer
+from aiodistlock.stores.memory_server import MemoryServer
 from aiodistlock.stores.urls import client_from_url
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from aiodistlock.engine.pipe import Pipe
 from aiodistlock.engine.quorum import quorum_store
 from aiodistlock.stores.base import Store
 from aiodistlock.stores.durable import Barrier, DurableStore
-from aiodistlock.stores.memory import MemoryServer, MemoryStore
+from aiodistlock.stores.memory import MemoryStore
+from aiodistlock.stores.memory_server import MemoryServer
 from aiodistlock.stores.single import SingleStore
 
 if TYPE_CHECKING:

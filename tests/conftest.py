@@ -136,7 +136,7 @@ def redis_binary() -> Path:
 
 @pytest.fixture(scope="session")
 def _cluster() -> Iterator[Cluster]:
-    binary = servers.server_binary(dict(os.environ))
+    binary = server_binary(os.environ)
     if binary is None:
         no_server(_NO_SERVER)
     assert binary is not None

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from aiodistlock.core.clock import Clock, ClockWithTimers, ServerClock
+from aiodistlock.core.clock import Clock, ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.stores.base import (
     AbandonReply,
@@ -32,71 +31,7 @@ from aiodistlock.stores.base import (
     Renewed,
     RenewReply,
 )
-
-
-@dataclass(slots=True)
-class _Waiting:
-    token: bytes
-    inbox: bytes
-    grant_ttl_ms: int
-
-
-@dataclass(slots=True)
-class _Entry:
-    """What the server keeps about one key."""
-
-    holder: bytes | None = None
-    expires_at: float = 0.0
-    fence: int = 0
-    queue: dict[bytes, _Waiting] = field(default_factory=dict)
-
-
-Deliver = Callable[[int, int, int, bytes, bytes], object]
-"""Takes a grant: fence, server time in µs, ttl in ms, token, key."""
-
-
-class MemoryServer:
-    """
-    What the in-memory clients of one test share.
-
-    :param clock: the time of the server and of all its clients; ``None``: real time
-    """
-
-    def __init__(self, clock: ClockWithTimers | None = None) -> None:
-        self.clock = clock
-        self.entries: dict[bytes, _Entry] = {}
-        self.inboxes: dict[bytes, Deliver] = {}
-
-    def entry(self, key: bytes, now: float) -> _Entry:
-        """Return what is kept about a key, without what has expired."""
-        entry = self.entries.setdefault(key, _Entry())
-        if entry.holder is not None and entry.expires_at <= now:
-            entry.holder = None
-        return entry
-
-    def grant_next(
-        self, key: bytes, entry: _Entry, now: float, me: bytes | None, my_ttl_ms: int
-    ) -> bool:
-        """Make the first waiter that still listens the holder; tell whether there was one."""
-        while entry.queue:
-            waiting = entry.queue.pop(next(iter(entry.queue)))
-            deliver = self.inboxes.get(waiting.inbox)
-            if waiting.token != me and deliver is None:
-                continue
-            ttl_ms = my_ttl_ms if waiting.token == me else waiting.grant_ttl_ms
-            issue_fence(entry, now)
-            entry.holder, entry.expires_at = waiting.token, now + ttl_ms / 1000
-            if waiting.token != me and deliver is not None:
-                deliver(entry.fence, int(now * 1e6), ttl_ms, waiting.token, key)
-            return True
-        return False
-
-
-def issue_fence(entry: _Entry, now: float) -> int:
-    """Issue the next fencing token of an entry."""
-    entry.fence = max(int(now * 1e6), entry.fence + 1)
-    return entry.fence
-
+from aiodistlock.stores.memory_server import Deliver, Entry, MemoryServer, Waiting, issue_fence
 
 _GONE = NotOurs("its key is gone (expired or deleted)")
 _OTHER = NotOurs("another token is at its key")
@@ -169,8 +104,8 @@ class MemoryStore:
 
         return self._run(operation, on_reply)
 
-    def _join(self, entry: _Entry, token: bytes, grant_ttl_ms: int) -> None:
-        entry.queue.setdefault(token, _Waiting(token, self._channel, grant_ttl_ms))
+    def _join(self, entry: Entry, token: bytes, grant_ttl_ms: int) -> None:
+        entry.queue.setdefault(token, Waiting(token, self._channel, grant_ttl_ms))
 
     def pass_on(
         self,
@@ -219,7 +154,7 @@ class MemoryStore:
 
         return self._run(operation)
 
-    def _give_up(self, keys: LockKeys, entry: _Entry, now: float) -> None:
+    def _give_up(self, keys: LockKeys, entry: Entry, now: float) -> None:
         if not self._server.grant_next(keys.key, entry, now, None, 0):
             entry.holder = None
 
