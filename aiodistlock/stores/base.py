@@ -67,6 +67,21 @@ class NotOurs(NamedTuple):
     reason: str
 
 
+class Taken(NamedTuple):
+    """The lock was taken from its holder by force."""
+
+    fence: int
+    """Above every fencing token that the holder may have used."""
+    passed_to: str | None
+    """Token of the waiter that has it now."""
+
+
+class HeldByOther(NamedTuple):
+    """The lock was not taken: it is not its former holder's any more."""
+
+    holder: str | None
+
+
 class Failed(NamedTuple):
     """No answer that decides anything."""
 

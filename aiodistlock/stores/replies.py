@@ -14,6 +14,7 @@ from aiodistlock.stores.base import (
     Done,
     Granted,
     Held,
+    HeldByOther,
     Inspected,
     InspectReply,
     Kept,
@@ -23,6 +24,7 @@ from aiodistlock.stores.base import (
     ReleaseReply,
     Renewed,
     RenewReply,
+    Taken,
 )
 
 # The codes of prelude.lua.
@@ -96,3 +98,10 @@ def inspect(reply: list[Any], _sent_at: float) -> InspectReply:
         fence,
         waiters,
     )
+
+
+def force_release(reply: list[Any]) -> Taken | HeldByOther:
+    """Read the answer of ``force_release.lua``."""
+    if reply[0] == DONE:
+        return Taken(reply[2], reply[3].decode(errors="replace") or None)
+    return HeldByOther(reply[2].decode(errors="replace") if reply[0] == OTHER else None)

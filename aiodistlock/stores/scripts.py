@@ -53,6 +53,7 @@ RENEW = _load("renew", 3)
 PASS_ON = _load("pass_on", 8)
 ABANDON = _load("abandon", 4)
 INSPECT = _load("inspect", 0)
+FORCE_RELEASE = _load("force_release", 2)
 
 # On each node of a quorum; the fourth key is the node's marker.
 VOTE = _load("vote", 7, keys=4)

@@ -92,6 +92,10 @@ class Scripts:
         grant_ttl = GRANT_TTL if inbox else 0
         return self.run(scripts.ABANDON, token, inbox, grant_ttl, RETENTION)
 
+    def force_release(self, token: str) -> Reply:
+        """Take the lock from this holder."""
+        return self.run(scripts.FORCE_RELEASE, token, RETENTION)
+
     def inspect(self) -> Reply:
         """Inspect."""
         return self.run(scripts.INSPECT)
