@@ -1,1 +1,1 @@
-"""The command line: ``aiodistlock demo`` and ``doctor``. Needs the extra ``cli``."""
+"""The ``aiodistlock`` command, by the extra ``cli``: what works on locks, ``demo``, ``doctor``."""

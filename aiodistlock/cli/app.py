@@ -20,15 +20,17 @@ except ModuleNotFoundError as error:
     print(missing, file=sys.stderr)
     sys.exit(2)
 
+from . import lock_commands
 from .demo.errors import DemoError
 from .doctor.errors import DoctorError
+from .errors import CommandError
 
 app = typer.Typer(
     name="aiodistlock",
     help="Distributed locks for asyncio on Redis.",
     no_args_is_help=True,
-    add_completion=False,
 )
+lock_commands.add_to(app)
 
 
 @app.command(
@@ -124,6 +126,12 @@ def main() -> None:
 
 def _explain(error: Exception) -> int:
     """Print one line for what the user can mend; everything else is a bug."""
+    if isinstance(error, CommandError):
+        print(f"aiodistlock: {error}", file=sys.stderr)
+        return error.status
+    if isinstance(error, typer.Abort):
+        print("aiodistlock: interrupted", file=sys.stderr)
+        return 130
     if isinstance(error, DemoError | DoctorError):
         print(f"aiodistlock: {error}", file=sys.stderr)
         return 2

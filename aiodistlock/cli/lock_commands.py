@@ -1,0 +1,220 @@
+"""The commands that work on locks: ``run``, ``ls``, ``inspect``, ``top``, ``release``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import getdoc
+from typing import Annotated
+
+import typer
+
+Urls = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--redis",
+        metavar="URL",
+        envvar="REDIS_URL",
+        show_default=False,
+        help="redis://, rediss:// (TLS), unix://, redis+sentinel://h1,h2/service or "
+        "redis+cluster://h1,h2; user and password of an ACL go before the host. Several: the "
+        "nodes of a quorum. A password is safer in the variable than on the command line.",
+    ),
+]
+Namespace = Annotated[str, typer.Option(help="Prefix of the keys of your locks.")]
+Timeout = Annotated[
+    float, typer.Option(min=0.01, help="How long to wait for an answer of Redis, seconds.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="Of the lock.")]
+Pattern = Annotated[
+    str,
+    typer.Argument(metavar="[PATTERN]", show_default=False, help="Of names: *, ? and [...]."),
+]
+
+
+def run(
+    name: Name,
+    command: Annotated[
+        list[str],
+        typer.Argument(metavar="COMMAND...", show_default=False, help="What to run, behind --."),
+    ],
+    *,
+    redis: Urls = None,
+    ttl: Annotated[
+        float,
+        typer.Option(
+            help="Length of the lease, seconds; it is renewed. Also how long others wait if "
+            "this host dies."
+        ),
+    ] = 10.0,
+    timeout: Annotated[
+        float | None,
+        typer.Option(show_default=False, help="Wait for the lock so many seconds, not for ever."),
+    ] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait at all.")] = False,
+    grace: Annotated[
+        float, typer.Option(help="When the lease is lost: seconds from SIGTERM to SIGKILL.")
+    ] = 5.0,
+    unavailable_after: Annotated[
+        float, typer.Option(help="How long to try to reach Redis, seconds.")
+    ] = 10.0,
+    namespace: Namespace = "lock:",
+) -> None:
+    """
+    Hold a lock while COMMAND runs: flock(1) for a fleet.
+
+    COMMAND finds AIODISTLOCK_FENCING_TOKEN and AIODISTLOCK_LOCK_NAME in its environment. It
+    runs in a process group of its own, in the foreground of the terminal if there is one.
+    Signals are forwarded to the group. If the lease is lost, or this process is killed, the
+    group gets SIGTERM, and after --grace SIGKILL: until then it may run beside the next
+    holder, so have what it writes to check the fencing token.
+
+    Exit status: that of COMMAND, 128+n if signal n ended it (or us, while waiting). 69: Redis
+    is unavailable. 70: the lease was lost. 75: not acquired in time. 126: COMMAND cannot be
+    executed. 127: it is not found. 2: wrong usage.
+    """
+    from .run.run import Options
+    from .run.run import run as run_command
+
+    options = Options(
+        urls=redis or (),
+        name=name,
+        command=command,
+        namespace=namespace,
+        ttl=ttl,
+        timeout=0.0 if no_wait else timeout,
+        grace=grace,
+        unavailable_after=unavailable_after,
+    )
+    raise typer.Exit(run_command(options))
+
+
+def ls(
+    pattern: Pattern = "*",
+    *,
+    redis: Urls = None,
+    free: Annotated[
+        bool, typer.Option("--all", help="Also locks that are free, for a day after their use.")
+    ] = False,
+    namespace: Namespace = "lock:",
+    timeout: Timeout = 3.0,
+    as_json: AsJson = False,
+) -> None:
+    """
+    List the locks that are held or waited for.
+
+    Found by SCAN, so that Redis goes on working; over a quorum as a majority sees them.
+
+    --json prints an array of objects: name, holder (token, host, pid; null: free),
+    fencing_token, ttl (seconds; null: none), waiters (token, host, pid, waited); over a quorum
+    also votes and nodes.
+
+    Exit status: 0; 69 if Redis is unavailable, 2 for wrong usage.
+    """
+    from .survey.run import list_locks, where
+
+    list_locks(where(redis, namespace, timeout), pattern, free=free, as_json=as_json)
+
+
+def inspect(
+    name: Name,
+    *,
+    redis: Urls = None,
+    namespace: Namespace = "lock:",
+    timeout: Timeout = 3.0,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Show one lock: holder, fencing token, remaining ttl, and who waits for how long.
+
+    --json prints an object as of ls; over a quorum with seen, what each node says.
+
+    Exit status: 0, also if it is free; 69 if Redis is unavailable, 2 for wrong usage.
+    """
+    from .survey.run import inspect_lock, where
+
+    inspect_lock(where(redis, namespace, timeout), name, as_json=as_json)
+
+
+def top(
+    pattern: Pattern = "*",
+    *,
+    redis: Urls = None,
+    interval: Annotated[
+        float, typer.Option("--interval", "-n", help="Between two pictures, seconds.")
+    ] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="One picture, after an interval.")] = False,
+    namespace: Namespace = "lock:",
+    timeout: Timeout = 3.0,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Watch locks: who holds them, who waits for how long, how often they change hands.
+
+    Hand-offs are counted by fencing tokens that rise between two looks, ten in a second: at
+    least so many. Locks with the most waiters come first.
+
+    --json prints an object a line for each picture: at, held, waiting, handoffs_per_second,
+    longest_wait, and locks as of ls.
+
+    Exit status: 0, also after Ctrl-C; 128+n after signal n, 69 if Redis is unavailable, 2 for
+    wrong usage.
+    """
+    from .survey.run import where
+    from .top.run import Options
+    from .top.run import run as run_top
+
+    options = Options(pattern=pattern, interval=interval, once=once, as_json=as_json)
+    raise typer.Exit(run_top(where(redis, namespace, timeout), options))
+
+
+def release(
+    name: Name,
+    *,
+    redis: Urls = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Needed: only its holder gives a lock up in peace.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    namespace: Namespace = "lock:",
+    timeout: Timeout = 3.0,
+) -> None:
+    """
+    Take a stuck lock from its holder; the next waiter gets it.
+
+    The fencing token rises above all that the holder may have used, so that whatever checks
+    tokens refuses its writes, once it has seen a newer one. The holder itself hears of it at
+    its next renewal, within a third of its ttl, and may write until then. For a holder that
+    died there is no need: its lease ends by itself.
+
+    Exit status: 0 if it was taken; 1 if nobody holds it, it has changed hands, or the answer
+    was no; 69 if Redis is unavailable, 2 for wrong usage.
+    """
+    from .release import run as run_release
+    from .survey.run import where
+
+    raise typer.Exit(run_release(where(redis, namespace, timeout), name, force=force, yes=yes))
+
+
+def _add(app: typer.Typer, function: Callable[..., None], *examples: str) -> None:
+    # typer wraps lines to the terminal, but keeps the docstring's breaks as well.
+    paragraphs = getdoc(function) or ""
+    text = "\n\n".join(" ".join(each.split()) for each in paragraphs.split("\n\n"))
+    # \b: leaves the lines of such a paragraph as they are.
+    epilog = "\n".join(("\b", "Examples:", *(f"  aiodistlock {each}" for each in examples)))
+    app.command(help=text, epilog=epilog)(function)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    _add(
+        app,
+        run,
+        "run nightly-report -- ./report.sh --all",
+        "run --no-wait cleanup -- find /srv/tmp -mtime +7 -delete",
+        "run deploy --timeout 600 --ttl 30 -- make deploy",
+    )
+    _add(app, ls, "ls 'wallet:*'", "ls --all --json")
+    _add(app, inspect, "inspect wallet:42", "inspect wallet:42 --json")
+    _add(app, top, "top", "top 'wallet:*' --once --json")
+    _add(app, release, "release wallet:42 --force")

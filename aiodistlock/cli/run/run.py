@@ -1,0 +1,147 @@
+"""Runs a command under a lock: from options to an exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from aiodistlock import AcquireTimeout, Lease, LeaseLost, LockClient, StoreUnavailable
+from aiodistlock.cli.connection import check_keys, check_urls, lock_client
+from aiodistlock.cli.errors import (
+    EXIT_LOST,
+    EXIT_NOT_ACQUIRED,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    CommandError,
+)
+
+from .command import Command, problem
+from .supervisor import TERMINATING, Supervisor
+from .terminal import Terminal
+
+_LONGEST_GRACE = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user asked for; durations in seconds."""
+
+    urls: Sequence[str]
+    name: str
+    command: Sequence[str]
+    namespace: str
+    ttl: float
+    timeout: float | None
+    grace: float
+    unavailable_after: float
+
+
+def run(options: Options) -> int:
+    """
+    Run the command under the lock, and return its exit status.
+
+    :raises CommandError: if it could not run, or lost the lock
+    :raises DoctorError: if a URL is none
+    """
+    check_urls(options.urls)
+    check_keys(options.name, options.namespace)
+    if not 0 <= options.grace <= _LONGEST_GRACE:
+        raise CommandError(f"--grace must be 0 to {_LONGEST_GRACE:g} seconds", EXIT_USAGE)
+    wrong = problem(options.command)
+    if wrong is not None:
+        raise CommandError(*wrong)
+    # What it logs we tell ourselves, in one line.
+    logging.getLogger("aiodistlock").addHandler(logging.NullHandler())
+    command = Command(options.command, options.grace)
+    return asyncio.run(_run(options, command))
+
+
+async def _run(options: Options, command: Command) -> int:
+    supervisor = Supervisor(command, Terminal())
+    async with lock_client(options.urls, unavailable_after=options.unavailable_after) as locks:
+        try:
+            lease = await _acquire(options, locks)
+            if isinstance(lease, int):
+                return lease
+            environment = {
+                "AIODISTLOCK_LOCK_NAME": options.name,
+                "AIODISTLOCK_FENCING_TOKEN": str(lease.fencing_token),
+            }
+            supervisor.start(environment, lambda: lease.is_held)
+            status = await _held(supervisor, lease)
+            command.guardian.dismiss()
+            return await _released(lease, status)
+        finally:
+            # Before the client gives up what it holds.
+            command.guardian.end_group()
+            await supervisor.all_ended()
+
+
+async def _acquire(options: Options, locks: LockClient) -> Lease | int:
+    """Acquire, or return the exit status for the signal that came first."""
+    loop = asyncio.get_running_loop()
+    came: list[int] = []
+    lease = None
+    with anyio.CancelScope() as scope:
+
+        def give_up(number: int) -> None:
+            came.append(number)
+            scope.cancel()
+
+        for number in TERMINATING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, give_up, number)
+        try:
+            lock = locks.lock(options.name, ttl=options.ttl, namespace=options.namespace)
+            lease = await lock.acquire(options.timeout)
+        except AcquireTimeout as error:
+            # Nobody told who holds it: Redis never answered.
+            status = EXIT_UNAVAILABLE if error.holder is None else EXIT_NOT_ACQUIRED
+            raise CommandError(str(error), status) from None
+        except StoreUnavailable as error:
+            raise CommandError(str(error), EXIT_UNAVAILABLE) from None
+        except ValueError as error:
+            raise CommandError(str(error), EXIT_USAGE) from None
+    if not came:
+        assert lease is not None, "no signal came"
+        return lease
+    if lease is not None:
+        await _released(lease, 0)
+    return 128 + came[0]
+
+
+async def _held(supervisor: Supervisor, lease: Lease) -> int:
+    """
+    Wait for the end of the command, and return its exit status.
+
+    :raises CommandError: if the lease was lost before
+    """
+    lost = asyncio.ensure_future(lease.wait_lost())
+    try:
+        await asyncio.wait((supervisor.ended, lost), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        lost.cancel()
+    if not supervisor.ended.done():
+        try:
+            lease.check()
+        except LeaseLost as error:
+            raise CommandError(f"{error}; the command was ended", EXIT_LOST) from None
+    return await supervisor.ended
+
+
+async def _released(lease: Lease, status: int) -> int:
+    """Give the lock up, and return the command's exit status."""
+    try:
+        await lease.release()
+    except LeaseLost as error:
+        raise CommandError(f"{error}; the command had ended", EXIT_LOST) from None
+    except StoreUnavailable as error:
+        # The command did its work under a valid lease, which ends by itself.
+        print(f"aiodistlock: the lock was not given up: {error}", file=sys.stderr)
+    return status

@@ -1,0 +1,102 @@
+"""What ``ls`` and ``inspect`` print: tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aiodistlock.cli.errors import CommandError
+
+from .state import Holder, LockState
+
+
+class PipedConsole(Console):
+    """A console whose closed pipe ends the command the ordinary way."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Raise what becomes one line on stderr."""
+        raise CommandError("nobody reads the output any more", 1)
+
+
+def to_json(state: LockState, nodes: int) -> dict[str, Any]:
+    """Return a lock as JSON; seconds, and ``null`` for what there is not."""
+    holder = None if state.holder is None else Holder.of(state.holder)._asdict()
+    shown: dict[str, Any] = {
+        "name": state.name,
+        "holder": holder,
+        "fencing_token": state.fence,
+        "ttl": state.ttl,
+        "waiters": [
+            {**Holder.of(each.token)._asdict(), "waited": round(each.waited, 3)}
+            for each in state.waiters
+        ],
+    }
+    return {**shown, "votes": state.votes, "nodes": nodes} if nodes > 1 else shown
+
+
+def table_of(states: Sequence[LockState], nodes: int) -> Table:
+    """Return the table of ``ls``."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("name", overflow="fold")
+    table.add_column("holder", overflow="fold")
+    table.add_column("fencing token", justify="right", no_wrap=True)
+    table.add_column("ttl", justify="right", no_wrap=True)
+    table.add_column("waiting", justify="right", no_wrap=True)
+    if nodes > 1:
+        table.add_column("votes", justify="right", no_wrap=True)
+    for state in states:
+        row = [Text(shown(state.name)), held_by(state), Text(_fence(state))]
+        row += [ttl_of(state), Text(str(len(state.waiters) or "-"))]
+        row += [Text(f"{state.votes}/{nodes}")] if nodes > 1 else []
+        table.add_row(*row)
+    return table
+
+
+def show(console: Console, state: LockState, each: dict[int, LockState], nodes: int) -> None:
+    """Print all of one lock; over a quorum also what each node says."""
+    holder = None if state.holder is None else Holder.of(state.holder)
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("holder", held_by(state))
+    if holder is not None:
+        grid.add_row("token", Text(shown(holder.token)))
+    grid.add_row("fencing token", Text(_fence(state)))
+    grid.add_row("ttl", ttl_of(state))
+    for number in range(nodes) if nodes > 1 else ():
+        told = held_by(each[number]) if number in each else Text("does not answer", "red")
+        grid.add_row(f"node {number + 1}", told)
+    for place, waiter in enumerate(state.waiters, 1):
+        who = shown(str(Holder.of(waiter.token)))
+        grid.add_row(f"waiter {place}", Text(f"{who}, for {waiter.waited:.1f} s"))
+    if not state.waiters:
+        grid.add_row("waiters", Text("none"))
+    console.print(Text(shown(state.name), "bold"))
+    console.print(grid)
+
+
+def held_by(state: LockState) -> Text:
+    """Return who holds a lock, as people read it."""
+    if state.holder is None:
+        return Text("free", "dim")
+    return Text(shown(str(Holder.of(state.holder))))
+
+
+def ttl_of(state: LockState) -> Text:
+    """Return how much is left of the lease, as people read it."""
+    if state.holder is None:
+        return Text("-", "dim")
+    return Text("none", "yellow") if state.ttl is None else Text(f"{state.ttl:.1f} s")
+
+
+def _fence(state: LockState) -> str:
+    return "-" if state.fence is None else str(state.fence)
+
+
+def shown(text: str) -> str:
+    """Return text that others wrote, without what could steer a terminal."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

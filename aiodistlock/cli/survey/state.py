@@ -1,0 +1,102 @@
+"""What Redis has about a lock: on one server, and added up over a quorum."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from aiodistlock.core.quorum import Sighting, seen_by_majority
+
+# Label or host, pid, eight random digits, counter.
+_TOKEN = re.compile(r"(?P<host>.+):(?P<pid>\d+):[0-9a-f]{8}:\d+")
+
+
+class Holder(NamedTuple):
+    """Who a token belongs to; without host and pid it is another library's."""
+
+    token: str
+    host: str | None
+    pid: int | None
+
+    @classmethod
+    def of(cls, token: str) -> Holder:
+        """Read a token."""
+        found = _TOKEN.fullmatch(token)
+        return cls(token, found["host"], int(found["pid"])) if found else cls(token, None, None)
+
+    def __str__(self) -> str:
+        return self.token if self.host is None else f"{self.host} pid {self.pid}"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """
+    A process in the queue.
+
+    :param waited: seconds since it came, by the server's clock
+    """
+
+    token: str
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
+class LockState:
+    """
+    A lock as one server has it, or as a quorum amounts to.
+
+    :param holder: token of the holder, ``None`` if the lock is free
+    :param ttl: seconds left of the lease, ``None`` if free, or held without a ttl
+    :param fence: fencing token issued last, ``None`` if none is kept
+    :param waiters: processes that wait, in their order
+    :param votes: how many servers name the holder
+    """
+
+    name: str
+    holder: str | None = None
+    ttl: float | None = None
+    fence: int | None = None
+    waiters: tuple[Waiter, ...] = ()
+    votes: int = 0
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody holds the lock or waits for it."""
+        return self.holder is not None or bool(self.waiters)
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds for which the first of the waiters has waited, 0.0 for none."""
+        return max((waiter.waited for waiter in self.waiters), default=0.0)
+
+
+def added_up(nodes: int, states: Sequence[LockState]) -> LockState:
+    """
+    Return what the servers of a deployment say of one lock, as a majority sees it.
+
+    A split vote is nobody's lock: none of the voters has it.
+
+    :param nodes: how many there are, also those that did not answer
+    """
+    if nodes == 1:
+        return states[0]
+    sightings = [Sighting(each.holder, each.ttl) for each in states if each.holder is not None]
+    seen = seen_by_majority(nodes, 0, sightings)
+    # In no order between nodes: who waits on several has come when the first heard of it.
+    waiting: dict[str, float] = {}
+    for state in states:
+        for waiter in state.waiters:
+            waiting[waiter.token] = max(waiter.waited, waiting.get(waiter.token, 0.0))
+    return LockState(
+        name=states[0].name,
+        holder=seen.holder if seen else None,
+        ttl=seen.remaining if seen else None,
+        fence=max((state.fence for state in states if state.fence is not None), default=None),
+        waiters=tuple(
+            Waiter(token, waited)
+            for token, waited in sorted(waiting.items(), key=lambda each: -each[1])
+        ),
+        votes=sum(each.holder == seen.holder for each in sightings) if seen else 0,
+    )

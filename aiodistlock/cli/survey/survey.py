@@ -1,0 +1,197 @@
+"""Looks at the locks of a deployment: SCAN for their names, then a pipeline for each batch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import anyio
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from aiodistlock.cli.connection import reaching, redis_clients
+from aiodistlock.cli.errors import EXIT_UNAVAILABLE, CommandError
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.quorum import majority
+
+from .names import matches, name_of, scan_pattern
+from .state import LockState, Waiter, added_up
+
+_BATCH = 500
+
+T = TypeVar("T")
+
+
+class Survey:
+    """
+    Looks at locks on one Redis, on all primaries of a Cluster, or on a quorum.
+
+    :param clients: one of redis-py, or one for each node of a quorum
+    """
+
+    def __init__(self, clients: Sequence[Redis], namespace: str) -> None:
+        self._clients = clients
+        self._namespace = namespace
+        self.silent: dict[int, str] = {}
+        """Nodes of a quorum that did not answer the last time, and why."""
+
+    @property
+    def size(self) -> int:
+        """How many nodes decide."""
+        return len(self._clients)
+
+    async def names(self, pattern: str = "*") -> list[str]:
+        """
+        Return the names of all locks that match, in order.
+
+        :raises CommandError: if too few nodes answer
+        """
+        match = scan_pattern(self._namespace, pattern)
+
+        async def scan(client: Redis) -> set[str]:
+            found = set()
+            # SCAN, never KEYS; a RedisCluster's asks all of its primaries.
+            async for key in client.scan_iter(match=match, count=1000):
+                name = name_of(key, self._namespace)
+                if name is not None and matches(name, pattern):
+                    found.add(name)
+            return found
+
+        return sorted(set().union(*(await self.of_all(scan)).values()))
+
+    async def look(self, names: Iterable[str]) -> list[LockState]:
+        """
+        Return what a majority says of these locks, in their order.
+
+        :raises CommandError: if too few nodes answer
+        """
+        seen = await self.look_at_each(names)
+        return [added_up(self.size, states) for states in zip(*seen.values(), strict=True)]
+
+    async def look_at_each(self, names: Iterable[str]) -> dict[int, list[LockState]]:
+        """
+        Return what each node says of these locks, in their order.
+
+        :raises CommandError: if too few nodes answer
+        """
+        keys = [LockKeys(name, self._namespace) for name in names]
+
+        async def look(client: Redis) -> list[LockState]:
+            now = await _server_time(client)
+            states = []
+            for start in range(0, len(keys), _BATCH):
+                states += await _look(client, keys[start : start + _BATCH], now)
+            return states
+
+        return await self.of_all(look)
+
+    async def fences(self, names: Iterable[str]) -> list[int]:
+        """
+        Return the highest fencing token of each name, 0 where none is kept.
+
+        :raises CommandError: if too few nodes answer
+        """
+        keys = [LockKeys(name, self._namespace).fence for name in names]
+
+        async def look(client: Redis) -> list[int]:
+            return [_integer(each) or 0 for each in await _get(client, keys)]
+
+        seen = await self.of_all(look)
+        return [max(each) for each in zip(*seen.values(), strict=True)]
+
+    async def of_all(self, ask: Callable[[Redis], Awaitable[T]]) -> dict[int, T]:
+        """
+        Ask all nodes at once, and return the answers of those that gave one.
+
+        :raises CommandError: if they are no majority
+        """
+        if self.size == 1:
+            with reaching():
+                return {0: await ask(self._clients[0])}
+        answers: dict[int, T] = {}
+        self.silent = {}
+
+        async def one(number: int, client: Redis) -> None:
+            try:
+                with reaching():
+                    answers[number] = await ask(client)
+            except CommandError as error:
+                self.silent[number] = str(error)
+
+        async with anyio.create_task_group() as tasks:
+            for number, client in enumerate(self._clients):
+                tasks.start_soon(one, number, client)
+        if len(answers) < majority(self.size):
+            told = "; ".join(f"node {n + 1}: {why}" for n, why in sorted(self.silent.items()))
+            raise CommandError(
+                f"{len(self.silent)} of {self.size} nodes do not answer: {told}", EXIT_UNAVAILABLE
+            )
+        return dict(sorted(answers.items()))
+
+
+@asynccontextmanager
+async def open_survey(urls: Sequence[str], namespace: str, timeout: float) -> AsyncIterator[Survey]:
+    """Open a survey of a deployment, and close its connections."""
+    async with redis_clients(urls, timeout) as clients:
+        yield Survey(clients, namespace)
+
+
+async def _server_time(client: Redis) -> int:
+    """Return the server's time in µs; on a Cluster that of one of its primaries."""
+    told: Any = await client.time()
+    seconds, rest = next(iter(told.values())) if isinstance(told, dict) else told
+    return int(seconds) * 1_000_000 + int(rest)
+
+
+async def _look(client: Redis, batch: Sequence[LockKeys], now: int) -> list[LockState]:
+    # No MULTI: on a Cluster it could not span the names of a batch.
+    pipeline = client.pipeline(transaction=False)
+    for keys in batch:
+        pipeline.get(keys.key)
+        pipeline.pttl(keys.key)
+        pipeline.get(keys.fence)
+        pipeline.zrange(keys.queue, 0, -1, withscores=True)
+    replies = await pipeline.execute(raise_on_error=False)
+    return [_state(keys.name, replies[4 * n : 4 * n + 4], now) for n, keys in enumerate(batch)]
+
+
+async def _get(client: Redis, keys: Sequence[bytes]) -> list[Any]:
+    pipeline = client.pipeline(transaction=False)
+    for key in keys:
+        pipeline.get(key)
+    return list(await pipeline.execute(raise_on_error=False))
+
+
+def _state(name: str, replies: Sequence[Any], now: int) -> LockState:
+    for reply in replies:
+        # A key of another type is something else than a lock, and is passed over.
+        if isinstance(reply, Exception) and "WRONGTYPE" not in str(reply):
+            raise reply
+    holder, remaining, fence, records = (
+        None if isinstance(reply, ResponseError) else reply for reply in replies
+    )
+    waiters = []
+    for record, arrived in records or ():
+        token = _text(record).rpartition(" ")[2]
+        waiters.append(Waiter(token, max(0.0, (now - int(arrived)) / 1e6)))
+    return LockState(
+        name=name,
+        holder=None if holder is None else _text(holder),
+        ttl=remaining / 1000 if holder is not None and remaining and remaining >= 0 else None,
+        fence=_integer(fence),
+        waiters=tuple(waiters),
+        votes=int(holder is not None),
+    )
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")
+
+
+def _integer(value: Any) -> int | None:
+    # A trailing space marks a counter as reported; see prelude.lua.
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None

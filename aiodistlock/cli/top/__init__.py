@@ -1,0 +1,1 @@
+"""``aiodistlock top``: held locks, waiters, hand-offs and waits, as they change."""

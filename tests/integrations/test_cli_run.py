@@ -1,0 +1,308 @@
+"""``aiodistlock run``: real processes, a real Redis, and what befalls them."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from aiodistlock.testing.embedded import EmbeddedRedis
+from tests.integrations.doctor_command import Start
+from tests.integrations.lock_command import (
+    COMMAND,
+    Seen,
+    command,
+    ended,
+    kill,
+    refused,
+    runs,
+    started,
+    until,
+)
+
+# Tells its pid and that of a child of its own, and goes on for ever.
+FAMILY = "sleep 1000 & echo $$ $! > {}; wait"
+# The same, and no SIGTERM impresses it or its child.
+STUBBORN = f"trap '' TERM; {FAMILY}"
+
+
+@pytest.fixture
+def seen(redis_url: str, namespace: str) -> Seen:
+    """The lock of the test, as Redis has it."""
+    return Seen(redis_url, "job", namespace)
+
+
+def pids(file: Path) -> list[int]:
+    """Wait for the pids that a command tells."""
+    until(lambda: file.exists() and file.read_text().endswith("\n"), "the command has started")
+    return [int(each) for each in file.read_text().split()]
+
+
+def gone(family: list[int]) -> bool:
+    """Tell whether none of these processes runs."""
+    return not any(runs(each) for each in family)
+
+
+def test_the_command_runs_under_the_lock(redis_url: str, namespace: str, seen: Seen) -> None:
+    """It finds name and fencing token; its output and status are ours; the lock is free then."""
+    script = (
+        f"{shlex.quote(sys.executable)} -c 'import sys, redis; "
+        f"print(redis.Redis.from_url(sys.argv[1]).get(sys.argv[2]).decode())' "
+        f"{redis_url} {namespace}job; echo $AIODISTLOCK_LOCK_NAME $AIODISTLOCK_FENCING_TOKEN; "
+        f"ps -o pgid= -p $$; echo $$; exit 3"
+    )
+    done = command(redis_url, "run", "job", "--namespace", namespace, "--", "sh", "-c", script)
+    token, environment, group, pid = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (3, "")
+    assert token.count(":") == 3
+    assert environment == f"job {seen.fence}"
+    assert group.strip() == pid
+    assert seen.holder is None
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "told"),
+    [
+        (["sh", "-c", "kill -KILL $$"], 137, ""),
+        (["no-such-command"], 127, "not found"),
+        (["./no-such-command"], 127, "not found"),
+        (["/etc/passwd"], 126, "cannot be executed"),
+        (["/"], 126, "cannot be executed"),
+    ],
+)
+def test_a_shells_statuses_are_ours(
+    redis_url: str, namespace: str, line: list[str], status: int, told: str
+) -> None:
+    """128+n for signal n, 127 not found, 126 not executable: these before any lock is taken."""
+    done = command(redis_url, "run", "job", "--namespace", namespace, "--", *line)
+    assert done.returncode == status
+    assert told == done.stderr or told in refused(done, status)
+
+
+def test_what_exec_refuses_is_one_line(redis_url: str, namespace: str, tmp_path: Path) -> None:
+    """A script without an interpreter is only found out by running it."""
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    done = command(redis_url, "run", "job", "--namespace", namespace, "--", str(script))
+    assert str(script) in refused(done, 127)
+
+
+def test_who_does_not_get_the_lock_says_who_has_it(
+    redis_url: str, namespace: str, seen: Seen
+) -> None:
+    """Status 75, at once or in time, and the command never runs."""
+    seen.ask("SET", seen.keys.key, "web-1:77:0a1b2c3d:5", "PX", 30_000)
+    try:
+        for flags in (["--no-wait"], ["--timeout", "0.2"]):
+            done = command(
+                redis_url, "run", "job", *flags, "--namespace", namespace, "--", "echo", "ran"
+            )
+            assert "web-1:77" in refused(done, 75)
+        assert seen.waiters == 0
+    finally:
+        seen.ask("DEL", seen.keys.key)
+
+
+def test_four_processes_lose_no_update(redis_url: str, namespace: str, tmp_path: Path) -> None:
+    """Read, pause, write: without the lock they would all write the same number."""
+    count = tmp_path / "count"
+    count.write_text("0")
+    # Longer than their starts are apart.
+    script = f"n=$(cat {count}); sleep 0.3; echo $((n + 1)) > {count}"
+    line = ("run", "job", "--namespace", namespace, "--", "sh", "-c", script)
+    with ExitStack() as stack:
+        processes = [stack.enter_context(started(redis_url, *line)) for _ in range(4)]
+        assert [ended(each).returncode for each in processes] == [0] * 4
+    assert count.read_text().strip() == "4"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_signals_are_the_commands(
+    redis_url: str, namespace: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    """It is told, decides what to do, and its status is ours."""
+    name = number.name.removeprefix("SIG")
+    script = f"trap 'echo told; exit 9' {name}; sleep 1000 & echo $$ > {tmp_path}/pid; wait"
+    with started(
+        redis_url, "run", "job", "--namespace", namespace, "--", "sh", "-c", script
+    ) as process:
+        pids(tmp_path / "pid")
+        process.send_signal(number)
+        done = ended(process)
+    assert (done.returncode, done.stdout, done.stderr) == (9, "told\n", "")
+
+
+def test_a_signal_ends_the_wait(redis_url: str, namespace: str, seen: Seen) -> None:
+    """128+n; the command never runs, and the queue is left."""
+    seen.ask("SET", seen.keys.key, "somebody", "PX", 30_000)
+    try:
+        with started(
+            redis_url, "run", "job", "--namespace", namespace, "--", "echo", "ran"
+        ) as process:
+            until(lambda: seen.waiters == 1, "it waits")
+            process.send_signal(signal.SIGINT)
+            done = ended(process)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+        assert seen.waiters == 0
+    finally:
+        seen.ask("DEL", seen.keys.key)
+
+
+def test_ignored_signals_stay_ignored(redis_url: str, namespace: str, tmp_path: Path) -> None:
+    """Under nohup a hang-up ends neither us nor the command."""
+    script = f"echo $$ > {tmp_path}/pid; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; exit 4"
+    ours = ("run", "job", "--namespace", namespace, "--redis", redis_url)
+    line = shlex.join([*COMMAND, *ours, "--", "sh", "-c", script])
+    with subprocess.Popen(["sh", "-c", f"trap '' HUP; exec {line}"]) as process:
+        (pid,) = pids(tmp_path / "pid")
+        process.send_signal(signal.SIGHUP)
+        os.kill(pid, signal.SIGHUP)
+        (tmp_path / "go").touch()
+        assert process.wait(30) == 4
+
+
+def test_a_frozen_redis_ends_the_command_in_time(
+    embedded_redis: EmbeddedRedis, tmp_path: Path
+) -> None:
+    """Silence until the deadline: SIGTERM to the whole group before the ttl is over, status 70."""
+    with started(
+        embedded_redis.url,
+        *("run", "job", "--ttl", "1", "--", "sh", "-c", FAMILY.format(tmp_path / "pid")),
+    ) as process:
+        family = pids(tmp_path / "pid")
+        embedded_redis.freeze()
+        try:
+            frozen_at = time.monotonic()
+            until(lambda: gone(family), "the group has ended")
+            # The lease was renewed after a third of its ttl at most; 1 s is for a busy machine.
+            assert time.monotonic() - frozen_at < 2.0
+            done = ended(process)
+        finally:
+            embedded_redis.thaw()
+    assert "lost" in refused(done, 70)
+
+
+def test_who_ignores_sigterm_is_killed_after_the_grace(
+    redis_url: str, namespace: str, seen: Seen, tmp_path: Path
+) -> None:
+    """Not before it, and with its children."""
+    with started(
+        redis_url,
+        *("run", "job", "--namespace", namespace, "--ttl", "0.5", "--grace", "0.4"),
+        *("--", "sh", "-c", STUBBORN.format(tmp_path / "pid")),
+    ) as process:
+        family = pids(tmp_path / "pid")
+        taken_at = time.monotonic()
+        seen.ask("DEL", seen.keys.key)
+        done = ended(process)
+        assert time.monotonic() - taken_at >= 0.4
+        assert gone(family)
+    assert "lost" in refused(done, 70)
+
+
+def test_the_command_ends_if_we_are_killed(
+    redis_url: str, namespace: str, seen: Seen, tmp_path: Path
+) -> None:
+    """Nobody renews its lease any more: the whole group goes, the next holder comes."""
+    with started(
+        redis_url,
+        *("run", "job", "--namespace", namespace, "--ttl", "1", "--grace", "0.2"),
+        *("--", "sh", "-c", STUBBORN.format(tmp_path / "pid")),
+    ) as process:
+        family = pids(tmp_path / "pid")
+        process.kill()
+        until(lambda: gone(family), "the group has ended")
+    done = command(redis_url, "run", "job", "--namespace", namespace, "--", "echo", "next")
+    assert (done.returncode, done.stdout) == (0, "next\n")
+
+
+def test_who_waits_is_not_outlived_either(redis_url: str, namespace: str, seen: Seen) -> None:
+    """Killed while it waits for the lock, it leaves no process behind."""
+    seen.ask("SET", seen.keys.key, "somebody", "PX", 30_000)
+    try:
+        with started(
+            redis_url, "run", "job", "--namespace", namespace, "--", "echo", "ran"
+        ) as process:
+            until(lambda: seen.waiters == 1, "it waits")
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            assert len(children) == 2
+            process.kill()
+            assert ended(process).stdout == ""
+            until(lambda: gone([int(each) for each in children]), "its children are gone")
+    finally:
+        seen.ask("DEL", seen.keys.key)
+        seen.ask("DEL", seen.keys.queue)
+
+
+def test_a_killed_guardian_does_not_keep_the_command_alive(
+    redis_url: str, namespace: str, seen: Seen, tmp_path: Path
+) -> None:
+    """Who would end the group is gone: a lost lease ends it all the same."""
+    with started(
+        redis_url,
+        *("run", "job", "--namespace", namespace, "--ttl", "0.5"),
+        *("--", "sh", "-c", FAMILY.format(tmp_path / "pid")),
+    ) as process:
+        family = pids(tmp_path / "pid")
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        (guardian,) = {int(each) for each in children} - {family[0]}
+        kill(guardian)
+        seen.ask("DEL", seen.keys.key)
+        done = ended(process)
+        assert gone(family)
+    assert "lost" in refused(done, 70)
+
+
+def test_what_the_command_leaves_running_goes_on(
+    redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    """As with flock(1): a process in the background is not waited for, nor ended."""
+    script = f"sleep 1000 > /dev/null 2>&1 & echo $! > {tmp_path / 'pid'}"
+    done = command(redis_url, "run", "job", "--namespace", namespace, "--", "sh", "-c", script)
+    (left,) = pids(tmp_path / "pid")
+    try:
+        assert (done.returncode, runs(left)) == (0, True)
+    finally:
+        kill(left)
+
+
+def test_an_unreachable_redis_is_one_line(start: Start) -> None:
+    """Status 69, after as long as was asked for; so for one that is frozen."""
+    flags = ("run", "job", "--unavailable-after", "0.3")
+    assert "unavailable" in refused(command("redis://127.0.0.1:1", *flags, "--", "true"), 69)
+    server = start()
+    server.freeze()
+    try:
+        refused(command(server.url, *flags, "--no-wait", "--", "true"), 69)
+        refused(command(server.url, "run", "job", "--timeout", "0.2", "--", "true"), 69)
+    finally:
+        server.thaw()
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["job", "--ttl", "0", "--", "true"], "ttl must be"),
+        (["job", "--grace", "-1", "--", "true"], "--grace must be"),
+        (["job", "--timeout", "-1", "--", "true"], "timeout must be"),
+        (["", "--", "true"], "name must not be empty"),
+        (["job"], "COMMAND"),
+        (["job", "--namespace", "{", "--", "true"], "braces"),
+    ],
+)
+def test_what_is_wrong_is_one_line(args: list[str], told: str) -> None:
+    """Status 2, and what to do."""
+    assert told in refused(command("redis://127.0.0.1:1", "run", *args), 2)
+
+
+def test_a_quorum_is_several_urls(quorum_urls: list[str], quorum_namespace: str) -> None:
+    """In the variable, separated by spaces, or one option each."""
+    line = ["run", "job", "--namespace", quorum_namespace, "--", "echo", "ran"]
+    done = command(" ".join(quorum_urls), *line)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")

@@ -1,0 +1,238 @@
+"""``aiodistlock ls``, ``inspect`` and ``top --once``: real locks, seen from outside."""
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import anyio
+import pytest
+import redis as redis_sync
+from redis.asyncio import Redis, RedisCluster
+from typer.testing import CliRunner
+
+from aiodistlock import AsyncLock, LockClient
+from aiodistlock.cli.app import app
+from aiodistlock.cli.release import take
+from aiodistlock.cli.survey.survey import Survey
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
+from tests.integrations.doctor_command import Start
+from tests.integrations.lock_command import COMMAND, command, environment, refused
+from tests.integrations.test_doctor_deployments import form_cluster
+
+PASSWORD = "s3cret-never-shown"
+
+
+async def shown(url: str, *args: str) -> Any:
+    """Run a command with --json, while locks of ours are held; return what it prints."""
+    done = await anyio.to_thread.run_sync(lambda: command(url, *args, "--json"))
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+async def locks(redis_url: str) -> AsyncIterator[LockClient]:
+    """A client that holds."""
+    async with LockClient.from_url(redis_url) as locks:
+        yield locks
+
+
+async def test_what_is_held_and_waited_for_is_listed(
+    locks: LockClient, redis_url: str, namespace: str
+) -> None:
+    """Holder, fence, ttl, queue: as the holder knows them; other keys are no locks."""
+    async with LockClient.from_url(redis_url) as others, anyio.create_task_group() as tasks:
+        held = await locks.lock("wallet:{42}", namespace=namespace, ttl=20).acquire()
+        lease = await locks.lock("job", namespace=namespace).acquire()
+        await (await locks.lock("free", namespace=namespace).acquire()).release()
+        waiting = others.lock("job", namespace=namespace)
+        tasks.start_soon(waiting.acquire)
+        while not (await waiting.inspect()).waiters:
+            await anyio.sleep(0.01)  # nobody tells of a waiter
+        with redis_sync.Redis.from_url(redis_url) as redis:
+            redis.hset(f"{namespace}config", "a", "b")
+            try:
+                seen = await shown(redis_url, "ls", "--namespace", namespace)
+                some = await shown(redis_url, "ls", "wallet:*", "--namespace", namespace)
+                everything = await shown(redis_url, "ls", "--all", "--namespace", namespace)
+                one = await shown(redis_url, "inspect", "job", "--namespace", namespace)
+                pictures = await shown(
+                    redis_url, "top", "--once", "-n", "0.2", "--namespace", namespace
+                )
+            finally:
+                redis.delete(f"{namespace}config")
+        tasks.cancel_scope.cancel()
+    await lease.release()
+    await held.release()
+    job, wallet = seen
+    assert [each["name"] for each in seen] == ["job", "wallet:{42}"]
+    assert some[0] == {**wallet, "ttl": some[0]["ttl"]}
+    assert {each["name"] for each in everything} >= {"job", "wallet:{42}", "free"}
+    assert wallet["holder"] == {
+        "token": held.token,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+    }
+    assert (wallet["fencing_token"], wallet["waiters"]) == (held.fencing_token, [])
+    assert 10 < wallet["ttl"] <= 20
+    (waiter,) = job["waiters"]
+    assert waiter["pid"] == os.getpid()
+    assert 0 <= waiter["waited"] < 20
+    assert one["holder"] == job["holder"]
+    assert one["waiters"][0]["waited"] >= waiter["waited"]
+    assert (pictures["held"], pictures["waiting"]) == (2, 1)
+    assert pictures["locks"][0]["name"] == "job"
+    assert pictures["longest_wait"] >= waiter["waited"]
+
+
+async def test_handoffs_are_counted(locks: LockClient, redis_url: str, namespace: str) -> None:
+    """A lock that changes hands again and again shows so, also if it is free at that instant."""
+    lock = AsyncLock(locks, "busy", namespace=namespace, local_handoffs=0)
+
+    async def work() -> None:
+        while True:
+            async with lock:
+                await anyio.sleep(0.01)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        picture = await shown(redis_url, "top", "--once", "--namespace", namespace)
+        tasks.cancel_scope.cancel()
+    (busy,) = picture["locks"]
+    assert 1 <= busy["handoffs_per_second"] <= 12
+
+
+def test_people_get_a_table(redis_url: str, namespace: str) -> None:
+    """What another library holds for ever is shown as it is; nothing held prints nothing."""
+    at = ("--namespace", namespace)
+    assert command(redis_url, "ls", *at).stdout == ""
+    with redis_sync.Redis.from_url(redis_url) as redis:
+        redis.set(f"{namespace}job", "somebody\x1b[2J")
+        try:
+            listed = command(redis_url, "ls", *at).stdout
+            one = command(redis_url, "inspect", "job", *at).stdout
+        finally:
+            redis.delete(f"{namespace}job")
+    head, row = listed.splitlines()
+    assert head.split() == ["name", "holder", "fencing", "token", "ttl", "waiting"]
+    assert row.split() == ["job", r"somebody\x1b[2J", "-", "none", "-"]
+    assert r"somebody\x1b[2J" in one
+
+
+async def test_a_cluster_is_scanned_whole(start: Start) -> None:
+    """The locks of every primary are found; each can be taken from its holder."""
+    nodes = [start("--cluster-enabled", "yes") for _ in range(3)]
+    form_cluster(nodes)
+    names = sorted(f"n{n}" for n in range(12))
+    async with RedisCluster.from_url(nodes[0].url) as redis:
+        for name in names:
+            await redis.set(f"lock:{name}", "host:7:0a1b2c3d:1", px=60_000)
+        clients = cast(list[Redis], [redis])
+        survey = Survey(clients, "lock:")
+        assert await survey.names() == names
+        assert [state.holder for state in await survey.look(names)] == ["host:7:0a1b2c3d:1"] * 12
+        assert await survey.fences(names) == [0] * 12
+        for name in names:
+            await take(clients[0], LockKeys(name, "lock:"), "host:7:0a1b2c3d:1")
+        assert not any(state.holder for state in await survey.look(names))
+        assert all(await survey.fences(names))
+
+
+async def test_a_quorum_shows_what_a_majority_says(start: Start) -> None:
+    """Votes are counted, a split vote is nobody's, a silent node is told of; two are too many."""
+    nodes = [start() for _ in range(3)]
+    urls = " ".join(node.url for node in nodes)
+    async with LockClient.from_url([node.url for node in nodes]) as locks:
+        lease = await locks.lock("job").acquire()
+        (seen,) = await shown(urls, "ls")
+        assert (seen["holder"]["token"], seen["votes"], seen["nodes"]) == (lease.token, 3, 3)
+        assert seen["fencing_token"] == lease.fencing_token
+        nodes[0].kill()
+        done = await anyio.to_thread.run_sync(command, urls, "inspect", "job", "--json")
+        one = json.loads(done.stdout)
+        assert (one["votes"], one["seen"][0]) == (2, None)
+        assert one["seen"][1]["holder"] == seen["holder"]
+        assert "node 1 does not count" in done.stderr
+        assert done.stderr.count("\n") == 1
+        await lease.release()
+    nodes[1].kill()
+    told = refused(command(urls, "ls"), 69)
+    assert "2 of 3 nodes do not answer" in told
+
+
+def test_a_reader_may_look(start: Start) -> None:
+    """An ACL user who may only read, over the password of the URL, which is never shown."""
+    server = start()
+    with redis_sync.Redis.from_url(server.url) as admin:
+        admin.set("lock:job", "somebody", px=60_000)
+        rules = ["reset", "on", f">{PASSWORD}", "~*", "+get", "+pttl", "+zrange", "+scan", "+time"]
+        admin.execute_command("ACL", "SETUSER", "reader", *rules)
+    url = server.url.replace("://", f"://reader:{PASSWORD}@")
+    for args in (("ls",), ("inspect", "job"), ("top", "--once", "-n", "0.1")):
+        done = command(url, *args)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "somebody" in done.stdout
+    told = refused(command(url, "run", "job", "--unavailable-after", "0.2", "--", "true"), 69)
+    wrong = server.url.replace("://", f"://reader:{PASSWORD}x@")
+    told += refused(command(wrong, "ls"), 69)
+    told += refused(command(f"redis://:{PASSWORD}/x@localhost", "ls"), 2)
+    told += refused(command(f"redis://:{PASSWORD}@localhost:port", "ls"), 2)
+    told += refused(command(f"redis://:{PASSWORD}@127.0.0.1:1/0?nonsense=1", "ls"), 2)
+    told += refused(command(f"redis://:{PASSWORD}@127.0.0.1:1", "ls"), 69)
+    assert PASSWORD not in told
+
+
+def test_tls_and_sockets_are_reached(tls_redis: EmbeddedRedis, tls_files: TlsFiles) -> None:
+    """By the options of redis-py's URLs."""
+    url = f"{tls_redis.url}?ssl_ca_certs={tls_files.ca}"
+    done = command(url, "run", "job", "--", "echo", "ran")
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    assert command(url, "ls", "--all").stdout.splitlines()[1].split()[:2] == ["job", "free"]
+
+
+def test_a_frozen_redis_is_given_up(start: Start) -> None:
+    """After the timeout, in one line."""
+    server = start()
+    server.freeze()
+    try:
+        for args in (("ls",), ("inspect", "job"), ("release", "job", "--force", "--yes")):
+            assert "unavailable" in refused(command(server.url, *args, "--timeout", "0.2"), 69)
+    finally:
+        server.thaw()
+
+
+@pytest.mark.parametrize(
+    "args", [("ls",), ("inspect", "x"), ("top", "--once"), ("run", "x", "true")]
+)
+def test_without_a_url_nothing_is_guessed(args: tuple[str, ...]) -> None:
+    """Status 2, and the variable to set."""
+    assert "REDIS_URL" in refused(command(None, *args), 2)
+
+
+def test_a_shell_completes_the_commands() -> None:
+    """Typer's completion is on, for our entry point."""
+    done = subprocess.run(
+        COMMAND,
+        env=environment(
+            None,
+            _AIODISTLOCK_COMPLETE="complete_bash",
+            COMP_WORDS="aiodistlock in",
+            COMP_CWORD="1",
+        ),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout.split() == ["inspect"]
+
+
+@pytest.mark.parametrize("name", ["run", "ls", "inspect", "top", "release"])
+def test_help_has_examples_and_statuses(name: str) -> None:
+    """What a user of a script must know is in --help."""
+    text = CliRunner().invoke(app, [name, "--help"]).output
+    for words in ("Examples:", f"aiodistlock {name} ", "Exit status:", "REDIS_URL"):
+        assert words in text, words

@@ -1,0 +1,135 @@
+"""The commands on a terminal: foreground, Ctrl-C, Ctrl-Z, the screen, the question."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.integrations.lock_command import COMMAND, Seen, until
+from tests.integrations.terminal import CTRL_C, CTRL_Z, terminal
+
+ENTER_SCREEN, LEAVE_SCREEN, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
+
+
+@pytest.fixture
+def seen(redis_url: str, namespace: str) -> Seen:
+    """The lock of the test, as Redis has it."""
+    return Seen(redis_url, "job", namespace)
+
+
+def test_a_command_may_ask_its_user(redis_url: str, namespace: str) -> None:
+    """It reads from the terminal: its group is in the foreground."""
+    script = 'printf "name? "; read name; echo "hello $name"; exit 5'
+    line = [*COMMAND, "run", "job", "--namespace", namespace, "--", "sh", "-c", script]
+    with terminal(redis_url, line) as tty:
+        tty.wait_for(r"name\?")
+        tty.type(b"you\n")
+        tty.wait_for("hello you")
+        assert tty.ended() == 5
+
+
+def test_ctrl_c_is_the_commands(redis_url: str, namespace: str, seen: Seen) -> None:
+    """It dies of it, 130 is our status, the lock is free, and no traceback is seen."""
+    script = "echo ready; exec sleep 1000"
+    line = [*COMMAND, "run", "job", "--namespace", namespace, "--", "sh", "-c", script]
+    with terminal(redis_url, line) as tty:
+        tty.wait_for("ready")
+        tty.type(CTRL_C)
+        assert tty.ended() == 130
+        assert "Traceback" not in tty.seen
+    assert seen.holder is None
+
+
+def test_a_killed_command_leaves_no_broken_terminal(redis_url: str, namespace: str) -> None:
+    """Who switched the echo off and died cannot switch it on: we do."""
+    script = "stty -echo -icanon; echo ready; kill -KILL $$"
+    line = [*COMMAND, "run", "job", "--namespace", namespace, "--", "sh", "-c", script]
+    with terminal(redis_url, line) as tty:
+        before = tty.modes
+        assert tty.ended() == 137
+        assert tty.modes == before
+
+
+def test_ctrl_z_stops_us_with_the_command(redis_url: str, namespace: str) -> None:
+    """The shell has its prompt back; brought to the foreground, the command goes on."""
+    script = 'echo ready; read word; echo "got $word"'
+    ours = [*COMMAND, "run", "job", "--ttl", "30", "--namespace", namespace, "--", "sh", "-c"]
+    with terminal(redis_url, ["bash", "--norc", "-i"]) as tty:
+        tty.wait_for(r"\$ ")
+        tty.type(" ".join([*ours, f"'{script}'"]).encode() + b"\n")
+        tty.wait_for(r"[\r\n]ready")
+        tty.type(CTRL_Z)
+        tty.wait_for("Stopped")
+        tty.type(b"fg\n")
+        tty.wait_for("aiodistlock")
+        tty.type(b"something\n")
+        tty.wait_for("got something")
+        tty.type(b"exit 0\n")
+        assert tty.ended() == 0
+
+
+def test_a_lease_that_ran_out_in_a_stop_ends_the_command(
+    redis_url: str, namespace: str, seen: Seen, tmp_path: Path
+) -> None:
+    """It never goes on without the lock: 70, though it would have written at once."""
+    script = f"trap 'touch {tmp_path}/wrote' CONT; echo ready; read word"
+    ours = [*COMMAND, "run", "job", "--ttl", "0.5", "--namespace", namespace, "--", "sh", "-c"]
+    with terminal(redis_url, ["bash", "--norc", "-i"]) as tty:
+        tty.wait_for(r"\$ ")
+        tty.type(" ".join([*ours, f'"{script}"']).encode() + b"; echo status $?\n")
+        tty.wait_for(r"[\r\n]ready")
+        tty.type(CTRL_Z)
+        tty.wait_for("Stopped")
+        until(lambda: seen.holder is None, "the lease runs out")
+        tty.type(b"fg; echo status $?\n")
+        tty.wait_for("status 70")
+        assert not (tmp_path / "wrote").exists()
+        tty.type(b"exit 0\n")
+        assert tty.ended() == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "status"), [(CTRL_C, 0), (signal.SIGTERM, 143)], ids=["ctrl-c", "SIGTERM"]
+)
+def test_top_gives_the_terminal_back(
+    redis_url: str, namespace: str, seen: Seen, how: bytes | signal.Signals, status: int
+) -> None:
+    """It shows what is held, anew at each interval; ended, screen, cursor and modes are back."""
+    line = [*COMMAND, "top", "-n", "0.2", "--namespace", namespace]
+    with terminal(redis_url, line) as tty:
+        before = tty.modes
+        tty.wait_for("no lock is held")
+        assert ENTER_SCREEN in tty.seen
+        seen.ask("SET", seen.keys.key, "web-1:77:0a1b2c3d:5", "PX", 30_000)
+        try:
+            tty.wait_for("web-1 pid 77")
+        finally:
+            seen.ask("DEL", seen.keys.key)
+        if isinstance(how, bytes):
+            tty.type(how)
+        else:
+            tty.process.send_signal(how)
+        assert tty.ended() == status
+        assert LEAVE_SCREEN in tty.seen
+        assert tty.seen.rindex(SHOW_CURSOR) > tty.seen.index(ENTER_SCREEN)
+        assert "Traceback" not in tty.seen
+        assert tty.modes == before
+
+
+@pytest.mark.parametrize(("answer", "status"), [(b"y\n", 0), (b"\n", 1), (CTRL_C, 130)])
+def test_a_forced_release_asks_first(
+    redis_url: str, namespace: str, seen: Seen, answer: bytes, status: int
+) -> None:
+    """It shows who holds the lock; anything but yes changes nothing."""
+    seen.ask("SET", seen.keys.key, "web-1:77:0a1b2c3d:5", "PX", 30_000)
+    try:
+        line = [*COMMAND, "release", "job", "--force", "--namespace", namespace]
+        with terminal(redis_url, line) as tty:
+            tty.wait_for("web-1 pid 77")
+            tty.wait_for(r"Take job from web-1 pid 77\? \[y/N\]")
+            tty.type(answer)
+            assert tty.ended() == status
+            assert "Traceback" not in tty.seen
+        assert (seen.holder is None) == (status == 0)
+    finally:
+        seen.ask("DEL", seen.keys.key)

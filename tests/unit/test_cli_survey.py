@@ -1,0 +1,123 @@
+"""What the command line reads out of keys, tokens, votes and counters."""
+
+import pytest
+
+from aiodistlock.cli.survey.names import matches, name_of, scan_pattern
+from aiodistlock.cli.survey.report import shown, to_json
+from aiodistlock.cli.survey.state import Holder, LockState, Waiter, added_up
+from aiodistlock.cli.top.meter import Meter, frame
+from aiodistlock.core.keys import LockKeys
+
+
+@pytest.mark.parametrize("namespace", ["lock:", "", "a*[b]?", "{app}:"])
+@pytest.mark.parametrize("name", ["wallet:42", "{user:7}:cart", "a b", "ö", "*"])
+def test_each_key_of_a_lock_tells_its_name(name: str, namespace: str) -> None:
+    """The key, the counter and the queue, with a hash tag in the name or without."""
+    keys = LockKeys(name, namespace)
+    for key in (keys.key, keys.fence, keys.queue):
+        assert name_of(key, namespace) == name
+
+
+def test_a_name_may_end_like_a_companion() -> None:
+    """Companions have braces, so that without a hash tag they are told apart."""
+    assert name_of(b"lock:x:fence", "lock:") == "x:fence"
+    assert name_of(b"{lock:x:fence}:fence", "lock:") == "x:fence"
+    # With one they are not: a counter is likelier than such a name.
+    assert name_of(b"lock:{x}:fence", "lock:") == "{x}"
+
+
+@pytest.mark.parametrize(
+    "key", [b"other:1", b"{other:1}:fence", b"lock:", b"lock:}x{", b"lock:\xff", b"{lock:", b""]
+)
+def test_what_is_no_locks_key_tells_no_name(key: bytes) -> None:
+    """Other namespaces, no name, stray braces, no text."""
+    assert name_of(key, "lock:") is None
+
+
+def test_redis_is_asked_for_no_more_than_the_pattern_may_name() -> None:
+    """The literal beginning narrows the scan; signs in it are escaped."""
+    assert scan_pattern("lock:", "*") == "*lock:*"
+    assert scan_pattern("lock:", "wallet:*:x") == "*lock:wallet:*"
+    assert scan_pattern("l*k[", "a?b") == r"*l\*k\[a*"
+    assert scan_pattern("lock:", "plain") == "*lock:plain*"
+
+
+def test_a_pattern_is_matched_as_in_a_shell() -> None:
+    """Whole, with stars, question marks and sets; upper case is not lower case."""
+    assert matches("wallet:42", "wallet:*")
+    assert matches("wallet:42", "wallet:4[0-9]")
+    assert not matches("wallet:42", "wallet:4")
+    assert not matches("Wallet", "wallet")
+
+
+def test_a_token_tells_host_and_pid() -> None:
+    """Also where the label has colons; what another library wrote is shown as it is."""
+    assert Holder.of("web-1:77:0a1b2c3d:5") == ("web-1:77:0a1b2c3d:5", "web-1", 77)
+    assert Holder.of("a:b:77:0a1b2c3d:5")[1:] == ("a:b", 77)
+    assert Holder.of("c0ffee")[1:] == (None, None)
+    assert str(Holder.of("c0ffee")) == "c0ffee"
+
+
+def state(holder: str | None, *waiters: str, fence: int = 1, ttl: float | None = 5.0) -> LockState:
+    """What a node says."""
+    waiting = tuple(Waiter(each, 1.0 + n) for n, each in enumerate(waiters))
+    return LockState("n", holder, ttl if holder else None, fence, waiting, int(holder is not None))
+
+
+def test_a_quorum_amounts_to_what_a_majority_says() -> None:
+    """The holder that two of three name, the highest fence, everybody who waits."""
+    seen = added_up(3, [state("a", "x", fence=5), state("a", "y", fence=7), state("b", "x")])
+    assert (seen.holder, seen.votes, seen.fence, seen.ttl) == ("a", 2, 7, 5.0)
+    assert sorted(each.token for each in seen.waiters) == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    "states", [[state("a"), state("b"), state("c")], [state("a"), state(None)], [state(None)] * 3]
+)
+def test_a_split_vote_is_nobodys_lock(states: list[LockState]) -> None:
+    """Without a majority nobody holds it, also while a node does not answer."""
+    assert (added_up(3, states).holder, added_up(3, states).votes) == (None, 0)
+
+
+def test_a_rise_of_the_fence_is_a_handoff() -> None:
+    """Counted by name since the last reading; a first sight and a lost counter are none."""
+    meter = Meter()
+    meter.note([("a", 5), ("b", 5)])
+    assert meter.read(10.0) == {}
+    meter.note([("a", 7), ("b", 5)])
+    meter.note([("a", 9), ("b", 0), ("c", 1)])
+    meter.note([("b", 6)])
+    assert meter.read(12.0) == {"a": 1.0, "b": 0.5}
+    assert meter.read(13.0) == {}
+
+
+def test_names_that_are_gone_are_forgotten() -> None:
+    """A counter that comes back later is seen for the first time."""
+    meter = Meter()
+    meter.note([("a", 5)])
+    meter.read(0.0)
+    meter.keep([])
+    meter.note([("a", 9)])
+    assert meter.read(1.0) == {}
+
+
+def test_the_most_wanted_come_first() -> None:
+    """Most waiters, then the longest wait, then the most hand-offs; idle ones are left out."""
+    states = [
+        LockState("idle"),
+        LockState("held", "h"),
+        LockState("busy"),
+        LockState("two", "h", waiters=(Waiter("x", 0.5), Waiter("y", 0.1))),
+        LockState("long", "h", waiters=(Waiter("x", 9.0),)),
+        LockState("short", "h", waiters=(Waiter("x", 1.0),)),
+    ]
+    seen = frame(states, {"busy": 3.0}, 1)
+    names = [row.state.name for row in seen.rows]
+    assert names == ["two", "long", "short", "busy", "held"]
+    assert (seen.held, seen.waiters, seen.rate, seen.longest_wait) == (4, 4, 3.0, 9.0)
+
+
+def test_what_others_wrote_cannot_steer_a_terminal() -> None:
+    """Names and tokens are shown without escape sequences; JSON escapes them itself."""
+    assert shown("a\x1b[2Jb\n") == "a\\x1b[2Jb\\x0a"
+    assert to_json(LockState("\x1b"), 1)["name"] == "\x1b"
