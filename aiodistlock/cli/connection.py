@@ -16,6 +16,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 from aiodistlock import LockClient
 from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.options import ClientOptions
 from aiodistlock.stores.urls import redis_from_url
 
 from .doctor.targets import parse
@@ -54,7 +55,15 @@ def check_keys(name: str, namespace: str) -> LockKeys:
 
 
 def lock_client(urls: Sequence[str], **options: Any) -> LockClient:
-    """Build the client that holds locks, on one deployment or on a quorum."""
+    """
+    Build the client that holds locks, on one deployment or on a quorum.
+
+    :raises CommandError: if a URL or an option is wrong
+    """
+    try:
+        ClientOptions(**options)
+    except ValueError as error:
+        raise CommandError(str(error), EXIT_USAGE) from None
     with _usable():
         return LockClient.from_url(urls[0] if len(urls) == 1 else urls, **options)
 

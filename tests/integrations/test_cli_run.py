@@ -272,6 +272,13 @@ def test_what_the_command_leaves_running_goes_on(
         kill(left)
 
 
+def test_a_closed_pipe_ends_the_commands_writers(redis_url: str, namespace: str) -> None:
+    """Python ignores SIGPIPE, and what it starts does not inherit that."""
+    script = "yes | head -n 1"
+    done = command(redis_url, "run", "job", "--namespace", namespace, "--", "sh", "-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "y\n", "")
+
+
 def test_an_unreachable_redis_is_one_line(start: Start) -> None:
     """Status 69, after as long as was asked for; so for one that is frozen."""
     flags = ("run", "job", "--unavailable-after", "0.3")
@@ -291,6 +298,7 @@ def test_an_unreachable_redis_is_one_line(start: Start) -> None:
         (["job", "--ttl", "0", "--", "true"], "ttl must be"),
         (["job", "--grace", "-1", "--", "true"], "--grace must be"),
         (["job", "--timeout", "-1", "--", "true"], "timeout must be"),
+        (["job", "--unavailable-after", "0", "--", "true"], "unavailable_after must be"),
         (["", "--", "true"], "name must not be empty"),
         (["job"], "COMMAND"),
         (["job", "--namespace", "{", "--", "true"], "braces"),

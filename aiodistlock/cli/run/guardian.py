@@ -40,7 +40,7 @@ class Guardian:
         os.close(reads)
 
     def disown(self) -> None:
-        """Close a forked child's copy, which would keep the owner alive in its stead."""
+        """Close a forked child's copy, or the guardian never reads the end of file."""
         os.close(self._writes)
 
     def guard(self, group: int, grace: float) -> None:
