@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
@@ -17,7 +17,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from aiodistlock import LockClient
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import ClientOptions
-from aiodistlock.stores.urls import redis_from_url
+from aiodistlock.stores.urls import client_from_url
 
 from .doctor.targets import parse
 from .errors import EXIT_UNAVAILABLE, EXIT_USAGE, CommandError
@@ -69,7 +69,9 @@ def lock_client(urls: Sequence[str], **options: Any) -> LockClient:
 
 
 @asynccontextmanager
-async def redis_clients(urls: Sequence[str], timeout: float) -> AsyncIterator[Sequence[Redis]]:
+async def redis_clients(
+    urls: Sequence[str], timeout: float
+) -> AsyncIterator[Sequence[Redis | RedisCluster]]:
     """
     Open a client of redis-py for each URL; they connect when they are used.
 
@@ -83,7 +85,7 @@ async def redis_clients(urls: Sequence[str], timeout: float) -> AsyncIterator[Se
     }
     async with AsyncExitStack() as stack:
         with _usable():
-            clients = [redis_from_url(url, **settings) for url in urls]
+            clients = [client_from_url(url, **settings) for url in urls]
         for client in clients:
             stack.push_async_callback(client.aclose)
         yield clients

@@ -85,7 +85,7 @@ async def _release(at: Where, keys: LockKeys, state: LockState) -> None:
             await _take_from_majority(keys, state, Survey(clients, at.namespace))
 
 
-async def take(client: Redis, keys: LockKeys, holder: str) -> None:
+async def take(client: Redis | RedisCluster, keys: LockKeys, holder: str) -> None:
     """
     Take a lock from its holder, and tell what came of it.
 
@@ -113,10 +113,8 @@ def _report_other(keys: LockKeys, holder: str | None) -> NoReturn:
 
 
 async def _run(client: object, script: scripts.Script, keys: LockKeys, *args: bytes | int) -> Any:
-    source = script.source
-    if isinstance(client, RedisCluster):
-        # The inboxes of a Cluster's waiters are sharded channels.
-        source = source.replace(b"'PUBLISH'", b"'SPUBLISH'")
+    # The inboxes of a Cluster's waiters are sharded channels.
+    source = (script.sharded if isinstance(client, RedisCluster) else script).source
     run: Any = client.eval  # type: ignore[attr-defined]  # redis-py's clients have it
     return await run(source, 3, keys.key, keys.fence, keys.queue, *args, _TAG)
 
@@ -131,7 +129,7 @@ async def _take_from_majority(keys: LockKeys, state: LockState, survey: Survey) 
     token = state.holder.encode()
     highest = max(time.time_ns() // 1000, (state.fence or 0) + MAX_LOCAL_HANDOFFS + 1)
 
-    async def take(client: Redis) -> bool:
+    async def take(client: Redis | RedisCluster) -> bool:
         # The channel is nobody's: only who leaves a queue must name its own.
         args = (token, highest, _RETENTION, b"aiodistlock:none")
         return bool((await _run(client, scripts.UNVOTE, keys, *args))[0] == replies.DONE)

@@ -4,13 +4,14 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import pytest
 import redis as redis_sync
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import RedisCluster
 from typer.testing import CliRunner
 
 from aiodistlock import AsyncLock, LockClient
@@ -20,7 +21,7 @@ from aiodistlock.cli.survey.survey import Survey
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
 from tests.integrations.doctor_command import Start
-from tests.integrations.lock_command import COMMAND, command, environment, refused
+from tests.integrations.lock_command import COMMAND, command, environment, refused, started
 from tests.integrations.test_doctor_deployments import form_cluster
 
 PASSWORD = "s3cret-never-shown"
@@ -130,15 +131,32 @@ async def test_a_cluster_is_scanned_whole(start: Start) -> None:
     async with RedisCluster.from_url(nodes[0].url) as redis:
         for name in names:
             await redis.set(f"lock:{name}", "host:7:0a1b2c3d:1", px=60_000)
-        clients = cast(list[Redis], [redis])
-        survey = Survey(clients, "lock:")
+        survey = Survey([redis], "lock:")
         assert await survey.names() == names
         assert [state.holder for state in await survey.look(names)] == ["host:7:0a1b2c3d:1"] * 12
         assert await survey.fences(names) == [0] * 12
         for name in names:
-            await take(clients[0], LockKeys(name, "lock:"), "host:7:0a1b2c3d:1")
+            await take(redis, LockKeys(name, "lock:"), "host:7:0a1b2c3d:1")
         assert not any(state.holder for state in await survey.look(names))
         assert all(await survey.fences(names))
+
+
+async def test_the_commands_work_on_a_cluster(start: Start) -> None:
+    """``run`` holds a lock there that ``ls`` shows; ``release --force`` takes it."""
+    nodes = [start("--cluster-enabled", "yes") for _ in range(3)]
+    form_cluster(nodes)
+    url = nodes[0].url.replace("redis://", "redis+cluster://")
+    hold = "print('in', flush=True); import time; time.sleep(20)"
+    run = ("run", "job", "--", sys.executable, "-c", hold)
+    with started(url, *run) as holder:
+        assert holder.stdout is not None
+        assert await anyio.to_thread.run_sync(holder.stdout.readline) == "in\n"
+        (seen,) = await shown(url, "ls")
+        assert seen["holder"]["token"]
+        forced = ("release", "job", "--force", "--yes")
+        done = await anyio.to_thread.run_sync(command, url, *forced)
+        assert done.returncode == 0, done.stderr
+        holder.kill()
 
 
 async def test_a_quorum_shows_what_a_majority_says(start: Start) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import anyio
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import ResponseError
 
 from aiodistlock.cli.connection import reaching, redis_clients
@@ -30,7 +30,7 @@ class Survey:
     :param clients: one of redis-py, or one for each node of a quorum
     """
 
-    def __init__(self, clients: Sequence[Redis], namespace: str) -> None:
+    def __init__(self, clients: Sequence[Redis | RedisCluster], namespace: str) -> None:
         self._clients = clients
         self._namespace = namespace
         self.silent: dict[int, str] = {}
@@ -49,7 +49,7 @@ class Survey:
         """
         match = scan_pattern(self._namespace, pattern)
 
-        async def scan(client: Redis) -> set[str]:
+        async def scan(client: Redis | RedisCluster) -> set[str]:
             found = set()
             # SCAN, never KEYS; a RedisCluster's asks all of its primaries.
             async for key in client.scan_iter(match=match, count=1000):
@@ -77,7 +77,7 @@ class Survey:
         """
         keys = [LockKeys(name, self._namespace) for name in names]
 
-        async def look(client: Redis) -> list[LockState]:
+        async def look(client: Redis | RedisCluster) -> list[LockState]:
             now = await _server_time(client)
             states = []
             for start in range(0, len(keys), _BATCH):
@@ -94,13 +94,13 @@ class Survey:
         """
         keys = [LockKeys(name, self._namespace).fence for name in names]
 
-        async def look(client: Redis) -> list[int]:
+        async def look(client: Redis | RedisCluster) -> list[int]:
             return [_integer(each) or 0 for each in await _get(client, keys)]
 
         seen = await self.of_all(look)
         return [max(each) for each in zip(*seen.values(), strict=True)]
 
-    async def of_all(self, ask: Callable[[Redis], Awaitable[T]]) -> dict[int, T]:
+    async def of_all(self, ask: Callable[[Redis | RedisCluster], Awaitable[T]]) -> dict[int, T]:
         """
         Ask all nodes at once, and return the answers of those that gave one.
 
@@ -112,7 +112,7 @@ class Survey:
         answers: dict[int, T] = {}
         self.silent = {}
 
-        async def one(number: int, client: Redis) -> None:
+        async def one(number: int, client: Redis | RedisCluster) -> None:
             try:
                 with reaching():
                     answers[number] = await ask(client)
@@ -137,14 +137,16 @@ async def open_survey(urls: Sequence[str], namespace: str, timeout: float) -> As
         yield Survey(clients, namespace)
 
 
-async def _server_time(client: Redis) -> int:
+async def _server_time(client: Redis | RedisCluster) -> int:
     """Return the server's time in µs; on a Cluster that of one of its primaries."""
     told: Any = await client.time()
     seconds, rest = next(iter(told.values())) if isinstance(told, dict) else told
     return int(seconds) * 1_000_000 + int(rest)
 
 
-async def _look(client: Redis, batch: Sequence[LockKeys], now: int) -> list[LockState]:
+async def _look(
+    client: Redis | RedisCluster, batch: Sequence[LockKeys], now: int
+) -> list[LockState]:
     # No MULTI: on a Cluster it could not span the names of a batch.
     pipeline = client.pipeline(transaction=False)
     for keys in batch:
@@ -156,7 +158,7 @@ async def _look(client: Redis, batch: Sequence[LockKeys], now: int) -> list[Lock
     return [_state(keys.name, replies[4 * n : 4 * n + 4], now) for n, keys in enumerate(batch)]
 
 
-async def _get(client: Redis, keys: Sequence[bytes]) -> list[Any]:
+async def _get(client: Redis | RedisCluster, keys: Sequence[bytes]) -> list[Any]:
     pipeline = client.pipeline(transaction=False)
     for key in keys:
         pipeline.get(key)
