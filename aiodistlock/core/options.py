@@ -76,6 +76,8 @@ class LockOptions:
     namespace: str = "lock:"
     reentrant: bool = False
     ack: str = "local"
+    foreign_backoff: Backoff | None = None
+    """Pauses while the holder is one who wakes nobody; default ``backoff``."""
     claim_window: float = 1.0
     """The client's."""
     ttl_ms: int = field(init=False)

@@ -67,6 +67,8 @@ class Engine:
         """Attempts that a grant may still name, by token."""
         self.holders: dict[bytes, Holder] = {}
         """The local holder of each key that this process holds."""
+        self.let_go: WeakValueDictionary[bytes, Holder] = WeakValueDictionary()
+        """Who possesses a lock by a token alone, without the watchdog, by that token."""
         self.longest_ttl = math.inf
         """Seconds to which a lease may be extended at most, as the store can bear it."""
         self.closed = False
@@ -129,7 +131,8 @@ class Engine:
     def _holds(self, token: bytes) -> bool:
         passing_on = (attempt.contender.process_lease for attempt in self.attempts.values())
         leases = (*self.watchdog.leases(), *passing_on)
-        return any(lease is not None and lease.token == token for lease in leases)
+        held = any(lease is not None and lease.token == token for lease in leases)
+        return held or token in self.let_go
 
     def on_connected(self) -> None:
         """Check all leases: this may be another server than before."""

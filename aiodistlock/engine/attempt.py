@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiodistlock.core.clock import ServerClock, Timer
 from aiodistlock.core.lease_state import LeaseEvent, deadline
+from aiodistlock.core.tokens import hands_over
 from aiodistlock.engine.inbox import Grant
 from aiodistlock.engine.waiter import Waiter
 from aiodistlock.errors import StoreUnavailable
@@ -74,12 +75,15 @@ class Attempt:
         if not over and (self.call is None or self.call.done):
             self.ask()
 
-    def ask_later(self, remaining: float | None = None) -> None:
+    def ask_later(self, seen: Queued | Held | None = None) -> None:
         """Send the request again after a pause, or when the holder's ttl runs out."""
         engine = self.contender.engine
-        pause = self.options.backoff.delay(self.tries, engine.rng)
-        if remaining is not None:
-            pause = min(pause, remaining + engine.rng.uniform(0.001, 0.01))
+        backoff, foreign = self.options.backoff, self.options.foreign_backoff
+        if seen is not None and foreign is not None and not hands_over(seen.holder):
+            backoff = foreign
+        pause = backoff.delay(self.tries, engine.rng)
+        if seen is not None and seen.remaining is not None:
+            pause = min(pause, seen.remaining + engine.rng.uniform(0.001, 0.01))
         # A queue that nobody visits expires, whatever pauses the user wants.
         pause = min(pause, MAX_PAUSE)
         self.tries += 1
@@ -136,14 +140,14 @@ class Attempt:
         assert self.call is not None, "it was answered"
         server_clock = self.contender.engine.store.server_clock(self.call)
         server_clock.observe(reply.server_us, reply.sent_at)
-        self.ask_later(reply.remaining)
+        self.ask_later(reply)
 
     def _not_queued(self, reply: Held) -> None:
         """Queue as soon as a grant would be heard; until then ask again."""
         if self.contender.engine.store.listen(self.contender.keys):
             self.ask()
         else:
-            self.ask_later(reply.remaining)
+            self.ask_later(reply)
 
     def _refused(self) -> None:
         """Answer the task that only tried; those that came behind it wait."""
@@ -195,7 +199,7 @@ class Attempt:
             self.queued(reply)
         elif type(reply) is Held:
             # A quorum has no queue: whoever was told to ask gets a moment to do so.
-            self.ask_later(reply.remaining)
+            self.ask_later(reply)
         elif type(reply) is Failed:
             self.failed(reply)
         else:

@@ -118,6 +118,13 @@ class ProcessLease:
         if renewal is not None:
             renewal.drop(NotOurs("the lease had ended meanwhile"))
 
+    def let_go(self) -> None:
+        """Look after the lease no longer; at Redis it lasts until its ttl is over."""
+        self.contender.process_lease = self.holder = None
+        self.contender.engine.watchdog.remove(self)
+        self.event(LeaseEvent.GIVEN_UP)
+        self.drop_renewal()
+
     def event(self, event: LeaseEvent) -> LeaseState:
         """Change the state by the table, and return the new one."""
         self.state = TRANSITIONS[self.state, event]

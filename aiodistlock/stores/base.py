@@ -98,6 +98,23 @@ class Failed(NamedTuple):
         return cause.exceptions if isinstance(cause, ExceptionGroup) else (cause,)
 
 
+class Claimed(NamedTuple):
+    """The lease is as its holder wants it."""
+
+    before: bool
+    """The wanted token was there already: by an earlier copy of the request, or others'."""
+
+
+class Ends(NamedTuple):
+    """When our lease ends."""
+
+    at_ms: int
+    """By the server's clock; -1: never."""
+    moved: bool
+    before: bool
+    """The wanted end was there already: by an earlier copy of the request, or another."""
+
+
 class Inspected(NamedTuple):
     """What Redis has about a name."""
 
@@ -113,6 +130,8 @@ RenewReply = Renewed | NotOurs | Failed
 ReleaseReply = Done | NotOurs | Failed
 AbandonReply = Done | Failed
 InspectReply = Inspected | Failed
+ClaimReply = Claimed | NotOurs | Failed
+MoveEndReply = Ends | NotOurs | Failed
 
 R = TypeVar("R")
 

@@ -11,13 +11,17 @@ from typing import Any
 from aiodistlock.stores.base import (
     AbandonReply,
     AcquireReply,
+    Claimed,
+    ClaimReply,
     Done,
+    Ends,
     Granted,
     Held,
     HeldByOther,
     Inspected,
     InspectReply,
     Kept,
+    MoveEndReply,
     NotOurs,
     PassOnReply,
     Queued,
@@ -86,6 +90,20 @@ def release(reply: list[Any], _sent_at: float) -> ReleaseReply:
 def abandon(_reply: list[Any], _sent_at: float) -> AbandonReply:
     """Read the answer of ``abandon.lua``."""
     return Done()
+
+
+def claim(reply: list[Any], _sent_at: float) -> ClaimReply:
+    """Read the answer of ``claim.lua``."""
+    code = reply[0]
+    return Claimed(code == GRANTED) if code in (DONE, GRANTED) else NOT_OURS[code]
+
+
+def move_end(reply: list[Any], _sent_at: float) -> MoveEndReply:
+    """Read the answer of ``move_end.lua``."""
+    code = reply[0]
+    if code in (DONE, GRANTED, HELD):
+        return Ends(reply[2], moved=code == DONE, before=code == GRANTED)
+    return NOT_OURS[code]
 
 
 def inspect(reply: list[Any], _sent_at: float) -> InspectReply:

@@ -55,6 +55,10 @@ ABANDON = _load("abandon", 4)
 INSPECT = _load("inspect", 0)
 FORCE_RELEASE = _load("force_release", 2)
 
+# For those who possess a lock by a token alone.
+CLAIM = _load("claim", 4)
+MOVE_END = _load("move_end", 4)
+
 # On each node of a quorum; the fourth key is the node's marker.
 VOTE = _load("vote", 7, keys=4)
 UNVOTE = _load("unvote", 4)

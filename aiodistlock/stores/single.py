@@ -15,7 +15,9 @@ from aiodistlock.stores.base import (
     AbandonReply,
     AcquireReply,
     Call,
+    ClaimReply,
     InspectReply,
+    MoveEndReply,
     PassOnReply,
     R,
     ReleaseReply,
@@ -138,6 +140,20 @@ class SingleStore:
         inbox = b"" if grant_ttl_ms is None else self._inboxes.channel_of(keys)
         args = bulks(token, inbox, grant_ttl_ms or 0, self._retention)
         return self._run(RedisCall(scripts.ABANDON, keys, args, replies.abandon))
+
+    def claim(
+        self, keys: LockKeys, token: bytes, wanted: bytes, ttl_ms: int
+    ) -> RedisCall[ClaimReply]:
+        """Put our lease under another token, for ``ttl_ms`` from now on, 0: for ever."""
+        args = bulks(token, wanted, ttl_ms, self._retention)
+        return self._run(RedisCall(scripts.CLAIM, keys, args, replies.claim))
+
+    def move_end(
+        self, keys: LockKeys, token: bytes, from_ms: int = 0, by_ms: int = 0
+    ) -> RedisCall[MoveEndReply]:
+        """Move the end of our lease if it is ``from_ms`` by the server's clock; 0: only ask."""
+        args = bulks(token, from_ms, by_ms, self._retention)
+        return self._run(RedisCall(scripts.MOVE_END, keys, args, replies.move_end))
 
     def inspect(self, keys: LockKeys) -> RedisCall[InspectReply]:
         """Ask who holds the lock and who waits."""

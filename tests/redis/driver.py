@@ -96,6 +96,14 @@ class Scripts:
         """Take the lock from this holder."""
         return self.run(scripts.FORCE_RELEASE, token, RETENTION)
 
+    def claim(self, token: str, wanted: str, ttl: int = TTL) -> Reply:
+        """Claim under another token; 0: without ttl."""
+        return self.run(scripts.CLAIM, token, wanted, ttl, RETENTION)
+
+    def move_end(self, token: str, from_ms: int = 0, by_ms: int = 0) -> Reply:
+        """Move the end of the lease, or ask for it."""
+        return self.run(scripts.MOVE_END, token, from_ms, by_ms, RETENTION)
+
     def inspect(self) -> Reply:
         """Inspect."""
         return self.run(scripts.INSPECT)

@@ -1,0 +1,28 @@
+-- Moves the end of our lease by some time; tells when it ends.
+--
+-- KEYS: see prelude.
+-- ARGV: token; end to move it from, by the server's clock in ms, 0 = only tell; ms to
+--       move it by; fence retention in ms; tag
+-- Returns:
+--   {DONE, tag, end}      moved
+--   {GRANTED, tag, end}   was there before us, moved by a former run or another request
+--   {HELD, tag, end}      ours, but it ends then (-1: never): not moved
+--   {GONE, tag}           the key does not exist
+--   {OTHER, tag}          somebody else holds it; untouched
+-- Twice: GRANTED; moves of up to 2 ms are not told apart, and done twice.
+local token, from, by = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local retention, tag = ARGV[4], tonumber(ARGV[5])
+
+-- TIME and PTTL round, each for itself.
+local function same(one, other) return math.abs(one - other) <= 2 end
+
+local holder = redis.call('GET', KEYS[1])
+if not holder then return {GONE, tag} end
+if holder ~= token then return {OTHER, tag} end
+local remaining = redis.call('PTTL', KEYS[1])
+if remaining < 0 then return {HELD, tag, -1} end
+local at, wanted = math.floor(now_us() / 1000) + remaining, from + by
+if not same(at, from) then return {same(at, wanted) and GRANTED or HELD, tag, at} end
+redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', wanted))
+redis.call('PEXPIRE', KEYS[2], retention)
+return {DONE, tag, wanted}
