@@ -13,7 +13,10 @@ from aiodistlock.stores import scripts
 
 _ALL = {
     name: getattr(scripts, name)
-    for name in ("ACQUIRE", "RELEASE", "RENEW", "PASS_ON", "ABANDON", "INSPECT")
+    for name in (
+        *("ACQUIRE", "RELEASE", "RENEW", "PASS_ON", "ABANDON", "INSPECT"),
+        *("CLAIM", "MOVE_END"),
+    )
 }
 
 SCRIPTS = {script.sha.decode(): name for name, script in _ALL.items()}

@@ -19,6 +19,7 @@ LAYERS = (
     "integrations",
     "cli",
     "testing",
+    "compat",
     "root",
     "lock",
     "lease",
@@ -29,7 +30,7 @@ LAYERS = (
     "core",
     "errors",
 )
-EDGES = ("integrations", "cli", "testing")
+EDGES = ("integrations", "cli", "testing", "compat")
 
 # Arrows that may point up, each with its reason.
 ALLOWED_UP = {
@@ -37,13 +38,14 @@ ALLOWED_UP = {
 }
 
 # Who may import redis. The command line is an application: its naive lock is plain
-# redis-py on purpose.
+# redis-py on purpose. What is compatible with redis-py raises its errors, and is its Lock.
 REDIS_MODULES = (
     "stores",
     *(f"engine.{each}" for each in ("pipe", "inbox", "wire", "keeper", "opening")),
     *(f"engine.{each}" for each in ("quorum", "quorum_pipe", "sentinels")),
     *(f"engine.{each}" for each in ("cluster", "node_pipe", "nodes", "topology")),
     "cli",
+    "compat",
 )
 # Who may name its types.
 REDIS_TYPES = ("client", "deployment", "lock")
@@ -214,6 +216,7 @@ WRONG = {
     "client to lease": ("client", "def f():\n    from .lease import Lease"),
     "lock to an edge": ("lock", "from .testing.embedded import EmbeddedRedis"),
     "sibling to an edge": ("semaphore", "import aiodistlock.cli.app"),
+    "compat to testing": ("compat.redis_py", "from aiodistlock.testing import embedded"),
     "testing to cli": ("testing.plugin", "from aiodistlock.cli import app"),
     "redis in core": ("core.keys", "def f():\n    import redis"),
     "redis in the engine": ("engine.watchdog", "from redis.asyncio import Redis"),
@@ -242,6 +245,7 @@ RIGHT = {
     "an edge to another": ("cli.demo", "from ..testing.embedded import EmbeddedRedis"),
     "client to lock, deferred": ("client", "def f():\n    from .lock import AsyncLock"),
     "redis in a store": ("stores.single", "import redis"),
+    "redis in what is compatible with it": ("compat.redis_py", "import redis"),
     "redis in the demo": ("cli.demo.guards", "import redis"),
     "redis for a sibling's types": ("locked", "if TYPE_CHECKING:\n    import redis"),
     "redis for types": ("lock", "if TYPE_CHECKING:\n    from redis.asyncio import R"),
