@@ -7,6 +7,7 @@ processes of a machine), and what else there is to tell.
 """
 
 import asyncio
+import random
 import sys
 import time
 
@@ -17,8 +18,8 @@ from redis.asyncio.lock import Lock
 from aiodistlock.compat import RedisPyLock
 
 CLASSES = {"old": Lock, "new": RedisPyLock}
-RUN = 1.0
-"""Seconds for which a process contends."""
+TURNS = 25
+"""How often each task of a contending process is served."""
 
 
 def say(word: str, *more: object) -> None:
@@ -41,24 +42,24 @@ async def hold(lock: Lock) -> None:
 
 
 async def contend(redis: Redis, name: str, lock_class: type[Lock], timeout: float | None) -> None:
-    """Contend by some tasks; check by a counter that nobody is inside meanwhile."""
-    until = time.monotonic() + RUN
-    served = overlaps = 0
+    """When a line comes on stdin, contend by some tasks; count who else was inside, too."""
+    say("ready")
+    await asyncio.to_thread(sys.stdin.readline)
+    served: list[float] = []
+    overlaps = 0
 
     async def task() -> None:
-        nonlocal served, overlaps
-        while (left := until - time.monotonic()) > 0:
-            # Short pauses: a poller must now and then find the lock free.
-            lock = redis.lock(name, timeout, 0.005, lock_class=lock_class)
-            if await lock.acquire(blocking_timeout=left):
+        nonlocal overlaps
+        for _ in range(TURNS):
+            async with redis.lock(name, timeout, 0.005, lock_class=lock_class):
                 overlaps += await redis.incr(f"{name}:inside") != 1
+                served.append(time.monotonic())
                 await redis.decr(f"{name}:inside")
-                served += 1
-                await lock.release()
-            await asyncio.sleep(0.002)
+            # Now and then nobody must be there, or who polls is never served.
+            await asyncio.sleep(random.uniform(0.0, 0.02))
 
-    await asyncio.gather(*(task() for _ in range(3)))
-    say("done", served, overlaps)
+    await asyncio.gather(task(), task())
+    say("done", len(served), overlaps, min(served))
 
 
 async def main(url: str, name: str, lock_class: str, job: str, timeout: str) -> None:

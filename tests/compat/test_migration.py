@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -88,20 +88,21 @@ async def wait(service: Service) -> None:
 async def test_old_and_new_processes_exclude_each_other_under_contention(
     start: Start, redis: Redis, name: str, timeout: float | None
 ) -> None:
-    """Two of each, three tasks in each: nobody is ever inside with another."""
-    async with (
-        start("old", "contend", timeout) as one,
-        start("new", "contend", timeout) as two,
-        start("old", "contend", timeout) as three,
-        start("new", "contend", timeout) as four,
-    ):
-        told = await asyncio.gather(*(each.said("done") for each in (one, two, three, four)))
+    """Two of each, two tasks in each: nobody is ever inside with another, all are served."""
+    async with AsyncExitStack() as stack:
+        services = [
+            await stack.enter_async_context(start(lock_class, "contend", timeout))
+            for lock_class in ("old", "new", "old", "new")
+        ]
+        for each in services:
+            await each.said("ready")
+        for each in services:
+            each.tell()
+        told = [await each.said("done") for each in services]
     await redis.delete(f"{name}:inside")
-    served = [int(each[1]) for each in told]
-    assert [int(each[2]) for each in told] == [0, 0, 0, 0]
-    assert served[0] + served[2] > 0
-    assert served[1] + served[3] > 0
-    assert sum(served) > 50
+    assert [(int(served), int(overlaps)) for _, served, overlaps, _ in told] == [(50, 0)] * 4
+    # All were at it together: each was served before any of the others was done.
+    assert max(float(first) for *_, first in told) < min(float(done) for done, *_ in told)
 
 
 @BOTH_WAYS

@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
-from redis.exceptions import LockError, RedisError
+from redis.exceptions import AuthenticationError, LockError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from aiodistlock import LockClient
 from aiodistlock.client import shared_client
 from aiodistlock.compat import RedisPyLock, token_lock
 from aiodistlock.engine.inbox import Grant
+from aiodistlock.errors import StoreUnavailable
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.faults.world import PATIENT, SCRIPTS, eventually, load_scripts
 from tests.proxy import ChaosProxy, Delay, Do, on
@@ -157,6 +159,20 @@ async def test_a_late_grant_of_what_is_held_gives_nothing_up(here: Redis, name: 
     await mine.release()
 
 
+async def test_nothing_in_the_process_looks_after_what_is_held(here: Redis, name: str) -> None:
+    """The token is all there is: locks that are never released leave nothing in memory."""
+    mine = lock(here, name)
+    assert await mine.acquire()
+    engine = shared_client(here).engine("*")
+    assert not engine.watchdog.leases()
+    assert not engine.holders
+    assert list(engine.let_go) == [mine.local.token]
+    del mine
+    await asyncio.sleep(0)  # the loop lets go of the turn in which the grant came
+    assert not engine.let_go
+    await here.delete(name)
+
+
 async def test_a_task_that_is_granted_the_shared_object_keeps_its_token(
     here: Redis, name: str
 ) -> None:
@@ -211,7 +227,8 @@ async def test_a_lost_reply_changes_nothing(
         for number in (1, 2):
             proxy.counts.clear()
             proxy.rules = [on("reply", script, Do.CUT_BEFORE, number=number)]
-            assert await mine.acquire(token=token)
+            # Well within the ttl: nobody's end is waited for, be it one's own.
+            assert await mine.acquire(token=token, blocking_timeout=5)
             assert await redis.get(name) == mine.local.token
             if timeout is not None:
                 assert await mine.extend(10)
@@ -299,6 +316,33 @@ async def test_an_unreachable_redis_is_redis_pys_error(embedded_redis: EmbeddedR
         assert 1.0 < loop.time() - began < 3.0
         embedded_redis.thaw()
         assert not await other.acquire(blocking_timeout=0.1)
+
+
+@pytest.mark.parametrize(
+    ("cause", "raised"),
+    [
+        (ResponseError("WRONGTYPE"), ResponseError),
+        (RedisTimeoutError("no answer"), RedisTimeoutError),
+        (TimeoutError("no answer"), RedisTimeoutError),
+        (OSError("refused"), RedisConnectionError),
+    ],
+    ids=repr,
+)
+def test_each_cause_becomes_redis_pys_error(
+    redis_url: str, cause: Exception, raised: type[RedisError]
+) -> None:
+    """Its own errors as they are, all others by what they say."""
+    mine = lock(Redis.from_url(redis_url), "n")
+    with pytest.raises(raised) as caught, mine._as_redis_py():
+        raise StoreUnavailable("n", [cause])
+    assert type(caught.value) is raised
+
+
+async def test_a_wrong_password_is_redis_pys_error(redis_url: str, name: str) -> None:
+    """At once, whatever time there is to wait."""
+    async with closing(Redis.from_url(redis_url, username="nobody", password="x")) as redis:
+        with pytest.raises(AuthenticationError):
+            await lock(redis, name).acquire()
 
 
 async def test_a_first_answer_that_takes_longer_than_the_time_to_wait_counts(
