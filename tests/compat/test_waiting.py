@@ -13,6 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from aiodistlock import LockClient
 from aiodistlock.client import shared_client
 from aiodistlock.compat import RedisPyLock, token_lock
+from aiodistlock.core.clock import ServerClock
 from aiodistlock.engine.inbox import Grant
 from aiodistlock.errors import StoreUnavailable
 from aiodistlock.testing.embedded import EmbeddedRedis
@@ -154,7 +155,7 @@ async def test_a_late_grant_of_what_is_held_gives_nothing_up(here: Redis, name: 
     mine = lock(here, name)
     assert await mine.acquire()
     engine = shared_client(here).engine("*")
-    engine.on_grant(Grant(1, 1, 10.0, mine.local.token, name.encode()))
+    engine.on_grant(Grant(1, 1, 10.0, mine.local.token, name.encode()), ServerClock())
     assert await mine.owned()
     await mine.release()
 
@@ -269,7 +270,7 @@ async def test_what_cannot_be_a_lock_is_refused_before_any_io(redis: Redis) -> N
         (ValueError, "timeout must be", lambda: RedisPyLock(redis, "n", float("nan"))),
         (ValueError, "timeout must be", lambda: RedisPyLock(redis, "n", float("inf"))),
         (ValueError, "sleep must be", lambda: RedisPyLock(redis, "n", sleep=-1)),
-        (TypeError, "not the blocking", lambda: RedisPyLock(BlockingRedis(), "n")),
+        (TypeError, "blocking", lambda: RedisPyLock(BlockingRedis(), "n")),
         (TypeError, "as redis.lock", lambda: RedisPyLock([redis], "n")),
         (TypeError, "as redis.lock", lambda: RedisPyLock(LockClient(redis), "n")),
     ]
