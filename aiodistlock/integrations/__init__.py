@@ -1,0 +1,1 @@
+"""Edges to frameworks, one module each; each needs the extra of its name."""

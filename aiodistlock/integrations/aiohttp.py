@@ -1,0 +1,264 @@
+"""Locks for aiohttp.web applications: a middleware, and a decorator for handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from typing import Any, TypeVar
+
+import anyio
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from aiodistlock import Lease, LeaseLost, LockClient
+from aiodistlock.integrations.problems import (
+    CLIENT_GONE,
+    LOCK_PROBLEMS,
+    MEDIA_TYPE,
+    LockProblem,
+    problem_of,
+)
+from aiodistlock.integrations.request_lock import RequestLock, mark, mark_of
+
+__all__ = ["LEASE", "LOCKS", "lock_middleware", "locked_handler", "setup_locks"]
+
+LOCKS = web.AppKey("LOCKS", LockClient)
+"""Where an application has its client: ``request.config_dict[LOCKS]``."""
+
+LEASE = web.RequestKey("LEASE", Lease)
+"""Where a locked request has its lease: ``request[LEASE]``."""
+
+_BEGUN = web.RequestKey("_BEGUN", bool)
+
+UNSAFE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+"""The methods that change something, and so are locked by default."""
+
+CLIENT_CHECK_PERIOD = 0.25
+"""How often a locked request looks whether its client is there, seconds."""
+
+LockName = str | Callable[[web.Request], str | None]
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def setup_locks(
+    app: web.Application, redis: str | Sequence[str] | LockClient, **options: Any
+) -> None:
+    """
+    Give an application its locks, as ``app[LOCKS]``: a cleanup context.
+
+    The :class:`LockClient` opens and closes with the app.  Name templates are checked at
+    start-up against the routes.  Sub-applications use their parent's.
+
+    :param redis: one URL, or several of independent nodes, as for
+        :meth:`LockClient.from_url`; or a client, which stays open when the app ends
+    :param options: options for :meth:`LockClient.from_url`, such as ``unavailable_after``
+    """
+    if isinstance(redis, LockClient) and options:
+        raise TypeError("options are for a URL: a LockClient has them already")
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        locks = redis if isinstance(redis, LockClient) else LockClient.from_url(redis, **options)
+        app[LOCKS] = locks
+        try:
+            _check(app, locks)
+            yield
+        finally:
+            if locks is not redis:
+                await locks.aclose()
+
+    app.cleanup_ctx.append(opened)
+    app.on_response_prepare.append(_note_that_the_response_begins)
+
+
+def lock_middleware(
+    name: LockName,
+    *,
+    methods: Collection[str] = UNSAFE_METHODS,
+    timeout: float | None = 5.0,
+    **options: Any,
+) -> Middleware:
+    """
+    Build a middleware that runs requests under a lock, their lease as ``request[LEASE]``.
+
+    It locks what stands behind it: the handler and later middlewares, with what they
+    stream themselves; not the sending of a response that the handler returned.  423,
+    503 and the end of a request whose client is gone are as for :func:`locked_handler`.
+
+    :param name: a template with path parameters, ``{header[x-tenant]}`` and
+        ``{query[page]}`` as fields; routes without the path parameters are not locked.
+        Or a function from the request to the name, or to ``None`` for no lock
+    :param methods: HTTP methods of the requests that are locked
+    :param timeout: seconds to wait before 423, ``None`` without end
+    :param options: options of :class:`~aiodistlock.AsyncLock`
+    :raises ValueError: if the template or an option is wrong
+    """
+    request_lock = RequestLock(name, {**options, "timeout": timeout})
+    wanted = frozenset(method.upper() for method in methods)
+
+    @web.middleware
+    async def locked(request: web.Request, handler: Handler) -> web.StreamResponse:
+        template = request_lock.template
+        if request.method not in wanted or (
+            template is not None and not request.match_info.keys() >= set(template.parameters)
+        ):
+            return await handler(request)
+        return await _serve(request, request_lock, functools.partial(handler, request))
+
+    mark(locked, request_lock)
+    return locked
+
+
+def locked_handler(
+    name: LockName, *, timeout: float | None = 5.0, **options: Any
+) -> Callable[[Decorated], Decorated]:
+    """
+    Run a handler under a lock; its lease is ``request[LEASE]``.
+
+    It decorates coroutine functions and methods, and class-based views: a method, or all
+    of them at once.  The lock covers the handler with what it streams itself; a response
+    that it returns is sent after the release.  Somebody else holds the lock: 423 with
+    ``Retry-After``.  The lease is lost: the handler is cancelled, 503, or the connection
+    is aborted if the response has begun.  Redis is down: 503.  The client goes: the
+    handler is cancelled, within a quarter of a second.
+
+    :param name: a template with path parameters, ``{header[x-tenant]}`` and
+        ``{query[page]}`` as fields, or a function from the request to the name, or to
+        ``None`` for no lock
+    :param timeout: seconds to wait before 423, ``None`` without end
+    :param options: options of :class:`~aiodistlock.AsyncLock`
+    :raises ValueError: if the template or an option is wrong
+    :raises TypeError: if what is decorated is no coroutine function and no view
+    """
+    request_lock = RequestLock(name, {**options, "timeout": timeout})
+
+    def decorate(handler: Decorated) -> Decorated:
+        if isinstance(handler, type) and issubclass(handler, web.View):
+            for method in _methods_of(handler):
+                setattr(handler, method, decorate_one(getattr(handler, method)))
+            return handler
+        return decorate_one(handler)
+
+    def decorate_one(handler: Decorated) -> Decorated:
+        if not inspect.iscoroutinefunction(handler):
+            raise TypeError(
+                f"locked_handler() decorates coroutine functions and views, not {handler!r}"
+            )
+
+        @functools.wraps(handler)
+        async def locked(*args: Any) -> web.StreamResponse:
+            # A view's method has the view; a function the request; other methods both.
+            last = args[-1]
+            request: web.Request = last.request if isinstance(last, web.View) else last
+            return await _serve(request, request_lock, functools.partial(handler, *args))
+
+        mark(locked, request_lock)
+        return locked  # type: ignore[return-value]  # the same signature, wrapped
+
+    return decorate
+
+
+async def _serve(
+    request: web.Request,
+    request_lock: RequestLock,
+    handler: Callable[[], Awaitable[web.StreamResponse]],
+) -> web.StreamResponse:
+    """Serve a request under its lock, or say why it is not served."""
+    locks = request.config_dict.get(LOCKS)
+    if locks is None:
+        raise RuntimeError("the app has no LockClient: call setup_locks(app, ...)")
+    try:
+        lock = request_lock.build(
+            locks, request, request.match_info, request.headers, request.query
+        )
+        if lock is None:
+            return await handler()
+        with anyio.CancelScope() as scope:
+            watch = asyncio.create_task(_watch(request, scope), name="aiodistlock client watch")
+            try:
+                async with lock as lease:
+                    request[LEASE] = lease
+                    return await handler()
+            finally:
+                watch.cancel()
+    except LOCK_PROBLEMS as error:
+        if isinstance(error, LeaseLost) and request.get(_BEGUN) and request.transport:
+            # The client must not take what it has got so far for the whole.
+            request.transport.abort()
+            raise
+        return _problem_response(error)
+    return web.Response(status=CLIENT_GONE)  # for the access log
+
+
+async def _watch(request: web.Request, scope: anyio.CancelScope) -> None:
+    """
+    Cancel a scope when the client is gone.
+
+    aiohttp cancels handlers only with ``handler_cancellation=True``, and has no event to
+    wait for: so the connection is looked at.
+    """
+    while request.transport is not None and not request.transport.is_closing():
+        await asyncio.sleep(CLIENT_CHECK_PERIOD)
+    scope.cancel("the client is gone")
+
+
+def _problem_response(error: LockProblem) -> web.Response:
+    problem = problem_of(error)
+    return web.Response(
+        status=problem.status,
+        headers=problem.headers,
+        body=problem.body,
+        content_type=MEDIA_TYPE,
+    )
+
+
+async def _note_that_the_response_begins(request: web.Request, _: web.StreamResponse) -> None:
+    request[_BEGUN] = True
+
+
+def _check(app: web.Application, locks: LockClient) -> None:
+    """
+    Check the locks of an application and those below it against their routes.
+
+    :raises ValueError: naming the field that is no path parameter, or the option that
+        does not fit the client
+    """
+    paths: list[list[str]] = []
+    for path, parameters, handler in _handlers(app):
+        paths.append(parameters)
+        request_lock = mark_of(handler)
+        if request_lock is not None:
+            request_lock.check(locks, parameters, f"the path {path}")
+    for middleware in app.middlewares:
+        request_lock = mark_of(middleware)
+        if request_lock is None:
+            continue
+        wanted = set(request_lock.template.parameters if request_lock.template else ())
+        fits = next((each for each in paths if wanted <= set(each)), None)
+        known = sorted({name for each in paths for name in each}) if fits is None else fits
+        request_lock.check(locks, known, "no path that")
+    for resource in app.router.resources():
+        below = resource.get_info().get("app")
+        if below is not None:
+            _check(below, locks)
+
+
+def _handlers(app: web.Application) -> Iterator[tuple[str, list[str], Any]]:
+    """Yield all handlers, those of a view one by one, with their path and its parameters."""
+    for route in app.router.routes():
+        if route.resource is None:
+            continue
+        pattern = route.resource.get_info().get("pattern")
+        parameters = [] if pattern is None else list(pattern.groupindex)
+        if isinstance(route.handler, type):
+            methods: list[Any] = [getattr(route.handler, m) for m in _methods_of(route.handler)]
+        else:
+            methods = [route.handler]
+        for each in methods:
+            yield route.resource.canonical, parameters, each
+
+
+def _methods_of(view: type) -> list[str]:
+    """Name the methods of a view that serve requests."""
+    return sorted(name.lower() for name in hdrs.METH_ALL if hasattr(view, name.lower()))

@@ -1,0 +1,161 @@
+"""Locks for FastAPI applications: a dependency that yields a lease."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, FastAPI, Header, Query
+from starlette.requests import HTTPConnection
+
+from aiodistlock import Lease, LockClient
+from aiodistlock.integrations import starlette
+from aiodistlock.integrations.asgi import covered, watch_client
+from aiodistlock.integrations.fastapi_routes import Parameters, locked_routes
+from aiodistlock.integrations.problems import documented
+from aiodistlock.integrations.request_lock import check_options, lock_named
+from aiodistlock.integrations.request_name import NameTemplate
+from aiodistlock.integrations.starlette import lock_lifespan
+
+__all__ = ["LockDependency", "get_locks", "lock_lifespan", "setup_locks"]
+
+
+def setup_locks(app: FastAPI, redis: str | Sequence[str] | LockClient, **options: Any) -> None:
+    """
+    Give an application its locks; call it once, right after the app was made.
+
+    A :class:`LockClient` opens and closes with the app, around the lifespan that it has,
+    as ``app.state.locks``.  The name templates of all :func:`LockDependency` are checked
+    at start-up.  An ``AcquireTimeout`` is answered with 423 and ``Retry-After``,
+    ``StoreUnavailable`` and ``LeaseLost`` with 503, all with an
+    ``application/problem+json`` body, wherever in the app they are raised; add exception
+    handlers of your own for others.  OpenAPI lists both for the routes with a lock.
+    A request that holds or awaits a lock ends when its client goes.
+
+    :param redis: one URL, or several of independent nodes, as for
+        :meth:`LockClient.from_url`; or a client, which stays open when the app ends
+    :param options: options for :meth:`LockClient.from_url`, such as ``unavailable_after``
+    :raises RuntimeError: if the application has begun to serve
+    """
+    starlette.set_up(app, redis, options, _check)
+    undocumented = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = undocumented()
+        _document(app, schema)
+        return schema
+
+    # FastAPI's own way to extend the schema, says its documentation.
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+async def get_locks(connection: HTTPConnection) -> LockClient:
+    """
+    Return the app's ``LockClient``: ``Annotated[LockClient, Depends(get_locks)]``.
+
+    :raises RuntimeError: if there is none: not set up, or its lifespan does not run
+    """
+    return starlette.get_locks(connection)
+
+
+def LockDependency(  # noqa: N802 - written where FastAPI's own Depends and Path are
+    name: str | Callable[..., Any],
+    *,
+    timeout: float | None = 5.0,
+    scope: Literal["function", "request"] = "request",
+    **options: Any,
+) -> Any:
+    """
+    Hold a lock while a request is served; what is injected is its :class:`Lease`.
+
+    ::
+
+        Wallet = Annotated[Lease, LockDependency("wallet:{wallet_id}", ttl=5.0)]
+
+        @app.post("/wallets/{wallet_id}/reconcile")
+        async def reconcile(wallet_id: int, lease: Wallet) -> None: ...
+
+    It may stand in ``dependencies=[...]`` of a route, a router or the app, too.  When the
+    lease is lost an ``async def`` endpoint is cancelled, and the answer is 503; if the
+    response has begun the connection is aborted.  A ``def`` endpoint runs in a thread,
+    which cannot be stopped: it should ask ``lease.check()`` before it writes.
+
+    :param name: a template whose fields are path or query parameters of the route, with
+        the values that their types convert to, or ``header[x-tenant]`` or
+        ``query[page]``; or a function that returns the name, itself a dependency
+    :param timeout: seconds to wait before 423, ``None`` without end
+    :param scope: ``"request"``: until the response is sent, with all that it streams and
+        its background tasks, as all dependencies with ``yield``; ``"function"``: until
+        the endpoint returns, before the response begins, so that a loss which shows only
+        at the release is still answered with 503.  Either way it covers the exit code
+        of those dependencies of its scope that stand behind it
+    :param options: options of :class:`~aiodistlock.AsyncLock`
+    :raises ValueError: if the template or an option is wrong
+    """
+    options["timeout"] = timeout
+    check_options(options)
+    return Depends(_Hold(name, options), scope=scope)
+
+
+class _Hold:
+    """The dependency: holds the lock of a request around the rest of it."""
+
+    def __init__(self, name: str | Callable[..., Any], options: dict[str, Any]) -> None:
+        self.options = options
+        self.parameters: Parameters | None = None
+        # What FastAPI is to find out for us, so that it validates and documents it.
+        wanted = [_parameter("connection", HTTPConnection)]
+        if isinstance(name, str):
+            template = NameTemplate(name)
+            self.parameters = Parameters(template)
+            wanted += _declared("header", template.headers, Header)
+            wanted += _declared("query", template.queries, Query)
+        else:
+            wanted.append(_parameter("name", Annotated[Any, Depends(name)]))
+        self.__signature__ = inspect.Signature(wanted)
+
+    async def __call__(self, connection: HTTPConnection, **values: Any) -> AsyncIterator[Lease]:
+        """Hold the lock until FastAPI leaves the dependency."""
+        parameters = self.parameters
+        name = values["name"] if parameters is None else parameters.fill(connection)
+        lock = lock_named(starlette.get_locks(connection), name, self.options)
+        watch_client(connection.scope)
+        # FastAPI enters and leaves async generators in the task of the request, where
+        # its endpoint runs as well: the one that is cancelled when the lease is lost.
+        async with lock as lease:
+            with covered(connection.scope, lease):
+                yield lease
+
+
+def _declared(kind: str, names: tuple[str, ...], declare: Any) -> list[inspect.Parameter]:
+    return [
+        _parameter(f"{kind}_{index}", Annotated[str, declare(alias=name)])
+        for index, name in enumerate(names)
+    ]
+
+
+def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+
+
+def _check(app: FastAPI) -> None:
+    """
+    Check the locks of all routes.
+
+    :raises ValueError: naming the field that is no parameter of its route, or the option
+        that does not fit the client
+    """
+    for route, hold in locked_routes(app.routes, _Hold):
+        app.state.locks.lock("options", **hold.options)
+        if hold.parameters is not None:
+            hold.parameters.bind(route)
+
+
+def _document(app: FastAPI, schema: dict[str, Any]) -> None:
+    """Add to an OpenAPI schema how locked routes answer when they do not get the lock."""
+    for route, _ in locked_routes(app.routes, _Hold):
+        for method in route.methods:
+            operation = schema.get("paths", {}).get(route.path, {}).get(method.lower(), {})
+            for status, response in documented().items():
+                operation.setdefault("responses", {}).setdefault(status, response)

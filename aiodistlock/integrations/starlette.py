@@ -1,0 +1,200 @@
+"""Locks for Starlette applications; FastAPI's are built on it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from aiodistlock import LockClient
+from aiodistlock.integrations.asgi import LockedRequestMiddleware, watch_client
+from aiodistlock.integrations.problems import LOCK_PROBLEMS, MEDIA_TYPE, LockProblem, problem_of
+from aiodistlock.integrations.request_lock import RequestLock, mark, mark_of
+
+# Any: frameworks type lifespans with state apart from those without.
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Response]])
+LockName = str | Callable[[Request], str | None]
+
+
+def setup_locks(app: Starlette, redis: str | Sequence[str] | LockClient, **options: Any) -> None:
+    """
+    Give an application its locks; call it once, right after the app was made.
+
+    A :class:`LockClient` opens and closes with the app, around the lifespan that it has,
+    as ``app.state.locks``.  Name templates of the routes are checked at start-up.  An
+    ``AcquireTimeout`` is answered with 423 and ``Retry-After``, ``StoreUnavailable`` and
+    ``LeaseLost`` with 503, all with an ``application/problem+json`` body, wherever in
+    the app they are raised; add exception handlers of your own for others.  A request that
+    holds or awaits a lock ends when its client goes.
+
+    :param redis: one URL, or several of independent nodes, as for
+        :meth:`LockClient.from_url`; or a client, which stays open when the app ends
+    :param options: options for :meth:`LockClient.from_url`
+    :raises RuntimeError: if the application has begun to serve
+    """
+    set_up(app, redis, options, check_routes)
+
+
+def set_up(
+    app: Starlette,
+    redis: str | Sequence[str] | LockClient,
+    options: dict[str, Any],
+    check: Callable[[Any], None],
+) -> None:
+    """Set up as :func:`setup_locks` does, with a framework's own check of its routes."""
+    app.add_middleware(LockedRequestMiddleware)
+    for error in LOCK_PROBLEMS:
+        app.add_exception_handler(error, _answer)
+    inner = app.router.lifespan_context
+    app.router.lifespan_context = lock_lifespan(redis, inner, check=check, **options)
+
+
+def lock_lifespan(
+    redis: str | Sequence[str] | LockClient,
+    lifespan: Lifespan | None = None,
+    *,
+    check: Callable[[Any], None] | None = None,
+    **options: Any,
+) -> Lifespan:
+    """
+    Build a lifespan that opens a ``LockClient`` as ``app.state.locks``, and closes it.
+
+    :func:`setup_locks` uses it; by itself it is for apps that answer errors themselves.
+
+    :param redis: as for :func:`setup_locks`
+    :param lifespan: the app's own, which runs inside
+    :param check: called with the app, before ``lifespan``
+    """
+    if isinstance(redis, LockClient) and options:
+        raise TypeError("options are for a URL: a LockClient has them already")
+
+    @asynccontextmanager
+    async def opened(app: Any) -> AsyncIterator[Any]:
+        locks = redis if isinstance(redis, LockClient) else LockClient.from_url(redis, **options)
+        app.state.locks = locks
+        try:
+            if check is not None:
+                check(app)
+            if lifespan is None:
+                yield None
+            else:
+                async with lifespan(app) as state:
+                    yield state
+        finally:
+            del app.state.locks
+            if locks is not redis:
+                await locks.aclose()
+
+    return opened
+
+
+def get_locks(connection: HTTPConnection) -> LockClient:
+    """
+    Return the ``LockClient`` of the application that serves this request.
+
+    :raises RuntimeError: if there is none: not set up, or its lifespan does not run
+    """
+    locks = getattr(connection.app.state, "locks", None)
+    if locks is None:
+        raise RuntimeError(
+            "the app has no LockClient: call setup_locks(app, ...) after it was made, and run "
+            "its lifespan (in tests: 'with TestClient(app)')"
+        )
+    client: LockClient = locks
+    return client
+
+
+def locked_endpoint(
+    name: LockName, *, timeout: float | None = 5.0, **options: Any
+) -> Callable[[Endpoint], Endpoint]:
+    """
+    Run an endpoint under a lock; its lease is ``request.state.lease``.
+
+    The lock covers the endpoint until it returns its response: not what a
+    ``StreamingResponse`` sends later, and not background tasks.
+
+    :param name: a template with path parameters, ``{header[x-tenant]}`` and
+        ``{query[page]}`` as fields, or a function from the request to the name, or to
+        ``None`` if it needs no lock
+    :param timeout: seconds to wait before 423, ``None`` without end
+    :param options: options of :class:`~aiodistlock.AsyncLock`
+    :raises ValueError: if the template or an option is wrong
+    :raises TypeError: if the endpoint is no coroutine function
+    """
+    request_lock = RequestLock(name, {**options, "timeout": timeout})
+
+    def decorate(endpoint: Endpoint) -> Endpoint:
+        if not inspect.iscoroutinefunction(endpoint):
+            raise TypeError(
+                f"locked_endpoint() is for 'async def' endpoints, not {endpoint!r}: a thread "
+                "cannot be stopped when its lease is lost"
+            )
+
+        @functools.wraps(endpoint)
+        async def locked(*args: Any) -> Response:
+            request: Request = args[-1]  # a method of an HTTPEndpoint has self before it
+            lock = request_lock.build(
+                get_locks(request),
+                request,
+                request.path_params,
+                request.headers,
+                request.query_params,
+            )
+            if lock is None:
+                return await endpoint(*args)
+            watch_client(request.scope)
+            async with lock as lease:
+                request.state.lease = lease
+                return await endpoint(*args)
+
+        mark(locked, request_lock)
+        return locked  # type: ignore[return-value]  # the same signature, wrapped
+
+    return decorate
+
+
+def check_routes(app: Starlette) -> None:
+    """
+    Check the decorated endpoints of an application against their routes.
+
+    :raises ValueError: naming the field that is no path parameter, or the option that
+        does not fit the client
+    """
+    for route, path, parameters in _routes(app.routes, "", []):
+        endpoint: Any = route.endpoint
+        methods = vars(endpoint).values() if inspect.isclass(endpoint) else [endpoint]
+        for each in methods:
+            request_lock = mark_of(each)
+            if request_lock is not None:
+                request_lock.check(app.state.locks, parameters, f"the path {path}")
+
+
+def _routes(
+    routes: Sequence[BaseRoute], prefix: str, parameters: list[str]
+) -> Iterator[tuple[Route, str, list[str]]]:
+    """Yield the routes with their whole path and its parameters, mounts included."""
+    for route in routes:
+        if isinstance(route, Route):
+            yield route, prefix + route.path, [*parameters, *route.param_convertors]
+        elif isinstance(route, Mount):
+            inner = [name for name in route.param_convertors if name != "path"]
+            yield from _routes(route.routes, prefix + route.path, [*parameters, *inner])
+
+
+async def _answer(_: Request, error: Exception) -> Response:
+    assert isinstance(error, LOCK_PROBLEMS)
+    return problem_response(error)
+
+
+def problem_response(error: LockProblem) -> Response:
+    """Return the response that says why a request was not served."""
+    problem = problem_of(error)
+    return Response(problem.body, problem.status, problem.headers, MEDIA_TYPE)
