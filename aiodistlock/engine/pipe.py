@@ -234,8 +234,8 @@ class Pipe:
         self._backlog.take_back()
 
     def _note(self, error: Exception, failures: int) -> None:
-        self._last_error = error
-        level = logging.DEBUG if failures else logging.WARNING
+        known, self._last_error = failures or self._last_error, error
+        level = logging.DEBUG if known else logging.WARNING
         logger.log(level, "no connection to Redis: %s: %s", type(error).__name__, error)
 
     def suspect(self, call: RedisCall[Any]) -> None:
