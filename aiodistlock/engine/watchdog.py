@@ -48,7 +48,9 @@ not.  So after a resume the task must not sleep on for what was left before.
 def _step(lease: ProcessLease) -> int:
     """Return the step of the wheel in which a lease is looked at."""
     step = int(lease.due_at / GRAIN)
-    return step - step % TOGETHER if lease.deadline - lease.due_at > 1.0 else step
+    # The end by max_hold is no renewal: looked at too early, it would be renewed until then.
+    together = lease.ends_at is None and lease.deadline - lease.due_at > 1.0
+    return step - step % TOGETHER if together else step
 
 
 class Watchdog:
