@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import WeakKeyDictionary, finalize, ref
 
 from aiodistlock import deployment
 from aiodistlock.core.clock import ClockWithTimers
+from aiodistlock.core.events import Listener
 from aiodistlock.core.options import ClientOptions, LockOptions
 from aiodistlock.deployment import Source
 from aiodistlock.engine.acquire import Engine
+from aiodistlock.engine.audience import Audience
 from aiodistlock.errors import LockError
 from aiodistlock.stores.memory_server import MemoryServer
 from aiodistlock.stores.urls import client_from_url
@@ -46,7 +48,10 @@ class LockClient:
         longer than any ttl
     :param quarantine: on several nodes: seconds for which one that came up without its
         data is not counted; the same for all clients, and no ttl may be longer
-    :raises TypeError: if ``redis`` is no redis-py asyncio client, nor a sequence of them
+    :param listeners: called with each :class:`LockEvent` of this client's locks, as
+        :func:`add_listener` says, which is for all locks of the process
+    :raises TypeError: if ``redis`` is no redis-py asyncio client, nor a sequence of them, or
+        a listener cannot be called
     :raises ValueError: naming every option that is wrong; for no node, or one twice
     """
 
@@ -60,6 +65,7 @@ class LockClient:
         handoff_span: float = 0.05,
         fence_retention: float = 86_400.0,
         quarantine: float = 60.0,
+        listeners: Iterable[Listener] = (),
     ) -> None:
         self._setup(
             redis,
@@ -72,6 +78,7 @@ class LockClient:
                 quarantine=quarantine,
             ),
         )
+        self._audience = Audience(listeners)
 
     def _setup(
         self, source: Redis | RedisCluster | Sequence[Redis] | MemoryServer, options: ClientOptions
@@ -79,6 +86,7 @@ class LockClient:
         self.options = options
         self._source = deployment.check(source)
         self._owns_source = False
+        self._audience = Audience()
         self._engines: dict[str, Engine] = {}
         """One for each durability level in use: what waits stalls its connection."""
         self._closed = False
@@ -139,6 +147,18 @@ class LockClient:
 
         return AsyncLock(self, name, **options)
 
+    def add_listener(self, listener: Listener) -> None:
+        """
+        Have a listener hear of acquisitions of this client's locks that begin from now on.
+
+        :raises TypeError: if it cannot be called
+        """
+        self._audience.add(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Have a listener hear of no acquisition but those that it has heard begin."""
+        self._audience.remove(listener)
+
     def engine(self, name: str, ack: str = "local") -> Engine:
         """
         Return the engine, started on first use; for the locks of this package.
@@ -151,6 +171,7 @@ class LockClient:
             if self._closed:
                 raise LockError(name, "its LockClient is closed; open a new one")
             engine = self._engines[ack] = deployment.start(self._source, self.options, ack)
+            engine.audience = self._audience
             # The client may be forgotten without a close; tasks and sockets must not.
             finalize(self, _stop, engine)
         engine.check(name)
@@ -217,7 +238,7 @@ def check_lock(source: object, lock_options: LockOptions) -> Source | LockClient
 
 
 _DEFAULTS = ClientOptions()
-_CLIENT_OPTIONS = frozenset(ClientOptions.__slots__)
+_CLIENT_OPTIONS = frozenset((*ClientOptions.__slots__, "listeners"))
 
 
 def _stop(engine: Engine) -> None:

@@ -129,14 +129,14 @@ class Hold(Body):
         if lease._released:
             return lost
         if lost is None and lease._depth == 1 and not lease.is_held:
-            lost = lease._loss()
+            lost = lease._loss_at_release("its deadline has passed")
         reply = await lease._release(hurry=hurry or lost is not None)
         return lost or self._loss(lease, reply)
 
     def _loss(self, lease: Lease, reply: ReleaseReply | None) -> LeaseLost | None:
         """Return the loss that only the release has shown."""
         if isinstance(reply, NotOurs):
-            return LeaseLost(lease.name, reply.reason, lease.fencing_token)
+            return lease._loss_at_release(reply.reason)
         if isinstance(reply, Failed):
             logger.warning(
                 "release of %r not confirmed, its key expires by itself: %s",

@@ -178,7 +178,7 @@ class Lease:
         if lost:
             raise self._loss()
         if isinstance(reply, NotOurs):
-            raise LeaseLost(self.name, reply.reason, self.fencing_token)
+            raise self._loss_at_release(reply.reason)
         if isinstance(reply, Failed):
             raise StoreUnavailable(self.name, reply.causes)
 
@@ -236,13 +236,24 @@ class Lease:
 
     def lose(self, reason: str) -> None:
         """Take note of the loss, and cancel the body."""
-        logger.warning(
-            "lease on %r lost: %s (fencing token %d)", self.name, reason, self.fencing_token
-        )
         self._lost_reason = reason
         self._forget(self._process_lease.contender)
         if self._body is not None:
             self._body.cancel_body()
+        self._report_loss(reason)
+
+    def _loss_at_release(self, reason: str) -> LeaseLost:
+        """Report a loss that only the release has shown, and return the error."""
+        self._report_loss(reason)
+        return LeaseLost(self.name, reason, self.fencing_token)
+
+    def _report_loss(self, reason: str) -> None:
+        logger.warning(
+            "lease on %r lost: %s (fencing token %d)", self.name, reason, self.fencing_token
+        )
+        story = self._process_lease.story
+        if story is not None:
+            story.lost(reason)
 
     def _forget(self, contender: Contender) -> None:
         holders = contender.engine.holders

@@ -17,9 +17,12 @@ from aiodistlock.core.clock import Clock, ClockWithTimers, ServerClock, Timers, 
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import ClientOptions, LockOptions
 from aiodistlock.engine.attempt import Attempt
+from aiodistlock.engine.audience import Audience
 from aiodistlock.engine.contender import Contender
 from aiodistlock.engine.inbox import Grant
 from aiodistlock.engine.process_lease import Holder, ProcessLease
+from aiodistlock.engine.story import Story
+from aiodistlock.engine.story_log import log_event
 from aiodistlock.engine.waiter import Waiter
 from aiodistlock.engine.watchdog import Watchdog
 from aiodistlock.errors import LockError
@@ -71,6 +74,7 @@ class Engine:
         """Who possesses a lock by a token alone, without the watchdog, by that token."""
         self.longest_ttl = math.inf
         """Seconds to which a lease may be extended at most, as the store can bear it."""
+        self.audience = Audience()
         self.closed = False
         self.forked = False
         self.store: Store
@@ -126,7 +130,7 @@ class Engine:
         if attempt is None:
             self.on_grant(grant, server_clock)
         else:
-            attempt.ask_again()
+            attempt.on_unacknowledged_grant()
 
     def _holds(self, token: bytes) -> bool:
         passing_on = (attempt.contender.process_lease for attempt in self.attempts.values())
@@ -208,14 +212,19 @@ class Engine:
         """
         # What make_holder built is what the future gets: Any, for mypy.
         future: asyncio.Future[Any] = self.loop.create_future()
-        contender.enter(waiter := Waiter(future, options, make_holder, task, owner, timeout != 0))
+        story = None
+        if self.audience.ears or logger.isEnabledFor(logging.DEBUG):
+            story = self._begin_story(contender.keys.name, timeout)
+        contender.enter(
+            waiter := Waiter(future, options, make_holder, task, owner, timeout != 0, story)
+        )
         timer = None
         if timeout:
             timer = self.timers.call_later(timeout, contender.expire, waiter, timeout)
         try:
             holder: H | None = await future
         except asyncio.CancelledError:
-            cleanup = self._leave(contender, future)
+            cleanup = self._leave(contender, waiter)
             if cleanup is not None:
                 await settled(cleanup)
             raise
@@ -224,10 +233,16 @@ class Engine:
                 timer.cancel()
         return holder
 
-    def _leave(
-        self, contender: Contender, future: asyncio.Future[Holder | None]
-    ) -> Call[Any] | None:
+    def _begin_story(self, name: str, timeout: float | None) -> Story:
+        # The log is asked each time: its level may be changed while the program runs.
+        logs = (log_event,) if logger.isEnabledFor(logging.DEBUG) else ()
+        return Story((*logs, *self.audience.ears), name, timeout, self.clock)
+
+    def _leave(self, contender: Contender, waiter: Waiter) -> Call[Any] | None:
+        future = waiter.future
         if future.cancelled():
+            if waiter.story is not None:
+                waiter.story.abandoned("cancelled")
             return contender.leave()
         # The turn came, or an error, in the very loop turn of the cancellation.
         if future.exception() is not None:

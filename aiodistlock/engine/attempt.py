@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from aiodistlock.core.clock import ServerClock, Timer
@@ -24,6 +25,7 @@ from aiodistlock.stores.base import (
 if TYPE_CHECKING:
     from aiodistlock.engine.contender import Contender
 
+logger = logging.getLogger("aiodistlock")
 
 MAX_PAUSE = 10.0
 """Longest pause of a waiter, seconds: a third of ``QUEUE_TTL_MS``."""
@@ -168,10 +170,15 @@ class Attempt:
         if self.failing_since is None:
             self.failing_since = failed.since
         latest = engine.clock() - engine.options.unavailable_after
+        gave_up = 0
         for waiter in contender.waiters:
             since = max(waiter.entered_at, self.failing_since)
             if not failed.transient or since <= latest:
                 waiter.fail(StoreUnavailable(contender.keys.name, failed.causes))
+                gave_up += 1
+        if gave_up:
+            problem = StoreUnavailable(contender.keys.name, failed.causes)
+            logger.warning("%s; tasks that wait no longer: %d", problem, gave_up)
         if contender.waiters.first() is None:
             contender.abandon(self)
         else:
@@ -188,6 +195,7 @@ class Attempt:
         if type(reply) is Kept:
             late = contender.engine.clock() >= reply.sent_at + self.options.relied_on
             if not late:
+                self._comes_from_another(local=True)
                 contender.kept(lease, self, reply)
                 return
         lease.event(LeaseEvent.GIVEN_UP)
@@ -205,6 +213,17 @@ class Attempt:
         else:
             self.ask()
 
+    def on_unacknowledged_grant(self) -> None:
+        """Ask for what a message grants, and so for the acknowledgement."""
+        self._comes_from_another(local=False)
+        self.ask_again()
+
+    def _comes_from_another(self, *, local: bool) -> None:
+        """Have it told that the lock is not taken, but handed over."""
+        first = self.contender.waiters.first()
+        if first is not None and first.story is not None:
+            first.story.comes_from_another(local=local)
+
     def on_grant(self, grant: Grant, server_clock: ServerClock) -> None:
         """
         Take the lease that a message grants, unless it may be over already.
@@ -218,6 +237,7 @@ class Attempt:
         if granted_at is None or now >= deadline(granted_at, grant.ttl):
             self.ask_again()
             return
+        self._comes_from_another(local=False)
         self.contender.granted(self, grant, granted_at, deadline(granted_at, grant.ttl))
         lease = self.contender.process_lease
         if lease is not None and grant.ttl < lease.options.ttl:

@@ -183,20 +183,15 @@ class Contender:
             return
         options = waiter.options
         if options is not lease.options or options.max_hold is not None:
-            self._apply(options, lease)
+            self.engine.watchdog.apply(options, lease)
         fence = local_fence(lease.fence, lease.handoffs)
         lease.holder = holder = waiter.make_holder(lease, fence, waiter)
         waiter.future.set_result(holder)
-
-    def _apply(self, options: LockOptions, lease: ProcessLease) -> None:
-        """Let a lease go on by the options of its next holder."""
-        self.engine.watchdog.remove(lease)
-        lease.options = options
-        lease.ends_at = None
-        if options.max_hold is not None:
-            lease.ends_at = self.engine.clock() + options.max_hold
-        lease.plan()
-        self.engine.watchdog.add(lease)
+        lease.story = story = waiter.story
+        if story is not None:
+            if lease.handoffs:
+                story.comes_from_another(local=True)
+            story.acquired(fence)
 
     def release(self, lease: ProcessLease) -> Call[ReleaseReply] | None:
         """
@@ -212,6 +207,9 @@ class Contender:
         first = self.waiters.first()
         if first is None:
             return self._give_up(lease)
+        if lease.story is not None:
+            lease.story.released()
+            lease.story = None
         step = next_step(
             waiting=True,
             handoffs=lease.handoffs,
@@ -236,7 +234,10 @@ class Contender:
         lease.event(LeaseEvent.GIVEN_UP)
         if lease.renewal is not None:
             lease.drop_renewal()
-        return self.release_at_redis(lease)
+        call = self.release_at_redis(lease)
+        if lease.story is not None:
+            lease.story.released(call)
+        return call
 
     def release_at_redis(self, lease: ProcessLease) -> Call[ReleaseReply]:
         """Send the request that gives the lock up."""

@@ -10,6 +10,7 @@ from aiodistlock.core.lease_state import (
     LeaseState,
 )
 from aiodistlock.core.options import LockOptions
+from aiodistlock.engine.story import Story
 from aiodistlock.stores.base import Call, NotOurs, RenewReply
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class ProcessLease:
         "server_us",
         "span_ends_at",
         "state",
+        "story",
         "token",
     )
 
@@ -87,6 +89,8 @@ class ProcessLease:
         self.span_ends_at = 0.0
         self.handoffs = 0
         self.holder: Holder | None = None
+        self.story: Story | None = None
+        """Of the local holder's acquisition, if anybody listens."""
         self.renewals = 0
         """How many renewals were sent."""
         self.renewal: Call[RenewReply] | None = None

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from aiodistlock.core.options import LockOptions
 from aiodistlock.engine.process_lease import Holder, ProcessLease
+from aiodistlock.engine.story import Story
 
 
 class MakeHolder(Protocol):
@@ -24,9 +25,19 @@ class Waiter:
     :param task: the task, to recognise it when it comes again
     :param waits: whether it waits its turn; else it is refused if it must
     :param owner: kept alive while the task waits or holds
+    :param story: for those who listen; ``None`` if nobody does
     """
 
-    __slots__ = ("entered_at", "future", "make_holder", "options", "owner", "task", "waits")
+    __slots__ = (
+        "entered_at",
+        "future",
+        "make_holder",
+        "options",
+        "owner",
+        "story",
+        "task",
+        "waits",
+    )
 
     def __init__(  # noqa: PLR0917  # runs for every lease, and keywords cost
         self,
@@ -36,6 +47,7 @@ class Waiter:
         task: asyncio.Task[object] | None,
         owner: object,
         waits: bool,
+        story: Story | None,
     ) -> None:
         self.future = future
         self.options = options
@@ -43,14 +55,19 @@ class Waiter:
         self.task = task
         self.owner = owner
         self.waits = waits
+        self.story = story
         self.entered_at: float
 
     def refuse(self) -> None:
         """Tell that the lock is not free, to a task that does not wait."""
         if not self.future.done():
             self.future.set_result(None)
+            if self.story is not None:
+                self.story.abandoned("refused")
 
     def fail(self, error: Exception) -> None:
         """Raise an error in the waiting task."""
         if not self.future.done():
             self.future.set_exception(error)
+            if self.story is not None:
+                self.story.failed(error)

@@ -27,7 +27,7 @@ from functools import partial
 
 from aiodistlock.core.clock import Clock, Timers
 from aiodistlock.core.lease_state import TRY_SHARE, LeaseEvent, relied_on
-from aiodistlock.core.options import to_ms
+from aiodistlock.core.options import LockOptions, to_ms
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.stores.base import Call, NotOurs, Renewed, RenewReply, Store
 
@@ -117,6 +117,16 @@ class Watchdog:
             if not leases:
                 # An empty set takes 200 bytes, and with a long ttl many steps are ahead.
                 self._wheel[step] = None
+
+    def apply(self, options: LockOptions, lease: ProcessLease) -> None:
+        """Let a lease go on by the options of its next holder."""
+        self.remove(lease)
+        lease.options = options
+        lease.ends_at = None
+        if options.max_hold is not None:
+            lease.ends_at = self._clock() + options.max_hold
+        lease.plan()
+        self.add(lease)
 
     def leases(self) -> list[ProcessLease]:
         """Return all leases that are looked after."""
@@ -227,6 +237,8 @@ class Watchdog:
         if ttl is not None:
             ttl_ms, lasts = to_ms(ttl), relied_on(ttl)
 
+        if lease.story is not None:
+            lease.story.renewal_due(min(lease.due_at, now))
         lease.expect(now + lasts)
         self._try_again_later(lease, now)
         lease.renewals = number = lease.renewals + 1
@@ -257,6 +269,8 @@ class Watchdog:
             self.remove(lease)
             lease.confirm(reply.sent_at + lasts)
             self.add(lease)
+            if lease.story is not None:
+                lease.story.renewed(reply.waiters)
         # Failed: an error decides nothing; the next try follows, until the deadline.
         if then is not None:
             then(reply)

@@ -178,6 +178,13 @@ class Call(Generic[R]):
                 if not future.done():
                     future.set_result(reply)
 
+    def tell(self, on_reply: Callable[[R], object]) -> None:
+        """Deliver the answer to ``on_reply``, of a call that was made without one."""
+        if self.reply is not None:
+            on_reply(self.reply)
+        else:
+            self.on_reply = on_reply
+
     def drop(self, reply: R) -> None:
         """Answer whoever awaits it in the server's place, and nobody else."""
         self.obsolete = True

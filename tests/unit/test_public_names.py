@@ -10,18 +10,30 @@ import pytest
 import aiodistlock
 
 PUBLIC = [
+    "Abandoned",
     "AcquireTimeout",
+    "Acquired",
     "AsyncLock",
     "Backoff",
+    "HandedOver",
     "Hold",
     "Lease",
     "LeaseLost",
+    "Listener",
     "LockClient",
     "LockError",
+    "LockEvent",
     "LockInfo",
+    "Lost",
     "NotHeld",
+    "Released",
+    "Renewed",
     "StoreUnavailable",
+    "Unavailable",
+    "Waiting",
+    "add_listener",
     "locked",
+    "remove_listener",
 ]
 
 
