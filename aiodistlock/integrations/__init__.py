@@ -1,1 +1,1 @@
-"""Edges to frameworks, one module each; each needs the extra of its name."""
+"""Edges to other libraries, one module each; each needs the extra of its name."""

@@ -1,0 +1,264 @@
+"""Traces and metrics of locks by OpenTelemetry; ``pip install 'aiodistlock[otel]'``.
+
+::
+
+    from aiodistlock.integrations.opentelemetry import instrument
+
+    instrument()  # all locks of this process, with the global providers
+
+Each acquisition has a span ``lock acquire`` and, if it succeeds, a span ``lock hold``, both
+children of the span in which the caller asked for the lock.  ``hold`` is not the current
+span in the caller's block: what is done there stands beside it, not below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry import context as contexts
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, Status, StatusCode
+
+from aiodistlock import (
+    Abandoned,
+    Acquired,
+    HandedOver,
+    LockClient,
+    LockEvent,
+    Lost,
+    Released,
+    Renewed,
+    Unavailable,
+    Waiting,
+    __version__,
+    add_listener,
+    remove_listener,
+)
+from aiodistlock.core.folding import Folder
+
+_SCOPE = "aiodistlock"
+
+NAME = "aiodistlock.lock.name"
+"""Attribute: the whole name of the lock; on spans only."""
+TEMPLATE = "aiodistlock.lock.template"
+"""Attribute: the folded name."""
+FENCING_TOKEN = "aiodistlock.fencing_token"  # noqa: S105  # what guards the resource; no secret
+"""Attribute: the fencing token of the lease; on spans only."""
+OUTCOME = "aiodistlock.outcome"
+"""Attribute: how a wait or a lease ended."""
+HANDOFF = "aiodistlock.handoff"
+"""Attribute: ``local`` or ``remote``."""
+ERROR_TYPE = "error.type"
+
+# Seconds; from a hand-off in memory to a lease that a batch job holds.
+_WAITS = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+)
+_HOLDS = (*_WAITS, 60.0, 300.0, 1800.0)
+
+
+class _Instruments:
+    """The metrics; README and the dashboard in ``examples/telemetry`` name them."""
+
+    def __init__(self, provider: metrics.MeterProvider | None) -> None:
+        meter = metrics.get_meter(_SCOPE, __version__, provider)
+        self.wait = meter.create_histogram(
+            "aiodistlock.wait.duration",
+            "s",
+            "Time from wanting a lock to having it, or to giving up",
+            explicit_bucket_boundaries_advisory=_WAITS,
+        )
+        self.hold = meter.create_histogram(
+            "aiodistlock.hold.duration",
+            "s",
+            "Time for which a lease was held",
+            explicit_bucket_boundaries_advisory=_HOLDS,
+        )
+        self.acquisitions = meter.create_counter(
+            "aiodistlock.acquisitions", "{acquisition}", "Attempts to get a lock, by outcome"
+        )
+        self.handoffs = meter.create_counter(
+            "aiodistlock.handoffs", "{handoff}", "Locks that came straight from another holder"
+        )
+        self.lag = meter.create_histogram(
+            "aiodistlock.renewal.lag",
+            "s",
+            "Time from the instant at which a renewal was due to its answer",
+            explicit_bucket_boundaries_advisory=_WAITS,
+        )
+        self.waiters = meter.create_up_down_counter(
+            "aiodistlock.waiters", "{task}", "Tasks of this process that want a lock"
+        )
+        self.held = meter.create_up_down_counter(
+            "aiodistlock.leases", "{lease}", "Leases that tasks of this process hold"
+        )
+
+
+@dataclass(slots=True)
+class _Acquisition:
+    """What is kept of an acquisition until it is over."""
+
+    attributes: Mapping[str, Any]
+    """Of its metrics."""
+    parent: Context
+    """The caller's context."""
+    span: Span
+
+
+class Telemetry:
+    """
+    A listener that makes spans and metrics; :func:`instrument` registers one.
+
+    No attribute has a token, a password, or the message of an error.
+
+    :param fold: how names are folded for span names and metrics: a function from a name to
+        the folded one, or templates such as ``["wallet:{wallet_id}"]`` (what fits none of
+        them is ``other``); default: numbers, UUIDs and hashes become ``*``.  At most 500
+        folded names are told apart
+    :param whole_names: whether spans have the whole name as an attribute, too
+    :param tracer_provider: default the global one
+    :param meter_provider: default the global one
+    :raises ValueError: if a template is malformed
+    """
+
+    def __init__(
+        self,
+        *,
+        fold: Callable[[str], str] | Iterable[str] | None = None,
+        whole_names: bool = True,
+        tracer_provider: trace.TracerProvider | None = None,
+        meter_provider: metrics.MeterProvider | None = None,
+    ) -> None:
+        self._fold = Folder(fold)
+        self._whole_names = whole_names
+        self._tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
+        self._to = _Instruments(meter_provider)
+        self._running: dict[int, _Acquisition] = {}
+
+    def __call__(self, event: LockEvent) -> None:
+        """Take note of an event."""
+        if isinstance(event, Waiting):
+            self._waiting(event)
+            return
+        found = self._running.get(event.acquisition)
+        if found is None:
+            return  # begun elsewhere: such as before a fork
+        match event:
+            case HandedOver(local=local):
+                kind = "local" if local else "remote"
+                self._to.handoffs.add(1, {**found.attributes, HANDOFF: kind}, found.parent)
+                found.span.set_attribute(HANDOFF, kind)
+            case Acquired():
+                self._acquired(event, found)
+            case Renewed(lag=lag):
+                self._to.lag.record(lag, found.attributes, found.parent)
+            case Lost() | Released():
+                self._held(event, found)
+            case Abandoned(reason=reason):
+                self._wait_over(event, found, reason)
+            case Unavailable(causes=causes):
+                found.span.set_attribute(ERROR_TYPE, _kind(causes[0]))
+                found.span.set_status(Status(StatusCode.ERROR, "Redis is unavailable"))
+                self._wait_over(event, found, "unavailable")
+
+    def _waiting(self, event: Waiting) -> None:
+        folded = self._fold(event.name)
+        parent = contexts.get_current()
+        span = self._span("acquire", event, folded, parent)
+        if event.timeout is not None:
+            span.set_attribute("aiodistlock.timeout", event.timeout)
+        attributes = {TEMPLATE: folded}
+        self._running[event.acquisition] = _Acquisition(attributes, parent, span)
+        self._to.waiters.add(1, attributes, parent)
+
+    def _span(self, what: str, event: LockEvent, folded: str, parent: Context) -> Span:
+        span = self._tracer.start_span(f"lock {what} {folded}", parent)
+        span.set_attribute(TEMPLATE, folded)
+        if self._whole_names:
+            span.set_attribute(NAME, event.name)
+        return span
+
+    def _acquired(self, event: Acquired, found: _Acquisition) -> None:
+        self._end_wait(found, "acquired", event.waited)
+        self._to.held.add(1, found.attributes, found.parent)
+        found.span = self._span("hold", event, found.attributes[TEMPLATE], found.parent)
+        found.span.set_attribute(FENCING_TOKEN, event.fencing_token)
+
+    def _wait_over(self, event: Abandoned | Unavailable, found: _Acquisition, outcome: str) -> None:
+        del self._running[event.acquisition]
+        self._end_wait(found, outcome, event.waited)
+
+    def _end_wait(self, found: _Acquisition, outcome: str, waited: float) -> None:
+        found.span.set_attribute(OUTCOME, outcome)
+        found.span.end()
+        attributes = {**found.attributes, OUTCOME: outcome}
+        self._to.waiters.add(-1, found.attributes, found.parent)
+        self._to.acquisitions.add(1, attributes, found.parent)
+        self._to.wait.record(waited, attributes, found.parent)
+
+    def _held(self, event: Lost | Released, found: _Acquisition) -> None:
+        del self._running[event.acquisition]
+        span = found.span
+        outcome = "released"
+        if isinstance(event, Lost):
+            outcome = "lost"
+            span.add_event("lost", {"aiodistlock.reason": event.reason})
+            span.set_status(Status(StatusCode.ERROR, "the lease was lost"))
+            span.set_attribute(ERROR_TYPE, "LeaseLost")
+        elif event.cause is not None:
+            outcome = "unconfirmed"
+            span.set_attribute(ERROR_TYPE, _kind(event.cause))
+        span.set_attribute(OUTCOME, outcome)
+        span.end()
+        self._to.held.add(-1, found.attributes, found.parent)
+        self._to.hold.record(event.held, {**found.attributes, OUTCOME: outcome}, found.parent)
+
+
+def _kind(error: Exception) -> str:
+    # The class alone: its message may quote what was sent.
+    return type(error).__name__
+
+
+def instrument(client: LockClient | None = None, **options: Any) -> Telemetry:
+    """
+    Have all locks of this process traced and measured, or those of one client.
+
+    :param client: the only one; ``None``: all, also those built right on a ``Redis``
+    :param options: options of :class:`Telemetry`
+    :raises ValueError: if a template is malformed
+    """
+    telemetry = Telemetry(**options)
+    if client is None:
+        add_listener(telemetry)
+    else:
+        client.add_listener(telemetry)
+    return telemetry
+
+
+def uninstrument(telemetry: Telemetry, client: LockClient | None = None) -> None:
+    """
+    Trace and measure no more acquisitions; those under way are, to their end.
+
+    :param client: the client that was passed to :func:`instrument`
+    """
+    if client is None:
+        remove_listener(telemetry)
+    else:
+        client.remove_listener(telemetry)

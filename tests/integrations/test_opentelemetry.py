@@ -1,0 +1,258 @@
+"""Spans and metrics, as an exporter gets them."""
+
+# ruff: noqa: PT012 - how a whole block ends is what is tested
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+from redis.asyncio import Redis
+
+from aiodistlock import AcquireTimeout, AsyncLock, LeaseLost, LockClient, StoreUnavailable
+from aiodistlock.integrations.opentelemetry import Telemetry, instrument, uninstrument
+from aiodistlock.testing.discovery import free_port
+from tests.faults.world import lose
+from tests.redis.clients import closing
+
+
+class Backend:
+    """What was exported."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.reader = InMemoryMetricReader()
+        self.traces = TracerProvider()
+        self.traces.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.options: dict[str, Any] = {
+            "tracer_provider": self.traces,
+            "meter_provider": MeterProvider([self.reader]),
+        }
+
+    @property
+    def spans(self) -> list[ReadableSpan]:
+        """All finished spans, in the order of their ends."""
+        return list(self.exporter.get_finished_spans())
+
+    def span(self, name: str) -> ReadableSpan:
+        """The one span of a name."""
+        (span,) = [each for each in self.spans if each.name == name]
+        return span
+
+    def points(self) -> dict[str, dict[tuple[str, ...], Any]]:
+        """What was measured: by metric, and by the values of its attributes."""
+        data = self.reader.get_metrics_data()
+        assert data is not None
+        return {
+            metric.name: {
+                tuple(str(value) for _, value in sorted((point.attributes or {}).items())): point
+                for point in metric.data.data_points
+            }
+            for each in data.resource_metrics
+            for scope in each.scope_metrics
+            for metric in scope.metrics
+        }
+
+    def counts(self, metric: str) -> dict[tuple[str, ...], float]:
+        """The figures of a counter, or how often a histogram was used."""
+        points = self.points().get(metric, {})
+        return {
+            key: point.count if hasattr(point, "count") else point.value
+            for key, point in points.items()
+        }
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    """An exporter of the test's own."""
+    made = Backend()
+    yield made
+    made.traces.shutdown()
+
+
+async def test_spans_belong_to_the_caller(backend: Backend) -> None:
+    """Of each of several tasks: the events come from elsewhere, the spans stand below theirs."""
+    async with LockClient.in_memory() as client:
+        instrument(client, **backend.options)
+        tracer = backend.traces.get_tracer("test")
+
+        async def visit(task: str) -> None:
+            with tracer.start_as_current_span(task):
+                async with client.lock("wallet:42"):
+                    await asyncio.sleep(0)
+
+        await asyncio.gather(*(visit(f"task {n}") for n in range(3)))
+    callers = {span.context.span_id: span for span in backend.spans if span.name[:4] == "task"}
+    assert len(callers) == 3
+    for what in ("acquire", "hold"):
+        spans = [span for span in backend.spans if span.name == f"lock {what} wallet:*"]
+        assert {span.parent.span_id for span in spans if span.parent} == callers.keys()
+        for span in spans:
+            assert span.parent is not None
+            caller = callers[span.parent.span_id]
+            assert span.context.trace_id == caller.context.trace_id
+            assert (caller.start_time or 0) <= (span.start_time or 0)
+
+
+async def test_the_spans_of_an_acquisition(backend: Backend) -> None:
+    """One until it is acquired, one until it is released; no attribute has the token."""
+    async with LockClient.in_memory() as client:
+        instrument(client, **backend.options)
+        async with client.lock("wallet:42", timeout=3.0) as lease:
+            token = lease.token
+            assert [span.name for span in backend.spans] == ["lock acquire wallet:*"]
+    acquire, hold = backend.spans
+    assert dict(acquire.attributes or {}) == {
+        "aiodistlock.lock.name": "wallet:42",
+        "aiodistlock.lock.template": "wallet:*",
+        "aiodistlock.timeout": 3.0,
+        "aiodistlock.outcome": "acquired",
+    }
+    assert dict(hold.attributes or {}) == {
+        "aiodistlock.lock.name": "wallet:42",
+        "aiodistlock.lock.template": "wallet:*",
+        "aiodistlock.fencing_token": lease.fencing_token,
+        "aiodistlock.outcome": "released",
+    }
+    assert acquire.status.status_code is hold.status.status_code is StatusCode.UNSET
+    assert 0 < (acquire.end_time or 0) <= (hold.start_time or 0)
+    assert token not in "".join(span.to_json() for span in backend.spans)
+
+
+async def test_whole_names_may_be_kept_out_of_spans(backend: Backend) -> None:
+    """Where names are personal data."""
+    async with LockClient.in_memory() as client:
+        instrument(client, whole_names=False, fold=["user:{email}"], **backend.options)
+        async with client.lock("user:alice@example.org"):
+            pass
+    assert [span.name for span in backend.spans] == [
+        "lock acquire user:{email}",
+        "lock hold user:{email}",
+    ]
+    assert "alice" not in "".join(span.to_json() for span in backend.spans)
+    assert "alice" not in repr(backend.points())
+
+
+async def test_a_loss_is_an_error(backend: Backend) -> None:
+    """Its span has the event with the reason, and the status; the hold counts as lost."""
+    async with LockClient.in_memory() as client:
+        instrument(client, **backend.options)
+        with pytest.raises(LeaseLost):
+            async with client.lock("n") as lease:
+                lose(lease, "said the test")
+                await asyncio.sleep(20)
+    hold = backend.span("lock hold n")
+    assert hold.status.status_code is StatusCode.ERROR
+    (event,) = hold.events
+    assert (event.name, dict(event.attributes or {})) == (
+        "lost",
+        {"aiodistlock.reason": "said the test"},
+    )
+    assert (hold.attributes or {})["error.type"] == "LeaseLost"
+    assert backend.counts("aiodistlock.hold.duration") == {("n", "lost"): 1}
+    assert backend.counts("aiodistlock.leases") == {("n",): 0}
+
+
+async def test_an_unavailable_redis_is_an_error(backend: Backend) -> None:
+    """The acquisition's span says so, without what was sent or the password."""
+    url = f"redis://:hunter2@127.0.0.1:{free_port()}"
+    async with LockClient.from_url(url, unavailable_after=0.05) as client:
+        instrument(client, **backend.options)
+        with pytest.raises(StoreUnavailable):
+            await client.lock("n").acquire()
+    acquire = backend.span("lock acquire n")
+    assert acquire.status.status_code is StatusCode.ERROR
+    assert (acquire.attributes or {})["error.type"] == "ConnectionError"
+    assert "hunter2" not in acquire.to_json()
+    assert backend.counts("aiodistlock.acquisitions") == {("n", "unavailable"): 1}
+
+
+async def test_the_metrics(backend: Backend) -> None:
+    """Waits and holds in seconds, outcomes, hand-offs, and what is under way at this moment."""
+    async with LockClient.in_memory() as here, LockClient.in_memory(share=here) as there:
+        telemetry = Telemetry(**backend.options)
+        for client in (here, there):
+            client.add_listener(telemetry)
+        async with here.lock("wallet:1") as lease:
+            local = asyncio.create_task(_visit(here, "wallet:1"))
+            remote = asyncio.create_task(_visit(there, "wallet:1"))
+            late = asyncio.create_task(here.lock("wallet:1").acquire(timeout=0.01))
+            assert await here.lock("wallet:1").try_acquire() is None
+            with pytest.raises(AcquireTimeout):
+                await late
+            await lease.extend(20.0)
+            assert backend.counts("aiodistlock.waiters") == {("wallet:*",): 2}
+            assert backend.counts("aiodistlock.leases") == {("wallet:*",): 1}
+        await asyncio.gather(local, remote)
+        async with here.lock("wallet:2"):
+            pass
+    assert backend.counts("aiodistlock.acquisitions") == {
+        ("wallet:*", "acquired"): 4,
+        ("wallet:*", "timeout"): 1,
+        ("wallet:*", "refused"): 1,
+    }
+    # Sorted by attribute: the hand-off before the name.
+    assert backend.counts("aiodistlock.handoffs") == {
+        ("local", "wallet:*"): 1,
+        ("remote", "wallet:*"): 1,
+    }
+    assert backend.counts("aiodistlock.wait.duration")["wallet:*", "acquired"] == 4
+    waited = backend.points()["aiodistlock.wait.duration"]["wallet:*", "timeout"].sum
+    assert 0.01 <= waited < 5
+    assert backend.counts("aiodistlock.hold.duration") == {("wallet:*", "released"): 4}
+    # The user's, and the claim of what was granted by message.
+    assert backend.counts("aiodistlock.renewal.lag") in ({("wallet:*",): 1}, {("wallet:*",): 2})
+    assert set(backend.counts("aiodistlock.waiters").values()) == {0}
+    assert set(backend.counts("aiodistlock.leases").values()) == {0}
+    assert telemetry._running == {}
+
+
+async def test_all_locks_of_the_process_are_instrumented(
+    backend: Backend, redis_url: str, namespace: str
+) -> None:
+    """Also those built on a Redis; and no longer once that is taken back."""
+    telemetry = instrument(**backend.options)
+    try:
+        async with closing(Redis.from_url(redis_url)) as redis:
+            async with AsyncLock(redis, "wallet:1", namespace=namespace):
+                pass
+            uninstrument(telemetry)
+            async with AsyncLock(redis, "wallet:1", namespace=namespace):
+                pass
+    finally:
+        uninstrument(telemetry)
+    assert backend.counts("aiodistlock.acquisitions") == {("wallet:*", "acquired"): 1}
+
+
+async def test_one_client_may_be_instrumented(backend: Backend) -> None:
+    """And what is under way when that is taken back is told to its end."""
+    async with LockClient.in_memory() as client, LockClient.in_memory() as other:
+        telemetry = instrument(client, **backend.options)
+        await _visit(other, "n")
+        async with client.lock("n"):
+            uninstrument(telemetry, client)
+        await _visit(client, "n")
+    assert backend.counts("aiodistlock.hold.duration") == {("n", "released"): 1}
+    assert backend.counts("aiodistlock.leases") == {("n",): 0}
+
+
+async def test_without_an_sdk_nothing_happens() -> None:
+    """The extra needs the API alone, whose providers do nothing."""
+    async with LockClient.in_memory() as client:
+        instrument(
+            client,
+            tracer_provider=trace.NoOpTracerProvider(),
+        )
+        await _visit(client, "n")
+
+
+async def _visit(client: LockClient, name: str) -> None:
+    async with client.lock(name):
+        pass
