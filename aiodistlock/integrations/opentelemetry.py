@@ -37,7 +37,7 @@ from aiodistlock import (
     add_listener,
     remove_listener,
 )
-from aiodistlock.core.folding import Folder
+from aiodistlock.integrations.folding import Folder
 
 _SCOPE = "aiodistlock"
 

@@ -10,12 +10,13 @@ import pytest
 import redis as redis_sync
 import redis.asyncio as redis_asyncio
 
-from aiodistlock import AcquireTimeout, Backoff, LockClient, StoreUnavailable
+from aiodistlock import AcquireTimeout, Backoff, HandedOver, LockClient, StoreUnavailable
 from aiodistlock.stores.durable import NotAcknowledged
 from aiodistlock.testing.discovery import LOOPBACK
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.faults.world import EAGER, eventually
 from tests.redis.test_servers import _binaries
+from tests.stories import Told
 
 
 class Replicated:
@@ -285,3 +286,22 @@ async def test_fsync_waits_for_the_disk(binary: Path) -> None:
             server.restart()
             async with _raw(server) as raw:
                 assert await raw.get("lock:n") == lease.token.encode()
+
+
+async def test_a_grant_that_is_yet_to_be_acknowledged_is_told_as_a_handoff(
+    replicated: Replicated,
+) -> None:
+    """Though the new holder asks for what it was granted, as if the lock were free."""
+    told = Told()
+    async with (
+        LockClient.from_url(replicated.master.url) as one,
+        LockClient.from_url(replicated.master.url, listeners=[told]) as two,
+    ):
+        lease = await one.lock("n", ack="replicas:1").acquire()
+        waiting = asyncio.create_task(two.lock("n", ack="replicas:1").acquire())
+        while not (await one.lock("n").inspect()).waiters:
+            await asyncio.sleep(0)
+        await lease.release()
+        await (await waiting).release()
+    assert told.order.replace(" n1", "") == "W1 H1 A1 R1"
+    assert not told.only(HandedOver).local

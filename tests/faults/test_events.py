@@ -3,6 +3,7 @@
 # ruff: noqa: PT012 - how a whole block ends is what is tested
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 
 import pytest
@@ -14,6 +15,7 @@ from aiodistlock import (
     LockClient,
     Lost,
     Released,
+    Renewed,
     StoreUnavailable,
     Unavailable,
 )
@@ -131,3 +133,24 @@ async def test_a_grant_whose_message_was_lost(
         await (await waiting).release()
     told.check_whole()
     assert len(told.all(Acquired)) == 1
+
+
+@pytest.mark.parametrize("silent", ["redis", "loop"])
+async def test_the_lag_of_a_renewal_tells_of_silence(
+    embedded_redis: EmbeddedRedis, silent: str
+) -> None:
+    """It counts from the instant at which the renewal was due, not from its request."""
+    told = Told()
+    async with (
+        client(embedded_redis.url, listeners=[told]) as made,
+        made.lock("n", ttl=1.0),
+    ):
+        # Due after a third of a second; then Redis, or the loop, must be silent for longer.
+        if silent == "redis":
+            embedded_redis.freeze()
+            await asyncio.sleep(0.5)
+            embedded_redis.thaw()
+        else:
+            time.sleep(0.5)
+        await told.until(Renewed)
+    assert told.all(Renewed)[0].lag > 0.1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aiodistlock.core.folding import Folder, fold, fold_by
+from aiodistlock.integrations.folding import Folder, fold, fold_by
 
 
 @pytest.mark.parametrize(

@@ -277,3 +277,12 @@ async def test_a_lost_leases_renewal_is_not_sent_again(bench: Bench) -> None:
     await bench.until(1000 + TTL)
     assert bench.lost
     assert call.obsolete
+
+
+async def test_a_lease_is_not_renewed_right_before_its_max_hold_ends(bench: Bench) -> None:
+    """It is looked at then, and not together with renewals that are due a little later."""
+    lease = bench.lease()
+    bench.watchdog.apply(LockOptions(ttl=TTL, max_hold=1.0 + 2.5 * GRAIN), lease)
+    await bench.until(1001 + 4 * GRAIN)
+    assert bench.lost == [(lease, "max_hold is over")]
+    assert bench.calls == []
