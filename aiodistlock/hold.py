@@ -15,7 +15,7 @@ from aiodistlock.engine.acquire import settled
 from aiodistlock.engine.body import Body
 from aiodistlock.errors import LeaseLost
 from aiodistlock.lease import Lease
-from aiodistlock.stores.base import Done, Failed, NotOurs, ReleaseReply
+from aiodistlock.stores.answers import Done, Failed, NotOurs, ReleaseReply
 
 if TYPE_CHECKING:
     from aiodistlock.lock import AsyncLock

@@ -13,7 +13,8 @@ from aiodistlock.engine.contender import Contender
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.engine.waiter import Waiter
 from aiodistlock.errors import LeaseLost, LockError, NotHeld, StoreUnavailable
-from aiodistlock.stores.base import Call, Done, Failed, NotOurs, ReleaseReply
+from aiodistlock.stores.answers import Done, Failed, NotOurs, ReleaseReply
+from aiodistlock.stores.base import Call
 
 logger = logging.getLogger("aiodistlock")
 

@@ -17,7 +17,7 @@ from aiodistlock.engine.contender import Contender
 from aiodistlock.errors import LockError, StoreUnavailable
 from aiodistlock.hold import Hold
 from aiodistlock.lease import Lease
-from aiodistlock.stores.base import Failed
+from aiodistlock.stores.answers import Failed
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster

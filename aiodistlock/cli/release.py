@@ -20,7 +20,7 @@ from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import ClientOptions, to_ms
 from aiodistlock.core.quorum import majority
 from aiodistlock.stores import replies, scripts
-from aiodistlock.stores.base import Taken
+from aiodistlock.stores.answers import Taken
 
 from .connection import check_keys, reaching, redis_clients
 from .errors import EXIT_UNAVAILABLE, EXIT_USAGE, CommandError

@@ -16,7 +16,7 @@ from aiodistlock.compat.token_lock import Possession, TokenLock, Wish
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.engine.acquire import settled
 from aiodistlock.errors import LockError, StoreUnavailable
-from aiodistlock.stores.base import Done, Failed, ReleaseReply
+from aiodistlock.stores.answers import Done, Failed, ReleaseReply
 
 Number = int | float
 

@@ -27,8 +27,7 @@ from aiodistlock.engine.contender import Contender
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.engine.waiter import Waiter
 from aiodistlock.errors import AcquireTimeout, StoreUnavailable
-from aiodistlock.stores.base import (
-    Call,
+from aiodistlock.stores.answers import (
     Claimed,
     ClaimReply,
     Ends,
@@ -37,6 +36,7 @@ from aiodistlock.stores.base import (
     NotOurs,
     ReleaseReply,
 )
+from aiodistlock.stores.base import Call
 from aiodistlock.stores.single import SingleStore
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from aiodistlock.core.tokens import hands_over
 from aiodistlock.engine.inbox import Grant
 from aiodistlock.engine.waiter import Waiter
 from aiodistlock.errors import StoreUnavailable
-from aiodistlock.stores.base import (
+from aiodistlock.stores.answers import (
     AcquireReply,
-    Call,
     Failed,
     Granted,
     Held,
@@ -21,6 +20,7 @@ from aiodistlock.stores.base import (
     PassOnReply,
     Queued,
 )
+from aiodistlock.stores.base import Call
 
 if TYPE_CHECKING:
     from aiodistlock.engine.contender import Contender

@@ -44,8 +44,7 @@ from aiodistlock.engine.inbox import Grant
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.engine.waiter import Waiter
 from aiodistlock.errors import AcquireTimeout, LockError
-from aiodistlock.stores.base import (
-    Call,
+from aiodistlock.stores.answers import (
     Failed,
     Granted,
     Held,
@@ -54,6 +53,7 @@ from aiodistlock.stores.base import (
     ReleaseReply,
     RenewReply,
 )
+from aiodistlock.stores.base import Call
 
 if TYPE_CHECKING:
     from aiodistlock.engine.acquire import Engine

@@ -22,7 +22,7 @@ from aiodistlock.engine.greeting import Greeting
 from aiodistlock.engine.pipe import Pipe
 from aiodistlock.engine.wire import pack
 from aiodistlock.stores import scripts
-from aiodistlock.stores.base import Granted, Kept, Renewed
+from aiodistlock.stores.answers import Granted, Kept, Renewed
 from aiodistlock.stores.durable import Barrier
 from aiodistlock.stores.redis_call import RedisCall
 

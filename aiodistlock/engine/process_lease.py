@@ -11,7 +11,8 @@ from aiodistlock.core.lease_state import (
 )
 from aiodistlock.core.options import LockOptions
 from aiodistlock.engine.story import Story
-from aiodistlock.stores.base import Call, NotOurs, RenewReply
+from aiodistlock.stores.answers import NotOurs, RenewReply
+from aiodistlock.stores.base import Call
 
 if TYPE_CHECKING:
     from aiodistlock.engine.contender import Contender

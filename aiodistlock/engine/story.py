@@ -23,7 +23,8 @@ from aiodistlock.core.events import (
     Waiting,
 )
 from aiodistlock.errors import AcquireTimeout, StoreUnavailable
-from aiodistlock.stores.base import Call, Done, Failed, NotOurs, ReleaseReply
+from aiodistlock.stores.answers import Done, Failed, NotOurs, ReleaseReply
+from aiodistlock.stores.base import Call
 
 _numbers = count(1)
 

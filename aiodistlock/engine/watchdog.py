@@ -29,7 +29,8 @@ from aiodistlock.core.clock import Clock, Timers
 from aiodistlock.core.lease_state import TRY_SHARE, LeaseEvent, relied_on
 from aiodistlock.core.options import LockOptions, to_ms
 from aiodistlock.engine.process_lease import ProcessLease
-from aiodistlock.stores.base import Call, NotOurs, Renewed, RenewReply, Store
+from aiodistlock.stores.answers import NotOurs, Renewed, RenewReply
+from aiodistlock.stores.base import Call, Store
 
 GRAIN = 0.005
 """Seconds to one step of the wheel; leases are looked at up to one step early."""

@@ -16,17 +16,16 @@ from redis.exceptions import ResponseError
 from aiodistlock.core.ack import Ack
 from aiodistlock.core.clock import Clock, ServerClock
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.stores.base import (
+from aiodistlock.stores.answers import (
     AbandonReply,
     AcquireReply,
-    Call,
     Failed,
     InspectReply,
     PassOnReply,
     ReleaseReply,
     RenewReply,
-    Store,
 )
+from aiodistlock.stores.base import Call, Store
 from aiodistlock.stores.redis_call import is_transient
 
 

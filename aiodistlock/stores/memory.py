@@ -13,10 +13,9 @@ from typing import Any
 
 from aiodistlock.core.clock import Clock, ServerClock
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.stores.base import (
+from aiodistlock.stores.answers import (
     AbandonReply,
     AcquireReply,
-    Call,
     Done,
     Granted,
     Held,
@@ -26,11 +25,11 @@ from aiodistlock.stores.base import (
     NotOurs,
     PassOnReply,
     Queued,
-    R,
     ReleaseReply,
     Renewed,
     RenewReply,
 )
+from aiodistlock.stores.base import Call, R
 from aiodistlock.stores.memory_server import Deliver, Entry, MemoryServer, Waiting, issue_fence
 
 _GONE = NotOurs("its key is gone (expired or deleted)")

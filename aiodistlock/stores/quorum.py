@@ -20,15 +20,15 @@ from aiodistlock.core.clock import Clock, ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import to_ms
 from aiodistlock.core.quorum import LEAST_LIMIT, limit
-from aiodistlock.stores.base import (
+from aiodistlock.stores.answers import (
     AbandonReply,
     AcquireReply,
-    Call,
     InspectReply,
     PassOnReply,
     ReleaseReply,
     RenewReply,
 )
+from aiodistlock.stores.base import Call
 from aiodistlock.stores.redis_call import bulks
 from aiodistlock.stores.rounds.acquire import Acquire
 from aiodistlock.stores.rounds.base import Round

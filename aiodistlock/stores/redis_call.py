@@ -10,7 +10,8 @@ from typing import Any, Protocol, cast
 
 from aiodistlock.core.clock import ServerClock
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.stores.base import Call, Failed, R
+from aiodistlock.stores.answers import Failed
+from aiodistlock.stores.base import Call, R
 from aiodistlock.stores.scripts import Script
 
 # Refusals that pass: the server starts, is busy, is read-only after a failover, or

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiodistlock.stores.base import (
+from aiodistlock.stores.answers import (
     AbandonReply,
     AcquireReply,
     Claimed,

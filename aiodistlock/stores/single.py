@@ -11,18 +11,17 @@ from aiodistlock.core.clock import ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import to_ms
 from aiodistlock.stores import replies, scripts
-from aiodistlock.stores.base import (
+from aiodistlock.stores.answers import (
     AbandonReply,
     AcquireReply,
-    Call,
     ClaimReply,
     InspectReply,
     MoveEndReply,
     PassOnReply,
-    R,
     ReleaseReply,
     RenewReply,
 )
+from aiodistlock.stores.base import Call, R
 from aiodistlock.stores.redis_call import Inboxes, RedisCall, Wire, bulks
 
 QUEUE_TTL_MS = 30_000

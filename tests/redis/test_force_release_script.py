@@ -5,7 +5,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS
 from aiodistlock.stores import replies
-from aiodistlock.stores.base import HeldByOther, Taken
+from aiodistlock.stores.answers import HeldByOther, Taken
 from tests.redis.driver import GAP, GRANT_TTL, OOM, RETENTION, Inbox, Scripts, fence_of
 
 DEAD = "inbox:dead"

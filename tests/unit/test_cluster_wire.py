@@ -15,7 +15,7 @@ from aiodistlock.engine.node_pipe import NodePipe
 from aiodistlock.engine.nodes import Nodes
 from aiodistlock.engine.topology import View
 from aiodistlock.stores import replies, scripts
-from aiodistlock.stores.base import Failed
+from aiodistlock.stores.answers import Failed
 from aiodistlock.stores.redis_call import RedisCall, bulks
 from aiodistlock.testing.discovery import LOOPBACK
 

@@ -4,7 +4,8 @@ import pytest
 
 from aiodistlock import Lost, Released
 from aiodistlock.engine.story import Story
-from aiodistlock.stores.base import Call, Done, Failed, NotOurs, ReleaseReply
+from aiodistlock.stores.answers import Done, Failed, NotOurs, ReleaseReply
+from aiodistlock.stores.base import Call
 from tests.stories import Told
 
 GONE = NotOurs("its key is gone")

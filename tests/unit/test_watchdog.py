@@ -14,7 +14,8 @@ from aiodistlock.core.options import LockOptions
 from aiodistlock.engine.contender import Contender
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.engine.watchdog import GRAIN, Watchdog
-from aiodistlock.stores.base import Call, Failed, NotOurs, Renewed, RenewReply, Store
+from aiodistlock.stores.answers import Failed, NotOurs, Renewed, RenewReply
+from aiodistlock.stores.base import Call, Store
 
 TTL = 9.0
 DRIFT = TTL * 0.01 + 0.002

@@ -8,7 +8,7 @@ from typing import Any
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.quorum import Sighting, Verdict, all_new, seen_by_majority
 from aiodistlock.stores import scripts
-from aiodistlock.stores.base import AcquireReply, Failed, Granted, Held
+from aiodistlock.stores.answers import AcquireReply, Failed, Granted, Held
 from aiodistlock.stores.redis_call import bulks
 from aiodistlock.stores.replies import GRANTED, HELD, seconds
 from aiodistlock.stores.rounds.base import Vote

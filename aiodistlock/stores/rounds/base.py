@@ -19,7 +19,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, cast
 
 from aiodistlock.core.quorum import Verdict, verdict
-from aiodistlock.stores.base import Call, Failed, R
+from aiodistlock.stores.answers import Failed
+from aiodistlock.stores.base import Call, R
 from aiodistlock.stores.redis_call import RedisCall
 from aiodistlock.stores.rounds.nodes import Node, NodeError, Quorum
 from aiodistlock.stores.scripts import Script

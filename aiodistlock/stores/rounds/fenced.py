@@ -13,7 +13,8 @@ from typing import Any
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.quorum import Proposer, agree
 from aiodistlock.stores import scripts
-from aiodistlock.stores.base import Failed, R
+from aiodistlock.stores.answers import Failed
+from aiodistlock.stores.base import R
 from aiodistlock.stores.redis_call import bulks
 from aiodistlock.stores.rounds.base import Round, Vote
 from aiodistlock.stores.rounds.nodes import Quorum

@@ -8,7 +8,8 @@ from typing import Any
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.quorum import Verdict
 from aiodistlock.stores import scripts
-from aiodistlock.stores.base import AbandonReply, Done, NotOurs, R, ReleaseReply
+from aiodistlock.stores.answers import AbandonReply, Done, NotOurs, ReleaseReply
+from aiodistlock.stores.base import R
 from aiodistlock.stores.redis_call import bulks
 from aiodistlock.stores.replies import DONE, NOT_OURS
 from aiodistlock.stores.rounds.base import Round, Vote

@@ -8,7 +8,7 @@ from typing import Any
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.quorum import Verdict
 from aiodistlock.stores import scripts
-from aiodistlock.stores.base import (
+from aiodistlock.stores.answers import (
     Held,
     Kept,
     NotOurs,

@@ -7,7 +7,7 @@ from typing import Any
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.quorum import Sighting, Verdict, seen_by_majority
 from aiodistlock.stores import replies, scripts
-from aiodistlock.stores.base import Inspected, InspectReply
+from aiodistlock.stores.answers import Inspected, InspectReply
 from aiodistlock.stores.rounds.base import Round
 from aiodistlock.stores.rounds.nodes import Quorum
 
