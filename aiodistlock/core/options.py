@@ -153,7 +153,7 @@ def lock_options(**options: Any) -> LockOptions:
     try:
         return _shared(**options)
     except TypeError:
-        return LockOptions(**options)  # not hashable, so not valid: says what is wrong
+        return LockOptions(**options)  # not hashable: most likely wrong, and this says so
 
 
 _LABEL = re.compile(r"[!-~]{1,128}")

@@ -20,11 +20,26 @@ import asyncio
 from typing import Any
 from weakref import WeakKeyDictionary
 
-try:
-    # anyio's scope of each task: the one way to learn of shields in the body.
-    from anyio._backends._asyncio import _task_states
-except ImportError:  # a later anyio has moved it: shields are not respected then
-    _task_states = WeakKeyDictionary()
+
+def _states_of_tasks() -> WeakKeyDictionary[Any, Any]:
+    """
+    Return anyio's state of each task: the one way to learn of shields in the body.
+
+    Where a later anyio keeps it otherwise, nothing: shields are not respected then.
+    """
+    try:
+        from anyio._backends import _asyncio as anyio_internals
+
+        states: object = anyio_internals._task_states
+        scope = anyio_internals.CancelScope()
+        known = scope._parent_scope is None and not scope.shield
+        known = known and hasattr(anyio_internals.TaskState, "cancel_scope")
+    except (ImportError, AttributeError):
+        known = False
+    return states if known and isinstance(states, WeakKeyDictionary) else WeakKeyDictionary()
+
+
+_task_states = _states_of_tasks()
 _states: dict[Any, Any] = _task_states.data  # type: ignore[attr-defined]  # typeshed's gap
 
 

@@ -69,3 +69,27 @@ async def test_what_is_swallowed_is_delivered_again() -> None:
 def test_anyios_scopes_are_where_we_look_for_them() -> None:
     """The fallback for an anyio without them is not what runs here."""
     assert vars(body)["_task_states"] is anyio_internals._task_states
+
+
+@pytest.mark.parametrize("change", ["no states", "a plain dict", "no scopes", "other scopes"])
+async def test_a_later_anyio_costs_only_the_respect_for_shields(
+    monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Its internals may change: importing, holding and cancelling go on working."""
+    if change == "no states":
+        monkeypatch.delattr(anyio_internals, "_task_states")
+    elif change == "a plain dict":
+        monkeypatch.setattr(anyio_internals, "_task_states", {})
+    elif change == "no scopes":
+        monkeypatch.delattr(anyio_internals, "CancelScope")
+    else:
+        monkeypatch.setattr(anyio_internals, "CancelScope", object)
+    states = body._states_of_tasks()
+    assert list(states.items()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(body, "_task_states", states)
+    monkeypatch.setattr(body, "_states", vars(states)["data"])
+    steps: list[str] = []
+    with anyio.fail_after(5):
+        assert await _host(Body(), steps)
+    assert steps == []

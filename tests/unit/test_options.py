@@ -117,6 +117,35 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (client.handoff_span, client.fence_retention) == (0.05, 86_400.0)
 
 
+def test_equal_options_are_one_object(unreachable: Redis) -> None:
+    """Thousands of locks share them; what compares equal and is not the same does not."""
+    one, two = LockClient(unreachable), LockClient(unreachable, claim_window=0.5)
+    plain = one.lock("a")._options
+    assert one.lock("b")._options is AsyncLock(unreachable, "c")._options is plain
+    assert two.lock("a")._options.grant_ttl_ms == 500
+    assert two.lock("a", auto_renew=False)._options.grant_ttl_ms == 10_000
+    assert one.lock("a", ttl=10)._options.ttl_ms == plain.ttl_ms
+    assert one.lock("a", namespace="")._options.namespace == ""
+    for wrong in ({"auto_renew": 1}, {"ttl": True}, {"local_handoffs": 128.0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            one.lock("a", **wrong)
+
+
+def test_a_backoff_of_the_users_own_is_not_taken_for_another(unreachable: Redis) -> None:
+    """Equal values of another class are another backoff; one without a hash is fine."""
+
+    class Steady(Backoff):
+        __slots__ = ()
+
+    class Mutable(Backoff):
+        __slots__ = ()
+        __hash__ = None  # type: ignore[assignment]  # as of a dataclass that is not frozen
+
+    locks = LockClient(unreachable)
+    for backoff in (Backoff(), Steady(), Mutable()):
+        assert type(locks.lock("a", backoff=backoff)._options.backoff) is type(backoff)
+
+
 @pytest.mark.parametrize(
     ("seconds", "ms"), [(10.0, 10_000), (0.05, 50), (0.0501, 51), (1 / 3, 334), (0, 0)]
 )
