@@ -193,7 +193,8 @@ class Attempt:
         assert lease is not None, "passing on what we hold"
         late = False
         if type(reply) is Kept:
-            late = contender.engine.clock() >= reply.sent_at + self.options.relied_on
+            now = contender.engine.clock()
+            late = not lease.alive or now >= reply.sent_at + self.options.relied_on
             if not late:
                 self._comes_from_another(local=True)
                 contender.kept(lease, self, reply)

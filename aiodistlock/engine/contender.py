@@ -44,15 +44,7 @@ from aiodistlock.engine.inbox import Grant
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.engine.waiter import Waiter
 from aiodistlock.errors import AcquireTimeout, LockError
-from aiodistlock.stores.answers import (
-    Failed,
-    Granted,
-    Held,
-    Kept,
-    Queued,
-    ReleaseReply,
-    RenewReply,
-)
+from aiodistlock.stores.answers import Failed, Granted, Held, Kept, Queued, ReleaseReply, RenewReply
 from aiodistlock.stores.base import Call
 
 if TYPE_CHECKING:
@@ -183,15 +175,15 @@ class Contender:
             return
         options = waiter.options
         if options is not lease.options or options.max_hold is not None:
-            self.engine.watchdog.apply(options, lease)
+            self.engine.watchdog.remove(lease)
+            lease.go_by(options, self.engine.clock())
+            self.engine.watchdog.add(lease)
         fence = local_fence(lease.fence, lease.handoffs)
         lease.holder = holder = waiter.make_holder(lease, fence, waiter)
         waiter.future.set_result(holder)
-        lease.story = story = waiter.story
-        if story is not None:
-            if lease.handoffs:
-                story.comes_from_another(local=True)
-            story.acquired(fence)
+        lease.story = waiter.story
+        if lease.story is not None:
+            lease.story.acquired(fence, handed_over=lease.handoffs > 0)
 
     def release(self, lease: ProcessLease) -> Call[ReleaseReply] | None:
         """
@@ -259,6 +251,8 @@ class Contender:
             lease.handoffs += 1
             self._hand_to_first(lease)
 
+        self.engine.watchdog.remove(lease)
+        lease.ends_at = None  # the former holder's
         self.engine.watchdog.renew(lease, options.ttl, renewed)
 
     def _pass_on(self, lease: ProcessLease, first: Waiter) -> None:
@@ -282,13 +276,14 @@ class Contender:
         lease.fence = reply.fence
         lease.server_us = reply.server_us
         lease.options = attempt.options
+        lease.ends_at = None  # the former holder's
         lease.confirm(reply.sent_at + attempt.options.relied_on)
         self._begin(lease, reply.sent_at)
 
     def on_lost(self, lease: ProcessLease, reason: str) -> None:
         """Cancel the local holder, and contend anew for those who wait."""
-        if lease is not self.process_lease:
-            return
+        if lease is not self.process_lease or self.attempt is not None:
+            return  # it is being passed on, say: the answer to that tells the rest
         self.process_lease = None
         if lease.holder is not None:
             lease.holder.lose(reason)

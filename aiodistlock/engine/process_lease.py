@@ -108,6 +108,15 @@ class ProcessLease:
         """Take in that the server may let the lease last until ``deadline`` only."""
         self.deadline = min(self.deadline, deadline)
 
+    def go_by(self, options: LockOptions, now: float) -> None:
+        """Go on by the options of the next holder."""
+        self.options = options
+        self.ends_at = None if options.max_hold is None else now + options.max_hold
+        if self.renewal is None:
+            self.plan()
+        else:
+            self.look_at(self.due_at)  # or its answer would be missed too soon
+
     def plan(self) -> None:
         """Decide when the watchdog must look at the lease next."""
         self.look_at(self.deadline - self.options.renewed_before)

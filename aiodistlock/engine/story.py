@@ -76,8 +76,14 @@ class Story:
         """Take note that another holder passes the lock on: a task of this process, or not."""
         self._local = local
 
-    def acquired(self, fence: int) -> None:
-        """Tell that the task has the lock, and how it came to it."""
+    def acquired(self, fence: int, *, handed_over: bool = False) -> None:
+        """
+        Tell that the task has the lock, and how it came to it.
+
+        :param handed_over: by another task of this process
+        """
+        if handed_over:
+            self._local = True
         self._acquired_at = self._clock()
         self._fence = fence
         if self._local is not None:

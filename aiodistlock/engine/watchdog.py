@@ -10,33 +10,23 @@ Rules
    a second request follows only where the first was answered with an error.
 4. At its deadline the lease is lost, whatever is in flight.
 
-The leases are kept in a timer wheel: a dict of sets by instant, in steps of ``GRAIN``
-(G. Varghese, A. Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987).  One that
-is not due before the task looks again is not even sorted into it until then: most are
-released long before, so an uncontended acquisition costs a set two operations, and no
-timer, no task.
+When each lease is due stands in the :class:`~aiodistlock.engine.wheel.Wheel`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import math
 from collections.abc import Callable
 from functools import partial
 
 from aiodistlock.core.clock import Clock, Timers
 from aiodistlock.core.lease_state import TRY_SHARE, LeaseEvent, relied_on
-from aiodistlock.core.options import LockOptions, to_ms
+from aiodistlock.core.options import to_ms
 from aiodistlock.engine.process_lease import ProcessLease
-from aiodistlock.stores.answers import NotOurs, Renewed, RenewReply
+from aiodistlock.engine.wheel import GRAIN, TOGETHER, Wheel
+from aiodistlock.stores.answers import Inspected, InspectReply, NotOurs, Renewed, RenewReply
 from aiodistlock.stores.base import Call, Store
-
-GRAIN = 0.005
-"""Seconds to one step of the wheel; leases are looked at up to one step early."""
-
-TOGETHER = 4
-"""Steps whose renewals leave in one write, where more than a second is left for it."""
 
 NAP = 0.25
 """Longest sleep of the task, seconds.
@@ -44,14 +34,6 @@ NAP = 0.25
 The event loop's clock stands still while the machine is suspended; the leases' does
 not.  So after a resume the task must not sleep on for what was left before.
 """
-
-
-def _step(lease: ProcessLease) -> int:
-    """Return the step of the wheel in which a lease is looked at."""
-    step = int(lease.due_at / GRAIN)
-    # The end by max_hold is no renewal: looked at too early, it would be renewed until then.
-    together = lease.ends_at is None and lease.deadline - lease.due_at > 1.0
-    return step - step % TOGETHER if together else step
 
 
 class Watchdog:
@@ -73,66 +55,27 @@ class Watchdog:
         self._clock = clock
         self._timers = timers
         self._on_lost = on_lost
-        self._wheel: dict[int, set[ProcessLease] | None] = {}
-        self._steps: list[int] = []
-        self._unsorted: set[ProcessLease] = set()
-        """Leases that are due after ``_looks_at``, to be sorted into the wheel then."""
+        self._wheel = Wheel(self._earlier)
+        # The wheel's own, without a call between: they run for every lease.
+        self.add = self._wheel.add
+        """Look after a lease from now on, first at its ``due_at``."""
+        self.remove = self._wheel.remove
+        """Look after a lease no longer."""
         self._task: asyncio.Task[None] | None = None
         self._wake: asyncio.Event = asyncio.Event()
-        self._looks_at = 0.0
-        """When the task looks again."""
         self._stopped = False
-
-    def add(self, lease: ProcessLease) -> None:
-        """Look after a lease from now on, first at its ``due_at``."""
-        if lease.due_at > self._looks_at and self._task is not None:
-            self._unsorted.add(lease)
-        else:
-            self._sort(lease)
-
-    def _sort(self, lease: ProcessLease) -> None:
-        step = _step(lease)
-        leases = self._wheel.get(step)
-        if leases is None:
-            if step not in self._wheel:
-                heapq.heappush(self._steps, step)
-            self._wheel[step] = {lease}
-            if self._task is None and not self._stopped:
-                self._task = asyncio.get_running_loop().create_task(
-                    self._run(), name="aiodistlock watchdog"
-                )
-            elif lease.due_at < self._looks_at:
-                self._wake.set()
-        else:
-            leases.add(lease)
-
-    def remove(self, lease: ProcessLease) -> None:
-        """Look after a lease no longer."""
-        if lease in self._unsorted:
-            self._unsorted.remove(lease)
-            return
-        step = _step(lease)
-        leases = self._wheel.get(step)
-        if leases is not None:
-            leases.discard(lease)
-            if not leases:
-                # An empty set takes 200 bytes, and with a long ttl many steps are ahead.
-                self._wheel[step] = None
-
-    def apply(self, options: LockOptions, lease: ProcessLease) -> None:
-        """Let a lease go on by the options of its next holder."""
-        self.remove(lease)
-        lease.options = options
-        lease.ends_at = None
-        if options.max_hold is not None:
-            lease.ends_at = self._clock() + options.max_hold
-        lease.plan()
-        self.add(lease)
 
     def leases(self) -> list[ProcessLease]:
         """Return all leases that are looked after."""
-        sorted_in = [lease for leases in self._wheel.values() for lease in leases or ()]
-        return [*sorted_in, *self._unsorted]
+        return list(self._wheel)
+
+    def _earlier(self) -> None:
+        """Look earlier than planned; at first start the task that looks."""
+        if self._task is not None:
+            self._wake.set()
+        elif not self._stopped:
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(self._run(), name="aiodistlock watchdog")
 
     async def _run(self) -> None:
         try:
@@ -155,20 +98,14 @@ class Watchdog:
     def _pause(self) -> float:
         """Return for how long there is nothing to do."""
         now = self._clock()
-        unsorted, self._unsorted = self._unsorted, set()
-        for lease in unsorted:
-            self._sort(lease)
-        self._looks_at = now + NAP
-        if self._steps:
-            self._looks_at = min(self._looks_at, self._steps[0] * GRAIN)
-        return max(0.0, self._looks_at - now)
+        self._wheel.looks_at = looks_at = min(now + NAP, self._wheel.next_at())
+        return max(0.0, looks_at - now)
 
     def _tick(self) -> None:
         """Look at all leases that are due."""
         now = self._clock()
-        while self._steps and self._steps[0] * GRAIN <= now:
-            for lease in self._wheel.pop(heapq.heappop(self._steps)) or ():
-                self._look_at(lease, now)
+        for lease in self._wheel.due(now):
+            self._look_at(lease, now)
         self._wake.set()
 
     def _look_at(self, lease: ProcessLease, now: float) -> None:
@@ -201,8 +138,9 @@ class Watchdog:
         self._on_lost(lease, reason)
 
     def _try_again_later(self, lease: ProcessLease, now: float) -> None:
-        left = min(lease.deadline - now, lease.options.ttl)
-        lease.look_at(now + max(2 * GRAIN, left * TRY_SHARE))
+        left = lease.deadline - now
+        early = GRAIN if left < 1.0 else TOGETHER * GRAIN  # as the wheel may be
+        lease.look_at(now + max(2 * early, min(left, lease.options.ttl) * TRY_SHARE))
         self.add(lease)
 
     def renew(
@@ -277,11 +215,21 @@ class Watchdog:
             then(reply)
 
     def recheck(self, concerned: Callable[[ProcessLease], bool] = lambda _lease: True) -> None:
-        """Renew all leases concerned now: the server may have been replaced."""
+        """Check all leases concerned now: the server may have been replaced."""
         for lease in self.leases():
-            idle = lease.renewal is None or lease.renewal.done
-            if lease.options.auto_renew and idle and concerned(lease):
+            if not concerned(lease):
+                continue
+            if not lease.options.auto_renew:
+                # To renew it would prolong it: only look.
+                call = self._store.inspect(lease.contender.keys)
+                call.on_reply = partial(self._found, lease)
+            elif lease.renewal is None or lease.renewal.done:
                 self.renew(lease)
+
+    def _found(self, lease: ProcessLease, found: InspectReply) -> None:
+        if lease.alive and type(found) is Inspected and found.holder != lease.token.decode():
+            what = "nothing" if found.holder is None else "another token"
+            self.refused(lease, f"the server has {what} at its key")
 
     def stop(self) -> None:
         """End the task."""

@@ -13,8 +13,16 @@ from aiodistlock.core.lease_state import LeaseState, deadline
 from aiodistlock.core.options import LockOptions
 from aiodistlock.engine.contender import Contender
 from aiodistlock.engine.process_lease import ProcessLease
-from aiodistlock.engine.watchdog import GRAIN, Watchdog
-from aiodistlock.stores.answers import Failed, NotOurs, Renewed, RenewReply
+from aiodistlock.engine.watchdog import Watchdog
+from aiodistlock.engine.wheel import GRAIN
+from aiodistlock.stores.answers import (
+    Failed,
+    Inspected,
+    InspectReply,
+    NotOurs,
+    Renewed,
+    RenewReply,
+)
 from aiodistlock.stores.base import Call, Store
 
 TTL = 9.0
@@ -32,6 +40,7 @@ class Bench:
     def __init__(self) -> None:
         self.now = 1000.0
         self.calls: list[tuple[float, bytes, int, Call[RenewReply]]] = []
+        self.inspected: list[tuple[LockKeys, Call[InspectReply]]] = []
         self.suspected: list[Call[Any]] = []
         self.lost: list[tuple[ProcessLease, str]] = []
         self.watchdog = Watchdog(
@@ -53,6 +62,12 @@ class Bench:
         call = Call(on_reply)
         call.sent_at = self.now
         self.calls.append((self.now, token, ttl_ms, call))
+        return call
+
+    def inspect(self, keys: LockKeys) -> Call[InspectReply]:
+        """Take note of a question; the test answers it."""
+        call: Call[InspectReply] = Call()
+        self.inspected.append((keys, call))
         return call
 
     def suspect(self, call: Call[Any]) -> None:
@@ -238,10 +253,25 @@ async def test_a_new_server_has_all_leases_checked(bench: Bench) -> None:
     """After a reconnect each lease is renewed at once, if it is not being renewed."""
     bench.lease(b"one")
     bench.lease(b"two")
-    bench.lease(b"by hand", auto_renew=False)
     bench.watchdog.recheck()
     bench.watchdog.recheck()
     assert sorted(token for _, token, _, _ in bench.calls) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("holder", ["by hand", "another", None])
+async def test_a_new_server_is_only_asked_about_a_lease_that_is_not_renewed(
+    bench: Bench, holder: str | None
+) -> None:
+    """It is not prolonged; but lost at once if it is not there."""
+    lease = bench.lease(b"by hand", auto_renew=False)
+    until = lease.deadline
+    bench.watchdog.recheck()
+    assert bench.calls == []
+    ((keys, call),) = bench.inspected
+    assert keys.name == "wallet"
+    call.finish(Inspected(holder, 1.0, 1, ()))
+    assert [lost for lost, _ in bench.lost] == ([] if holder == "by hand" else [lease])
+    assert lease.deadline == until
 
 
 async def test_a_jump_of_the_clock_loses_what_is_over(bench: Bench) -> None:
@@ -283,7 +313,9 @@ async def test_a_lost_leases_renewal_is_not_sent_again(bench: Bench) -> None:
 async def test_a_lease_is_not_renewed_right_before_its_max_hold_ends(bench: Bench) -> None:
     """It is looked at then, and not together with renewals that are due a little later."""
     lease = bench.lease()
-    bench.watchdog.apply(LockOptions(ttl=TTL, max_hold=1.0 + 2.5 * GRAIN), lease)
+    bench.watchdog.remove(lease)
+    lease.go_by(LockOptions(ttl=TTL, max_hold=1.0 + 2.5 * GRAIN), bench.now)
+    bench.watchdog.add(lease)
     await bench.until(1001 + 4 * GRAIN)
     assert bench.lost == [(lease, "max_hold is over")]
     assert bench.calls == []

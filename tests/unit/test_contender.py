@@ -1,0 +1,168 @@
+"""What a contender makes of answers that come in an unlucky order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from random import Random
+from typing import Any, cast
+
+import pytest
+
+from aiodistlock.core.clock import ServerClock
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.options import ClientOptions, LockOptions
+from aiodistlock.engine.acquire import Engine
+from aiodistlock.engine.contender import Contender
+from aiodistlock.engine.process_lease import ProcessLease
+from aiodistlock.engine.waiter import Waiter
+from aiodistlock.stores.answers import Granted, Kept, NotOurs, Queued, Renewed
+from aiodistlock.stores.base import Call, Store
+
+GONE = NotOurs("its key is gone")
+
+
+class Notes:
+    """A store that only takes notes: each operation is a call that the test answers."""
+
+    stopped = False
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, tuple[Any, ...], Call[Any]]] = []
+
+    def __getattr__(self, operation: str) -> Any:
+        def send(*args: Any, **options: Any) -> Call[Any]:
+            args = (*args, *options.values())
+            bound = [each for each in args if callable(each)]
+            call: Call[Any] = Call(bound[0] if bound else None)
+            call.sent_at = 1000.0
+            self.sent.append((operation, args, call))
+            return call
+
+        return send
+
+    def server_clock(self, _call: Call[Any]) -> ServerClock:
+        """Return a clock that nobody asks."""
+        return ServerClock()
+
+    def calls(self, operation: str) -> list[Call[Any]]:
+        """Return the calls of one operation."""
+        return [call for sent, _, call in self.sent if sent == operation]
+
+
+class Held:
+    """A local holder."""
+
+    token, validity = "", 0.0
+
+    def __init__(self, lease: ProcessLease, fence: int, waiter: Waiter) -> None:  # the engine's
+        self.lease = lease
+        self.lost = ""
+
+    def lose(self, reason: str) -> None:
+        """Take note of the loss."""
+        self.lost = reason
+
+    def give_back(self) -> Call[Any] | None:
+        """Release the lease."""
+        return self.lease.contender.release(self.lease)
+
+
+class Bench:
+    """One contender on such a store; the lock is passed on at each release."""
+
+    def __init__(self) -> None:
+        self.store = Notes()
+        options = ClientOptions(handoff_span=0.0)
+        self.engine = Engine("test", options, None, Random(1))
+        self.engine.clock = lambda: 1000.0
+        self.engine.start(cast(Store, self.store))
+        self.contender = Contender(self.engine, LockKeys("wallet", "lock:"))
+
+    def enter(self, **options: Any) -> asyncio.Future[Any]:
+        """Have a task wait."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        waiter = Waiter(future, LockOptions(**options), Held, None, None, True, None)
+        self.contender.enter(waiter)
+        return future
+
+    def grant(self) -> ProcessLease:
+        """Answer the request under way that the lock is ours."""
+        self.store.calls("acquire")[-1].finish(Granted(1, 1, 1000.0))
+        lease = self.contender.process_lease
+        assert lease is not None
+        return lease
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """A bench whose watchdog is stopped after the test."""
+    bench = Bench()
+    yield bench
+    bench.engine.watchdog.stop()
+
+
+ANSWERS = {
+    "not ours": GONE,
+    "kept": Kept(5, 5, 1000.0),
+    "granted": Granted(5, 5, 1000.0),
+    "queued": Queued("other", 1.0, 1, 1, 1000.0),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+async def test_a_loss_while_the_lock_is_passed_on_starts_no_second_attempt(
+    bench: Bench, answer: Any
+) -> None:
+    """An earlier renewal that is refused ends the lease; the answer tells how to go on."""
+    first, second = bench.enter(), bench.enter()
+    lease = bench.grant()
+    earlier = bench.engine.watchdog.renew(lease)
+    bench.engine.watchdog.renew(lease, 20.0)  # as by ``extend``, before that is answered
+    first.result().give_back()
+    (passing_on,) = bench.store.calls("pass_on")
+    (attempt,) = bench.engine.attempts.values()
+    earlier.finish(GONE)
+    assert [*bench.engine.attempts.values()] == [attempt]
+
+    passing_on.finish(answer)
+    if isinstance(answer, Kept):
+        # The lease is over for us: not revived, but given up and asked for anew.
+        assert len(bench.store.calls("release")) == 1
+    if isinstance(answer, Queued):
+        assert [*bench.engine.attempts.values()] == [attempt]
+        attempt.cancel_timer()
+        return
+    if not isinstance(answer, Granted):
+        bench.grant()
+    assert second.result().lease.alive
+    assert bench.engine.watchdog.leases() == [second.result().lease]
+    assert bench.engine.attempts == {}
+
+
+async def test_max_hold_ends_with_its_holder_when_the_lock_is_kept(bench: Bench) -> None:
+    """Kept because no other process waits, the lease is the next holder's, without bound."""
+    first, second = bench.enter(max_hold=5.0), bench.enter()
+    lease = bench.grant()
+    first.result().give_back()
+    (passing_on,) = bench.store.calls("pass_on")
+    passing_on.finish(Kept(5, 5, 1000.0))
+    assert second.result().lease is lease
+    assert lease.ends_at is None
+    assert lease.due_at == lease.deadline - lease.options.renewed_before
+    bench.engine.watchdog.remove(lease)
+    assert bench.engine.watchdog.leases() == []
+
+
+async def test_max_hold_ends_with_its_holder_when_the_lease_is_renewed(bench: Bench) -> None:
+    """While it is renewed for the next holder, the former one's bound does not end it."""
+    bench.engine.options = ClientOptions(handoff_span=60.0)
+    first, second = bench.enter(max_hold=2.007), bench.enter(ttl=30.0)
+    lease = bench.grant()
+    bench.engine.watchdog._wheel._sort()  # as once the task has looked
+    first.result().give_back()
+    (renewal,) = bench.store.calls("renew")
+    assert lease.ends_at is None
+    renewal.finish(Renewed(1000.0, 0))
+    assert second.result().lease is lease
+    assert lease.ends_at is None
+    bench.engine.watchdog.remove(lease)
+    assert bench.engine.watchdog.leases() == []
