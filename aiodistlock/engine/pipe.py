@@ -93,7 +93,7 @@ class Pipe:
             ended=self._close,
         )
         self._backlog = Backlog()
-        self._flush_at_turn_end = False
+        self._flush_soon_planned = False
         self._tag = _FIRST_TAG
         self._greeter = Greeter(inbox.channel, self._say)
         self._inspection: asyncio.TimerHandle | None = None
@@ -113,12 +113,18 @@ class Pipe:
             self._keeper.start()
         elif len(unsent) >= BATCH:
             self._flush()
-        elif not self._flush_at_turn_end:
-            self._flush_at_turn_end = True
+        elif not self._flush_soon_planned:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        # After a read, this is behind the tasks that the replies woke: what they submit
+        # leaves in their own turn of the loop, not in the next.
+        if not self._flush_soon_planned:
+            self._flush_soon_planned = True
             self._loop.call_soon(self._flush_turn)
 
     def _flush_turn(self) -> None:
-        self._flush_at_turn_end = False
+        self._flush_soon_planned = False
         self._flush()
 
     def _flush(self) -> None:
@@ -208,6 +214,7 @@ class Pipe:
     def _take_over(self, connection: AbstractConnection) -> None:
         """Greet the server, then send again whatever is unanswered."""
         wire = Wire(connection, self._received, self._pushed, self._ended, self._clock)
+        wire.on_read = self._flush_soon
         self._wire = wire
         self._last_error = None
         self._inbox.connected(on_pipe=wire.resp3)
@@ -239,11 +246,8 @@ class Pipe:
         logger.log(level, "no connection to Redis: %s: %s", type(error).__name__, error)
 
     def suspect(self, call: RedisCall[Any]) -> None:
-        """
-        Break the connection if it has been silent since ``call`` was sent.
-
-        Something that arrived meanwhile shows that the server is slow, not gone.
-        """
+        """Break the connection if it has been silent since ``call`` was sent."""
+        # Something that arrived meanwhile shows that the server is slow, not gone.
         wire = self._wire
         if wire is not None and not call.done and wire.heard_at < call.sent_at:
             wire.abort(TimeoutError(f"no answer for {self._clock() - call.sent_at:.3g} s"))
@@ -281,8 +285,7 @@ class Pipe:
             self._inspection.cancel()
         self._close()
         self._keeper.stop()
-        error = ConnectionError("the LockClient was closed")
-        self._backlog.fail_all(error, transient=True)
+        self._backlog.fail_all(ConnectionError("the LockClient was closed"), transient=True)
 
     @property
     def stopped(self) -> bool:

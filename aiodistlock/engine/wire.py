@@ -34,6 +34,7 @@ class Wire(asyncio.Protocol):
     :param on_reply: gets each reply, an error reply as a ``ResponseError``
     :param on_push: gets each RESP3 push message
     :param on_lost: told once that the connection ended, with the reason
+    :ivar on_read: told when all that arrived together has been delivered
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Wire(asyncio.Protocol):
         self._on_reply = on_reply
         self._on_push = on_push
         self._on_lost: Callable[[Exception], object] | None = on_lost
+        self.on_read: Callable[[], object] = lambda: None
         self._reader = hiredis.Reader(
             protocolError=ConnectionError,
             replyError=ResponseError,
@@ -90,6 +92,7 @@ class Wire(asyncio.Protocol):
                     self._on_push(reply)
                 else:
                     self._on_reply(reply)
+            self.on_read()
         except ConnectionError as error:
             self.abort(error)
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,9 @@ async def test_all_waiters_share_a_subscription(
             await (await task).release()
 
 
-def _count_writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def _count_writes(
+    monkeypatch: pytest.MonkeyPatch, also: Callable[[], object] = lambda: None
+) -> list[int]:
     """Take note of the number of requests in each write that has any."""
     from asyncio.selector_events import _SelectorSocketTransport as Transport  # type: ignore[attr-defined]  # fmt: skip
 
@@ -83,6 +86,7 @@ def _count_writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def counted(self: Any, data: bytes) -> None:
         if requests := data.count(b"EVALSHA"):
             writes.append(requests)
+            also()
         write(self, data)
 
     monkeypatch.setattr(Transport, "write", counted)
@@ -109,6 +113,32 @@ async def test_requests_of_a_turn_leave_together(
             assert sum(writes) == 64
             # The replies come in portions, and each wakes its tasks.
             assert len(writes) <= 32
+
+
+async def test_what_an_answer_wakes_is_sent_in_the_same_turn(
+    redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next request of a task that got its answer does not wait for the loop's next turn."""
+    loop: Any = asyncio.get_running_loop()
+    run_once, turns = loop._run_once, 0
+
+    def counted() -> None:
+        nonlocal turns
+        turns += 1
+        run_once()
+
+    monkeypatch.setattr(loop, "_run_once", counted)
+    sent: list[int] = []
+    _count_writes(monkeypatch, lambda: sent.append(turns))
+    async with LockClient.from_url(redis_url) as client:
+        lock = client.lock("n", namespace=namespace)
+        await lock.locked()
+        sent.clear()
+        answered = []
+        for _ in range(3):
+            await lock.locked()
+            answered.append(turns)
+        assert sent[1:] == answered[:-1]
 
 
 async def test_due_renewals_leave_together(
