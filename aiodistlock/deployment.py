@@ -23,6 +23,7 @@ from aiodistlock.stores.base import Store
 from aiodistlock.stores.durable import Barrier, DurableStore
 from aiodistlock.stores.memory import MemoryStore
 from aiodistlock.stores.memory_server import MemoryServer
+from aiodistlock.stores.scripts import ON_CLUSTER
 from aiodistlock.stores.single import SingleStore
 
 if TYPE_CHECKING:
@@ -173,4 +174,4 @@ def _cluster(nodes: Nodes, engine: Engine, prefix: bytes) -> SingleStore:
         rng=engine.rng,
         unavailable_after=engine.options.unavailable_after,
     )
-    return SingleStore(wire, wire.inboxes, engine.options.fence_retention)
+    return SingleStore(wire, wire.inboxes, engine.options.fence_retention, ON_CLUSTER)

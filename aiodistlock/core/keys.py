@@ -40,7 +40,7 @@ class LockKeys:
     The key, the fence counter's and the queue's as RESP bulk strings: what every request
     has, and with every held lock in memory the only copy of the last two.
     """
-    _slot: int = field(init=False, default=-1, repr=False, compare=False)
+    slot_if_known: int = field(init=False, default=-1, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for what, text in (("name", self.name), ("namespace", self.namespace)):
@@ -82,6 +82,6 @@ class LockKeys:
     @property
     def slot(self) -> int:
         """The hash slot of all three, computed when a cluster first asks."""
-        if self._slot < 0:
-            object.__setattr__(self, "_slot", slot_of(self.key))
-        return self._slot
+        if self.slot_if_known < 0:
+            object.__setattr__(self, "slot_if_known", slot_of(self.key))
+        return self.slot_if_known

@@ -79,9 +79,15 @@ def read_redirect(error: str, answered: Address, remap: Remap | None = None) -> 
     host, _, port = place.rpartition(":")
     try:
         address = _address(host, int(port), answered, remap)
-        return Redirect(int(slot), address, kind == "ASK")
+        return Redirect(_slot(int(slot)), address, kind == "ASK")
     except ValueError:
         return None
+
+
+def _slot(number: int) -> int:
+    if not 0 <= number < SLOTS:
+        raise ValueError(f"no hash slot {number!r}")
+    return number
 
 
 class SlotRange(NamedTuple):
@@ -101,7 +107,7 @@ def read_ranges(reply: Iterable[Any], answered: Address, remap: Remap | None) ->
     """
     try:
         return [
-            SlotRange(first, last, *_nodes([primary, *replicas], answered, remap))
+            SlotRange(_slot(first), _slot(last), *_nodes([primary, *replicas], answered, remap))
             for first, last, primary, *replicas in reply
         ]
     except (TypeError, ValueError, IndexError, AttributeError) as error:

@@ -18,6 +18,10 @@ SUBSCRIBE_AGAIN = 0.5
 _CLIENT = re.compile(rb"\bid=(\d+) addr=(\S+:[1-9]\d*) laddr=(\S+) ")
 
 
+Connection = tuple[bytes, ...]
+"""What tells the server which connection to kill; empty if there is none."""
+
+
 class Greeting(NamedTuple):
     """A command of our own, and what to do with its reply."""
 
@@ -39,16 +43,17 @@ class Greeter:
     def __init__(self, channel: bytes, say: Callable[[list[Greeting]], object]) -> None:
         self._channel = channel
         self._say = say
-        self._former: tuple[bytes, ...] = ()
+        self.former: Connection = ()
+        """The connection said on last."""
         self.also: list[Greeting] = []
         """What else to say on each connection."""
 
     def greetings(self, resp3: bool) -> list[Greeting]:
         """Return what to say now, in order."""
         greetings = []
-        if self._former:
+        if self.former:
             # Denied by an ACL, or gone already: then there is nothing more we can do.
-            kill = (b"CLIENT", b"KILL", *self._former)
+            kill = (b"CLIENT", b"KILL", *self.former)
             greetings.append(Greeting(kill, lambda _reply: None))
         greetings.append(Greeting((b"CLIENT", b"INFO"), self._identified))
         greetings += self.also
@@ -65,7 +70,7 @@ class Greeter:
         # server's own: this may be another server than the former.  Over a unix socket
         # all addresses are alike, and nothing lingers on the way.
         found = _CLIENT.search(reply) if isinstance(reply, bytes) else None
-        self._former = (b"ID", found[1], b"ADDR", found[2], b"LADDR", found[3]) if found else ()
+        self.former = (b"ID", found[1], b"ADDR", found[2], b"LADDR", found[3]) if found else ()
 
     def _not_subscribed(self, reply: Any) -> None:
         logger.warning("no inbox, waiters poll: SUBSCRIBE was refused: %s", reply)

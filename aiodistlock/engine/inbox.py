@@ -106,6 +106,8 @@ class Inbox:
         """Return the one channel on which all grants are published."""
         return self.channel
 
+    channel_to_queue = channel_of
+
     def open_channel(self, keys: LockKeys) -> bytes:  # noqa: ARG002  # one for all
         """Return that channel if it is heard, else ``b""``."""
         return self.channel if self.heard else b""

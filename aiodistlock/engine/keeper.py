@@ -60,6 +60,8 @@ class Keeper:
         self._opened = opened
         self._failed = failed
         self._ended = ended
+        self.on_cancelled: Callable[[], object] = lambda: None
+        """Told when somebody else ends the task than :meth:`stop`."""
         self._lingers = lingers
         self._lost = asyncio.Event()
         self._sentinels = Sentinels.of(pool)
@@ -113,6 +115,7 @@ class Keeper:
                 # From outside, as by the end of ``asyncio.run``: the tasks that are
                 # cancelled along with this one still have their clean-up to send.
                 self.stopped = True
+                self.on_cancelled()
                 if self._lingers:
                     await self._linger()
             raise

@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 
 from aiodistlock.core.clock import Clock, ServerClock
 from aiodistlock.core.slots import Address, read_redirect, slot_of
-from aiodistlock.engine.greeting import Greeter, Greeting
+from aiodistlock.engine.greeting import Connection, Greeter, Greeting
 from aiodistlock.engine.inbox import Grant, Inbox, read_grant
 from aiodistlock.engine.opening import Connector
 from aiodistlock.engine.pipe import Pipe
@@ -63,6 +63,10 @@ class Router(Protocol):
 
     def connected(self, pipe: NodePipe) -> None:
         """Take note of a connection: nothing is heard on it yet."""
+        ...
+
+    def cancelled(self) -> None:
+        """Take note that a pipe's task was cancelled from outside."""
         ...
 
 
@@ -112,17 +116,27 @@ class NodePipe(Pipe):
             rng=rng,
             unavailable_after=unavailable_after,
         )
+        self._keeper.on_cancelled = router.cancelled
         self._greeter = _NodeGreeter(self._say, self._first_subscriptions)
 
     @property
-    def connected(self) -> bool:
-        """Whether there is a connection now."""
-        return self._wire is not None
+    def connecting(self) -> bool:
+        """Whether a connection is needed, and there is none."""
+        return self._wire is None and not self._keeper.ended
 
     @property
     def ended(self) -> bool:
         """Whether nothing of it runs any more."""
         return self._keeper.ended
+
+    @property
+    def former(self) -> Connection:
+        """The connection to kill before another one is used."""
+        return self._greeter.former
+
+    @former.setter
+    def former(self, connection: Connection) -> None:
+        self._greeter.former = connection
 
     def calls(self) -> list[RedisCall[Any]]:
         """Return all calls whose answer somebody wants."""

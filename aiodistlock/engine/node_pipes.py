@@ -8,6 +8,7 @@ from typing import Any
 
 from aiodistlock.core.clock import Clock
 from aiodistlock.core.slots import Address
+from aiodistlock.engine.greeting import Connection
 from aiodistlock.engine.node_pipe import NodePipe, Router
 from aiodistlock.engine.nodes import Nodes
 from aiodistlock.stores.redis_call import RedisCall
@@ -21,7 +22,7 @@ class NodePipes:
     :param router: who gives the pipes their calls; the rest is as for each pipe
     """
 
-    __slots__ = ("_clock", "_make", "_pipes", "_retired")
+    __slots__ = ("_clock", "_former", "_make", "_pipes", "_retired")
 
     def __init__(
         self,
@@ -48,6 +49,8 @@ class NodePipes:
         self._clock = clock
         self._pipes: dict[Address, NodePipe] = {}
         self._retired: list[NodePipe] = []
+        self._former: dict[Address, Connection] = {}
+        """Connections of retired pipes: killed before another one to the node is used."""
 
     def __iter__(self) -> Iterator[NodePipe]:
         return iter(list(self._pipes.values()))
@@ -57,20 +60,23 @@ class NodePipes:
         pipe = self._pipes.get(address)
         if pipe is None:
             pipe = self._pipes[address] = self._make(address)
+            pipe.former = self._former.pop(address, ())
         return pipe
 
     def retire(self, pipe: NodePipe) -> list[RedisCall[Any]]:
         """Close a pipe; return its calls, in order."""
         del self._pipes[pipe.address]
         calls = pipe.take()
+        self._former[pipe.address] = pipe.former
         pipe.stop()
         self._retired = [each for each in (*self._retired, pipe) if not each.ended]
         return calls
 
     def suspected(self) -> set[Address]:
         """Return the nodes that cannot be reached, or owe an answer for too long."""
+        # One that nobody needs is not connected either, and no reason to ask about it.
         now = self._clock()
-        return {pipe.address for pipe in self if not pipe.connected or pipe.quiet(now)}
+        return {pipe.address for pipe in self if pipe.connecting or pipe.quiet(now)}
 
     def beat(self) -> None:
         """Have every idle node give a sign of life."""
@@ -92,11 +98,6 @@ class NodePipes:
         """Wait until all have ended, those that were retired before, too."""
         for pipe in (*self, *self._retired):
             await pipe.aclose()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether somebody cancelled the task of one."""
-        return any(pipe.stopped for pipe in self._pipes.values())
 
     def disown(self) -> None:
         """Send nothing any more, and leave the connections to the parent process."""

@@ -15,7 +15,7 @@ from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.slots import tag_of
 
 MAX_SLOTS = 512
-"""Most slots to listen to besides those in which somebody waits now."""
+"""Most slots to listen to, or twice those in which somebody waits if that is more."""
 
 _tag_of = lru_cache(maxsize=2 * MAX_SLOTS)(tag_of)
 
@@ -33,6 +33,7 @@ class ShardInboxes:
     """
 
     __slots__ = (
+        "_most",
         "_on_added",
         "_on_dropped",
         "_prefix",
@@ -55,6 +56,7 @@ class ShardInboxes:
         self._on_added = on_added
         self._on_dropped = on_dropped
         self._slots: set[int] = set()
+        self._most = MAX_SLOTS
         self.sharded = False
         self.forbidden = False
 
@@ -70,6 +72,11 @@ class ShardInboxes:
         """Return the channel on which grants for these keys are published."""
         return self.channel(keys.slot)
 
+    def channel_to_queue(self, keys: LockKeys) -> bytes:
+        """Return that channel, and listen to it: who passes on may never have waited."""
+        self.listen(keys)
+        return self.channel(keys.slot)
+
     def open_channel(self, keys: LockKeys) -> bytes:
         """Return that channel if it is listened to, else ``b""``."""
         slot = keys.slot
@@ -77,17 +84,20 @@ class ShardInboxes:
 
     def listen(self, keys: LockKeys) -> bool:
         """Listen to a slot from its next request on; ``False`` where that cannot be."""
-        if self.sharded:
-            if len(self._slots) >= MAX_SLOTS:
+        slot = keys.slot
+        if self.sharded and slot not in self._slots:
+            if len(self._slots) >= self._most:
                 self._drop_idle()
-            self._slots.add(keys.slot)
-            self._on_added(keys.slot)
+            self._slots.add(slot)
+            self._on_added(slot)
         return self.sharded
 
     def _drop_idle(self) -> None:
         """Listen no longer where nobody waits; all at once, so that it is rare."""
         idle = self._slots - self._waited_for()
         self._slots -= idle
+        # Where all are waited for, it has to be rare, too.
+        self._most = max(MAX_SLOTS, 2 * len(self._slots))
         for slot in idle:
             self._on_dropped(slot)
 

@@ -46,6 +46,11 @@ class Stranded:
         self._slots.clear()
         return calls
 
+    def forget(self) -> None:
+        """Let all go without an answer: after a fork they are the parent's."""
+        self._backlog = Backlog()
+        self._slots.clear()
+
     def fail_all(self, error: Exception, *, transient: bool) -> None:
         """Answer all that no answer will come."""
         self._slots.clear()

@@ -44,6 +44,7 @@ class Topology:
     :param suspected: returns the nodes to ask last
     :param on_view: gets what a node said
     :param on_failed: told that no node answered; and whether asking again may help
+    :param on_cancelled: told when somebody else cancels its task than :meth:`stop`
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Topology:
         suspected: Callable[[], set[Address]],
         on_view: Callable[[View], object],
         on_failed: Callable[[Exception, bool], object],
+        on_cancelled: Callable[[], object],
     ) -> None:
         self._nodes = nodes
         self._rng = rng
@@ -62,6 +64,7 @@ class Topology:
         self._suspected = suspected
         self._on_view = on_view
         self._on_failed = on_failed
+        self._on_cancelled = on_cancelled
         self._task: asyncio.Task[None] | None = None
         self._rounds = 0
         self._failures = 0
@@ -85,8 +88,9 @@ class Topology:
             self._rounds += 1
             await self._ask_around()
         except asyncio.CancelledError:
-            # By ``stop``, or from outside, as by the end of ``asyncio.run``.
-            self.stopped = True
+            if not self.stopped:  # from outside, as by the end of ``asyncio.run``
+                self.stopped = True
+                self._on_cancelled()
             raise
         finally:
             self._task = None
@@ -110,11 +114,14 @@ class Topology:
         self._on_failed((lasting or errors)[0], len(lasting) < len(errors))
 
     def _candidates(self) -> list[Address]:
-        """Return whom to ask: in any order, but last whom we cannot reach ourselves."""
-        candidates = list({*self._known(), *self._nodes.startup})
+        """
+        Return whom to ask, in any order but this: last whom we cannot reach ourselves, and
+        before them those of the user's settings who are not in the cluster any more.
+        """
+        known, suspected = self._known(), self._suspected()
+        candidates = list({*known, *self._nodes.startup})
         self._rng.shuffle(candidates)
-        suspected = self._suspected()
-        return sorted(candidates, key=lambda address: address in suspected)
+        return sorted(candidates, key=lambda each: (each in suspected, each not in known))
 
     async def _ask(self, address: Address) -> View:
         async with asyncio.timeout(PATIENCE.delay(self._failures, self._rng)):

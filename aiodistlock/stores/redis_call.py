@@ -70,11 +70,11 @@ class RedisCall(Call[R]):
         "until",
     )
 
-    # Set and read by the wire to a cluster only, so they cost the others nothing.
+    # Of the wire to a cluster only, so they cost the others nothing.
     node: Any
     """The pipe that it was given to last."""
     redirects: int
-    """How often a node sent it on to another."""
+    """How often a node sent it on to another; not set before the first time."""
 
     def __init__(
         self,
@@ -128,6 +128,10 @@ class Inboxes(Protocol):
 
     def channel_of(self, keys: LockKeys) -> bytes:
         """Return the channel on which grants for these keys are published."""
+        ...
+
+    def channel_to_queue(self, keys: LockKeys) -> bytes:
+        """Return that channel to somebody who queues whether or not it is heard yet."""
         ...
 
     def open_channel(self, keys: LockKeys) -> bytes:

@@ -20,8 +20,6 @@ class Script:
     """What every EVALSHA of it begins with, up to the keys."""
     source_head: bytes = field(init=False)
     """The same for EVAL."""
-    sharded: Script = field(init=False, repr=False, compare=False)
-    """The same operation for a cluster, where a grant is published to a hash slot."""
 
     def __post_init__(self) -> None:
         # SHA-1 is how EVALSHA names a script; nothing here relies on it for secrecy.
@@ -34,9 +32,12 @@ class Script:
         source = self.source
         source_head = head % (parts, 4, b"EVAL", len(source), source, keys)
         object.__setattr__(self, "source_head", source_head)
-        sharded = source.replace(b"'PUBLISH'", b"'SPUBLISH'")
-        other = self if sharded == source else Script(sharded, self.args, keys)
-        object.__setattr__(self, "sharded", other)
+
+    @property
+    def sharded(self) -> Script:
+        """The same for a cluster, where a grant is published to a hash slot."""
+        source = self.source.replace(b"'PUBLISH'", b"'SPUBLISH'")
+        return Script(source, self.args, self.keys)
 
 
 def _load(operation: str, args: int, keys: int = 3) -> Script:
@@ -58,6 +59,24 @@ FORCE_RELEASE = _load("force_release", 2)
 # For those who possess a lock by a token alone.
 CLAIM = _load("claim", 4)
 MOVE_END = _load("move_end", 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """The scripts of a store on one Redis, or on one cluster."""
+
+    acquire: Script
+    release: Script
+    renew: Script
+    pass_on: Script
+    abandon: Script
+    inspect: Script
+
+
+ON_ONE = Operations(ACQUIRE, RELEASE, RENEW, PASS_ON, ABANDON, INSPECT)
+ON_CLUSTER = Operations(
+    *(each.sharded for each in (ACQUIRE, RELEASE, RENEW, PASS_ON, ABANDON, INSPECT))
+)
 
 # On each node of a quorum; the fourth key is the node's marker.
 VOTE = _load("vote", 7, keys=4)

@@ -48,11 +48,19 @@ class SingleStore:
     :param wire: the pipe, or what spreads the calls over a cluster's
     :param inboxes: where this client hears its grants
     :param fence_retention: seconds for which a fence counter outlives its last lease
+    :param operations: the scripts to run
     """
 
-    def __init__(self, wire: Wire, inboxes: Inboxes, fence_retention: float) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        inboxes: Inboxes,
+        fence_retention: float,
+        operations: scripts.Operations = scripts.ON_ONE,
+    ) -> None:
         self._wire = wire
         self._inboxes = inboxes
+        self._scripts = operations
         self._retention = b"%d" % to_ms(fence_retention)
         self._not_reported = bulks(0, self._retention)
 
@@ -73,7 +81,7 @@ class SingleStore:
         inbox = self._inboxes.open_channel(keys) if grant_ttl_ms is not None else b""
         rest = _acquire_args(ttl_ms, self._retention, inbox, grant_ttl_ms or 0)
         args = b"$%d\r\n%b\r\n%b" % (len(token), token, rest)
-        call = RedisCall(scripts.ACQUIRE, keys, args, replies.acquire, on_reply)
+        call = RedisCall(self._scripts.acquire, keys, args, replies.acquire, on_reply)
         self._wire.submit(call)
         return call
 
@@ -97,11 +105,11 @@ class SingleStore:
             ttl_ms,
             highest,
             self._retention,
-            self._inboxes.channel_of(keys),
+            self._inboxes.channel_to_queue(keys),
             grant_ttl_ms,
             QUEUE_TTL_MS,
         )
-        return self._run(RedisCall(scripts.PASS_ON, keys, args, replies.pass_on, on_reply))
+        return self._run(RedisCall(self._scripts.pass_on, keys, args, replies.pass_on, on_reply))
 
     def release(
         self,
@@ -113,7 +121,7 @@ class SingleStore:
         """Give the lock up, to the next waiter if there is one."""
         rest = self._not_reported if highest == 0 else bulks(highest, self._retention)
         args = b"$%d\r\n%b\r\n%b" % (len(token), token, rest)
-        call = RedisCall(scripts.RELEASE, keys, args, replies.release)
+        call = RedisCall(self._scripts.release, keys, args, replies.release)
         call.until = until
         self._wire.submit(call)
         return call
@@ -128,7 +136,7 @@ class SingleStore:
     ) -> RedisCall[RenewReply]:
         """Set the remaining time of the lease."""
         args = b"$%d\r\n%b\r\n%b" % (len(token), token, _renew_args(ttl_ms, self._retention))
-        call = RedisCall(scripts.RENEW, keys, args, replies.renew, on_reply)
+        call = RedisCall(self._scripts.renew, keys, args, replies.renew, on_reply)
         call.until = until
         return self._run(call)
 
@@ -138,7 +146,7 @@ class SingleStore:
         """Undo an acquisition, behind the request that it undoes."""
         inbox = b"" if grant_ttl_ms is None else self._inboxes.channel_of(keys)
         args = bulks(token, inbox, grant_ttl_ms or 0, self._retention)
-        return self._run(RedisCall(scripts.ABANDON, keys, args, replies.abandon))
+        return self._run(RedisCall(self._scripts.abandon, keys, args, replies.abandon))
 
     def claim(
         self, keys: LockKeys, token: bytes, wanted: bytes, ttl_ms: int
@@ -156,7 +164,7 @@ class SingleStore:
 
     def inspect(self, keys: LockKeys) -> RedisCall[InspectReply]:
         """Ask who holds the lock and who waits."""
-        return self._run(RedisCall(scripts.INSPECT, keys, b"", replies.inspect))
+        return self._run(RedisCall(self._scripts.inspect, keys, b"", replies.inspect))
 
     def listen(self, keys: LockKeys) -> bool:
         """See to it that grants are heard soon; tell whether they are heard now."""

@@ -1,5 +1,6 @@
 """The way of each call through a cluster, decided without one."""
 
+import asyncio
 from random import Random
 from typing import Any, cast
 
@@ -10,13 +11,16 @@ from redis.exceptions import ResponseError
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.slots import SLOTS, Address, SlotRange
 from aiodistlock.engine.backlog import Backlog
-from aiodistlock.engine.cluster import MAX_REDIRECTS, ClusterWire
+from aiodistlock.engine.cluster import ClusterWire
 from aiodistlock.engine.node_pipe import NodePipe
 from aiodistlock.engine.nodes import Nodes
-from aiodistlock.engine.topology import View
-from aiodistlock.stores import replies, scripts
+from aiodistlock.engine.routes import MAX_REDIRECTS
+from aiodistlock.engine.topology import Topology, View
+from aiodistlock.stores import replies
 from aiodistlock.stores.answers import Failed
 from aiodistlock.stores.redis_call import RedisCall, bulks
+from aiodistlock.stores.scripts import ON_CLUSTER, Script
+from aiodistlock.stores.single import SingleStore
 from aiodistlock.testing.discovery import LOOPBACK
 
 A, B = Address(LOOPBACK, 1), Address(LOOPBACK, 2)
@@ -55,7 +59,7 @@ class Wiretap:
         """Return the calls that a node has to answer, in order."""
         return self.pipe(address).calls()
 
-    def submit(self, script: scripts.Script = scripts.RENEW, keys: LockKeys = KEYS) -> Any:
+    def submit(self, script: Script = ON_CLUSTER.renew, keys: LockKeys = KEYS) -> Any:
         """Submit a call, and return it."""
         call = RedisCall(script, keys, bulks(b"token", 1, 1), replies.renew)
         self.wire.submit(call)
@@ -109,7 +113,7 @@ async def test_a_new_view_takes_the_calls_of_a_former_primary_along(tap: Wiretap
 
 async def test_nobody_wants_an_obsolete_call_at_the_new_owner(tap: Wiretap) -> None:
     """An acquire that was given up is not sent behind its abandon."""
-    first, second = tap.submit(scripts.ACQUIRE), tap.submit(scripts.ABANDON)
+    first, second = tap.submit(ON_CLUSTER.acquire), tap.submit(ON_CLUSTER.abandon)
     first.obsolete = True
     tap.answer(A, f"MOVED {KEYS.slot} {LOOPBACK}:2")
     tap.answer(A, f"MOVED {KEYS.slot} {LOOPBACK}:2")
@@ -136,14 +140,14 @@ async def test_redirections_are_bounded(tap: Wiretap) -> None:
         "ERR Script attempted to access a non local key in a cluster node script: f, on @x:1.",
     ],
 )
-@pytest.mark.parametrize("script", [scripts.RELEASE, scripts.ABANDON, scripts.RENEW])
+@pytest.mark.parametrize("script", [ON_CLUSTER.release, ON_CLUSTER.abandon, ON_CLUSTER.renew])
 async def test_a_passing_refusal_is_repeated_for_what_undoes(
-    tap: Wiretap, error: str, script: scripts.Script
+    tap: Wiretap, error: str, script: Script
 ) -> None:
     """Nobody might ask again for it; for others their caller does."""
     call, later = tap.submit(script), None
     tap.answer(A, error)
-    if script is scripts.RENEW:
+    if script is ON_CLUSTER.renew:
         assert isinstance(call.reply, Failed)
         assert call.reply.transient
         return
@@ -168,7 +172,7 @@ async def test_a_node_that_is_cut_off_is_no_witness(tap: Wiretap) -> None:
 
 async def test_a_lasting_refusal_is_the_answer(tap: Wiretap) -> None:
     """A wrong type does not get better elsewhere."""
-    call = tap.submit(scripts.RELEASE)
+    call = tap.submit(ON_CLUSTER.release)
     tap.answer(A, "WRONGTYPE Operation against a key")
     assert isinstance(call.reply, Failed)
     assert not call.reply.transient
@@ -176,27 +180,83 @@ async def test_a_lasting_refusal_is_the_answer(tap: Wiretap) -> None:
 
 async def test_a_stranded_call_is_given_up_in_the_end(tap: Wiretap) -> None:
     """After ``unavailable_after``, as any other."""
-    call = tap.submit(scripts.RELEASE)
+    call = tap.submit(ON_CLUSTER.release)
     tap.answer(A, "CLUSTERDOWN The cluster is down")
     tap.now = 31.0
     tap.wire._tick()
     assert isinstance(call.reply, Failed)
 
 
-async def test_grants_are_published_to_the_slot(tap: Wiretap) -> None:
+def test_grants_are_published_to_the_slot() -> None:
     """Every script that hands over does so by SPUBLISH."""
-    for script in (scripts.ACQUIRE, scripts.RELEASE, scripts.PASS_ON, scripts.ABANDON):
-        call = tap.submit(script)
-        call.tag = 1
-        source = call.packed_with_source()
-        assert b"'SPUBLISH'" in source
-        assert b"'PUBLISH'" not in source
+    handing_over = [ON_CLUSTER.acquire, ON_CLUSTER.release, ON_CLUSTER.pass_on, ON_CLUSTER.abandon]
+    for script in handing_over:
+        assert b"'SPUBLISH'" in script.source
+        assert b"'PUBLISH'" not in script.source
+
+
+async def test_who_passes_on_listens(tap: Wiretap) -> None:
+    """It queues in that very request, though it may never have had to wait before."""
+    store = SingleStore(tap.wire, tap.wire.inboxes, 60.0, ON_CLUSTER)
+    tap.submit()
+    assert not tap.wire.wants(KEYS.slot)
+    store.pass_on(
+        KEYS, b"t", b"u", ttl_ms=1, grant_ttl_ms=1, highest=0, on_reply=lambda _reply: None
+    )
+    assert tap.wire.wants(KEYS.slot)
+    assert KEYS.slot not in tap.wire._direct
+
+
+@pytest.mark.parametrize("whose", ["pipe", "topology"])
+async def test_a_client_whose_task_was_cancelled_is_of_no_use(tap: Wiretap, whose: str) -> None:
+    """As at the end of ``asyncio.run``: one node out of reach is enough; locks say so."""
+    if whose == "pipe":
+        tap.submit()
+        task = tap.pipe(A)._keeper._task
+    else:
+        Topology.refresh(tap.wire._topology)
+        task = tap.wire._topology._task
+    await asyncio.sleep(0)
+    assert task is not None
+    assert not tap.wire.stopped
+    task.cancel()
+    await asyncio.sleep(0)
+    assert tap.wire.stopped
+
+
+async def test_an_idle_pipe_is_not_suspected(tap: Wiretap) -> None:
+    """Nobody needs it connected; else the nodes would be asked for ever because of it."""
+    pipe = tap.pipe(A)
+    assert tap.wire._pipes.suspected() == set()
+    tap.submit()
+    assert tap.wire._pipes.suspected() == {A}
+    pipe._backlog.fail_all(TimeoutError(), transient=True)
+
+
+async def test_who_left_the_cluster_is_asked_last(tap: Wiretap) -> None:
+    """A node of the user's settings may be a stranger by now, with a view of its own."""
+    topology = tap.wire._topology
+    assert set(topology._candidates()) == {A, Address(LOOPBACK, 1)}
+    tap.view(B)
+    for _ in range(20):
+        assert topology._candidates() == [B, Address(LOOPBACK, 1)]
+    tap.submit()
+    assert topology._candidates() == [Address(LOOPBACK, 1), B], "B cannot be reached"
+
+
+async def test_a_pipe_that_comes_back_has_the_former_connection_killed(tap: Wiretap) -> None:
+    """What is still on its way there must not run after what follows."""
+    tap.pipe(A)._greeter._identified(b"id=7 addr=127.0.0.1:55 laddr=127.0.0.1:1 ")
+    tap.view(B)
+    tap.view(A)
+    (kill, *_) = tap.pipe(A)._greeter.greetings(resp3=True)
+    assert kill.command[:4] == (b"CLIENT", b"KILL", b"ID", b"7")
 
 
 def test_calls_taken_from_a_backlog_leave_a_place_for_their_reply() -> None:
     """Else the next reply would be taken for another's."""
     backlog = Backlog()
-    calls = [RedisCall(scripts.RENEW, KEYS, b"", replies.renew) for _ in range(4)]
+    calls = [RedisCall(ON_CLUSTER.renew, KEYS, b"", replies.renew) for _ in range(4)]
     backlog.sent.extend(calls[:3])
     backlog.unsent = calls[3:]
     calls[1].obsolete = True

@@ -63,6 +63,8 @@ def test_all_keys_of_a_name_share_its_slot(name: str) -> None:
         ("CLUSTERDOWN The cluster is down", None),
         ("MOVED", None),
         ("MOVED x y:z", None),
+        ("MOVED 16384 a:1", None),
+        ("MOVED -1 a:1", None),
         ("", None),
     ],
 )
@@ -90,7 +92,10 @@ def test_a_node_without_an_address_is_where_we_asked(host: bytes | None) -> None
     assert found.primary == Address("a", 7)
 
 
-@pytest.mark.parametrize("reply", [None, [1], [[0, 5]], [[0, 5, 3]], [[0, 5, [b"h"]]]])
+@pytest.mark.parametrize(
+    "reply",
+    [None, [1], [[0, 5]], [[0, 5, 3]], [[0, 5, [b"h"]]], [[0, 16384, [b"h", 1]]], [[b"", 5]]],
+)
 def test_what_is_no_view_is_refused(reply: object) -> None:
     """Anything else than the answer of CLUSTER SLOTS."""
     with pytest.raises(ValueError, match="CLUSTER SLOTS"):

@@ -1,0 +1,168 @@
+"""The way of each call through a cluster.
+
+Rules
+-----
+1. A call goes to the owner of its hash slot.  Where that is not known, it waits for
+   the next view of the cluster.
+2. Calls of one slot keep their order: when a slot moves, everything unanswered is
+   taken along before anything new goes to the new owner.  So no clean-up overtakes
+   what it undoes.
+3. ``MOVED`` moves the slot; ``ASK`` sends this one request on, once.  After
+   ``MAX_REDIRECTS`` of them a call fails for a passing reason: its caller asks again.
+4. What is refused for a passing reason (``TRYAGAIN``: the slot is on its way, and not
+   all keys have arrived) is for the caller to ask again, but a release or an abandon is
+   repeated here: nobody might wait for its answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from aiodistlock.core.clock import Clock
+from aiodistlock.core.slots import Address, Redirect, Remap, SlotMap, SlotRange, read_redirect
+from aiodistlock.engine.moves import Moves
+from aiodistlock.engine.node_pipe import NodePipe
+from aiodistlock.engine.node_pipes import NodePipes
+from aiodistlock.engine.stranded import Stranded
+from aiodistlock.stores import scripts
+from aiodistlock.stores.redis_call import RedisCall, is_transient
+
+MAX_REDIRECTS = 8
+"""Redirects of one call in a row."""
+
+_UNDOING = (scripts.ON_CLUSTER.release, scripts.ON_CLUSTER.abandon)
+
+
+class Routes:
+    """
+    Decides which pipe a call goes to, and takes along what has to follow it.
+
+    :param pipes: to the primaries
+    :param moves: told of the slots that have changed hands
+    :param remap: says how a node is reached from here
+    :param wants: tells whether the grants of a slot are to be heard
+    :param on_doubt: told when what is known of the cluster has proved wrong, or lacking
+    :ivar direct: pipes of slots that need no thought: served, and not listened to
+    :ivar stranded: calls that no node takes now
+    """
+
+    __slots__ = (
+        "_clock",
+        "_map",
+        "_moves",
+        "_on_doubt",
+        "_pipes",
+        "_remap",
+        "_wants",
+        "direct",
+        "stranded",
+    )
+
+    def __init__(
+        self,
+        pipes: NodePipes,
+        moves: Moves,
+        remap: Remap | None,
+        *,
+        wants: Callable[[int], bool],
+        on_doubt: Callable[[], object],
+        clock: Clock,
+    ) -> None:
+        self._pipes = pipes
+        self._moves = moves
+        self._remap = remap
+        self._wants = wants
+        self._on_doubt = on_doubt
+        self._clock = clock
+        self._map = SlotMap()
+        self.direct: dict[int, NodePipe] = {}
+        self.stranded = Stranded()
+
+    @property
+    def nodes(self) -> frozenset[Address]:
+        """Every node heard of in the last whole view, replicas included."""
+        return self._map.nodes
+
+    def serves(self, address: Address, slot: int) -> bool:
+        """Tell whether a node owns a slot."""
+        return self._map.owner(slot) == address
+
+    def send(self, call: RedisCall[Any]) -> None:
+        """Give a call to the pipe of its slot's owner."""
+        slot = call.keys.slot
+        owner = self._map.owner(slot)
+        if owner is None or self.stranded.holds(slot):
+            self._strand(call)
+            if owner is None:
+                self._on_doubt()
+            return
+        call.node = pipe = self._pipes.to(owner)
+        if not self._wants(slot):
+            self.direct[slot] = pipe
+        elif slot not in pipe.subscribed:
+            pipe.subscribe(slot)
+        pipe.submit(call)
+
+    def _strand(self, call: RedisCall[Any]) -> None:
+        self.direct.pop(call.keys.slot, None)
+        self.stranded.keep(call, self._clock())
+
+    def send_stranded(self, patience: float, error: Exception | None) -> None:
+        """
+        Send what is stranded, but what has waited for longer than it may.
+
+        :param patience: seconds
+        :param error: what kept it from being sent
+        """
+        for call in self.stranded.take(self._clock(), patience, error):
+            self.send(call)
+
+    def refused(self, pipe: NodePipe, call: RedisCall[Any], error: ResponseError) -> bool:
+        """Send a call on where the refusal says so; ``False`` if that is its answer."""
+        if call.obsolete:
+            return False
+        redirect = read_redirect(str(error), pipe.address, self._remap)
+        if redirect is not None:
+            call.redirects = getattr(call, "redirects", 0) + 1
+            if call.redirects <= MAX_REDIRECTS:
+                self._redirect(pipe, call, redirect)
+                return True
+            error = ResponseError(f"TRYAGAIN the nodes disagree on who serves it: {error}")
+        if call.script in _UNDOING and is_transient(error):
+            self._strand(call)
+        elif redirect is not None:
+            call.refuse(error)
+        else:
+            return False
+        return True
+
+    def _redirect(self, pipe: NodePipe, call: RedisCall[Any], redirect: Redirect) -> None:
+        if redirect.once:
+            call.node = target = self._pipes.to(redirect.address)
+            target.ask(call)
+            return
+        slot = redirect.slot
+        self._map.move(slot, redirect.address)
+        self.direct.pop(slot, None)
+        self._moves.note({slot})
+        for each in (call, *pipe.take({slot})):
+            self.send(each)
+        self._on_doubt()  # where one slot went, others may have gone, too
+
+    def take_in(self, ranges: list[SlotRange]) -> None:
+        """Take in a view: close the pipes to former primaries, and move their calls."""
+        lost = self._map.replace(ranges)
+        self.direct.clear()
+        primaries = self._map.primaries()
+        calls = []
+        for pipe in self._pipes:
+            if pipe.address not in primaries:
+                calls += self._pipes.retire(pipe)
+            elif pipe.address in lost:
+                calls += pipe.take(lost[pipe.address])
+        self._moves.note(slot for slots in lost.values() for slot in slots)
+        for call in calls:
+            self.send(call)
