@@ -84,6 +84,10 @@ class Possession:
         """Have the engine look after it no longer, nor take its grant for a stray."""
         self._lease.contender.engine.let_go[self._lease.token] = self
         self._lease.let_go()
+        if self._lease.story is not None:
+            # Whoever has the token ends it, perhaps another process, perhaps nobody: for
+            # listeners it ends here, or it never would.
+            self._lease.story.released()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

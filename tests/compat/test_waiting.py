@@ -10,7 +10,7 @@ from redis.exceptions import AuthenticationError, LockError, RedisError, Respons
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from aiodistlock import LockClient
+from aiodistlock import LockClient, LockEvent, add_listener, remove_listener
 from aiodistlock.client import shared_client
 from aiodistlock.compat import RedisPyLock, token_lock
 from aiodistlock.core.clock import ServerClock
@@ -368,3 +368,20 @@ async def test_a_closed_client_is_redis_pys_error(here: Redis, name: str) -> Non
         await waiting
     assert await mine.owned()  # by a new connection: the token is all there is
     await mine.release()
+
+
+async def test_listeners_are_told_no_story_without_an_end(here: Redis, name: str) -> None:
+    """Nobody here may ever release it: for listeners it ends as possession begins."""
+    told: list[str] = []
+
+    def listener(event: LockEvent) -> None:
+        told.append(type(event).__name__)
+
+    add_listener(listener)
+    try:
+        held = lock(here, name)
+        assert await held.acquire()
+        await held.release()
+    finally:
+        remove_listener(listener)
+    assert told == ["Waiting", "Acquired", "Released"]
