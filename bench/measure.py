@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from bench import stats
+from bench.nodes import BenchNodes
 from bench.peers.catalog import Side
 from bench.processes import workers
-from bench.quorum import BenchQuorum
 from bench.results import Metrics
 from bench.server import BenchServer
 from bench.worker.spec import Spec
 
 
 def cycles(
-    server: BenchServer | BenchQuorum,
+    server: BenchServer | BenchNodes,
     side: Side,
     spec: Spec,
     processes: int = 1,

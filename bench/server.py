@@ -34,10 +34,14 @@ class Reading:
 
 
 class BenchServer:
-    """A private Redis that keeps nothing on disk."""
+    """
+    A private Redis that keeps nothing on disk.
 
-    def __init__(self) -> None:
-        self._embedded = EmbeddedRedis()
+    :param args: further arguments of the server
+    """
+
+    def __init__(self, args: Sequence[str] = ()) -> None:
+        self._embedded = EmbeddedRedis(args=args)
         self.redis: Redis
 
     def __enter__(self) -> Self:

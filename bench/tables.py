@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.peers import catalog
+from bench.peers.catalog import ON_ONE
 from bench.results import Results, Sample
 from bench.stats import Interval
 from bench.targets import OURS, REFERENCE, targets
@@ -72,7 +73,11 @@ COLUMNS = {
     ),
     "limit": (RATE, P50, P99, REQUESTS, SERVER),
     "quorum": (RATE, P50, P99, REQUESTS, SERVER, CLIENT),
+    "cluster": (RATE, P50, P99, REQUESTS, SERVER, CLIENT),
 }
+
+REFERENCES = {"quorum": "pottery", "cluster": ON_ONE}
+"""Whose rate the others are compared with, if it is not redis-py's."""
 
 NOTES = {
     "throughput": "× is the ratio to redis-py's Lock in the same rounds, with its interval.",
@@ -86,6 +91,11 @@ NOTES = {
     "quorum": (
         "× is the ratio to pottery's AIORedlock. Requests and server CPU: of all nodes. Nodes "
         "are killed or frozen before the window begins."
+    ),
+    "cluster": (
+        "× is the ratio to names on one primary. Clients and primaries share this machine's "
+        "cores: what more of them cost in smaller batches counts here, and what they could "
+        "serve on machines of their own does not."
     ),
     "limit": (
         "A cycle is acquire and release; for the pipe, one empty script; for "
@@ -132,7 +142,7 @@ def workload_table(results: Results, name: str) -> Table:
     """Lay out one workload: a row for each case and side."""
     columns = COLUMNS[name]
     compared = "rate" in (column.metric for column in columns) and name != "limit"
-    reference = "pottery" if name == "quorum" else REFERENCE
+    reference = REFERENCES.get(name, REFERENCE)
     header = ["", "lock", *(column.title for column in columns), *(["×"] if compared else [])]
     rows: list[list[str]] = []
     for case in results.cases(name):

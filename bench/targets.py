@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from bench.peers.catalog import ON_ALL, ON_ONE
 from bench.results import Results
 from bench.stats import Interval
-from bench.workloads import handoff, hot, limit, quorum, renewal, throughput
+from bench.workloads import cluster, handoff, hot, limit, quorum, renewal, throughput
 
 OURS, OURS_UVLOOP, REFERENCE, MUTEX = "aiodistlock", "aiodistlock/uvloop", "redis-py", "mutex"
 
@@ -199,9 +200,17 @@ def _slower(before: str, after: str, results: Results) -> Measured:
     return Measured(less / whole, f"{less / whole:.3g} ×")
 
 
+def _cluster() -> Iterator[Target]:
+    for processes in (1, 3):
+        case = cluster.case_name(64, processes)
+        measure = partial(_rate, "cluster", case, ON_ALL, ON_ONE)
+        what = f"cluster, {case}: rate, names on 3 primaries"
+        yield Target(what, 1.0, True, "≥ 1 × names on one", measure)
+
+
 def targets() -> list[Target]:
     """Return all rows, in the order in which they were set."""
-    return [*_throughput(), *_hot(), *_rest(), *_quorum()]
+    return [*_throughput(), *_hot(), *_rest(), *_quorum(), *_cluster()]
 
 
 def overlaps(results: Results) -> dict[str, int]:

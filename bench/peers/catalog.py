@@ -84,6 +84,8 @@ PEERS = {
             "aiodistlock", "aiodistlock", "ours", "aiodistlock", _SCRIPTS, ("asyncio", "uvloop")
         ),
         PeerInfo("quorum", "aiodistlock, quorum of 5", "ours", "aiodistlock", _SCRIPTS),
+        PeerInfo("cluster-one", "aiodistlock, 1 of 3 primaries", "ours", "aiodistlock", _SCRIPTS),
+        PeerInfo("cluster-all", "aiodistlock, all 3 primaries", "ours", "aiodistlock", _SCRIPTS),
         PeerInfo("redis-py", "redis-py Lock", "redis_py", "redis", ("set", *_SCRIPTS)),
         PeerInfo("pottery", "pottery AIORedlock", "pottery_redlock", "pottery", ("set", *_SCRIPTS)),
         PeerInfo("coredis", "coredis Lock", "coredis_lock", "coredis", ("set", *_SCRIPTS)),
@@ -134,6 +136,8 @@ PEERS = {
 
 OURS = "aiodistlock"
 REFERENCE = "redis-py"
+ON_ONE, ON_ALL = "cluster-one", "cluster-all"
+"""Ours on a cluster: names on one of its primaries, or on all."""
 LOCKS = ("pottery", "coredis", "python-redis-lock", "aioredlock", "node-redlock")
 """The other peers, in the order of the reports."""
 

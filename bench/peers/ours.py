@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from redis.asyncio import Redis
 
-from aiodistlock import AsyncLock, Lease
+from aiodistlock import AsyncLock, Lease, LockClient
 
 
 class Ours:
-    """Locks on one Redis client, or on several, as the README shows them."""
+    """Locks on one Redis client, on several, or on a cluster, as the README shows them."""
 
-    def __init__(self, redis: Redis | list[Redis], ttl: float) -> None:
+    def __init__(self, redis: Redis | list[Redis] | LockClient, ttl: float) -> None:
         self._redis = redis
         self._ttl = ttl
         self._leases: list[Lease] = []
@@ -35,6 +35,10 @@ class Ours:
 async def connect(url: str, tasks: int, ttl: float) -> AsyncIterator[Ours]:
     """Connect; the pool's size does not matter, since one connection carries all."""
     del tasks
+    if url.startswith("redis+cluster://"):
+        async with LockClient.from_url(url) as client:
+            yield Ours(client, ttl)
+        return
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(Redis.from_url(each)) for each in url.split(",")]
         yield Ours(nodes if len(nodes) > 1 else nodes[0], ttl)

@@ -41,9 +41,8 @@ class Load:
         """Acquire and release; the wait is from asking until the body runs."""
         spec, cells = self._spec, self._guards[task].cells
         pending, note = self.recorder.pending, self.recorder.waits[task].append
-        name = spec.prefix if spec.hot else f"{spec.prefix}:{spec.number}:{task}"
         who = 1 + spec.number * spec.tasks + task
-        lock = self._peer.lock(name)
+        lock = self._peer.lock(spec.name(task))
         clock, body, cycles = time.perf_counter, spec.body, 0
         while not self._stopping:
             cycles += 1

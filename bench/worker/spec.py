@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 
@@ -16,6 +17,7 @@ class Spec:
     :ivar url: the server; of a quorum all nodes, separated by commas
     :ivar loop: ``asyncio``, ``uvloop`` or ``threads``
     :ivar hot: all tasks want one name; else each has its own
+    :ivar names: what those are called, for all workers of the sample; default: any names
     :ivar body: pause in the critical section; 0 for one turn of the loop, ``None`` for
         none
     :ivar cpu: the core to stay on, ``None`` for any
@@ -28,6 +30,7 @@ class Spec:
     loop: str = "asyncio"
     tasks: int = 1
     hot: bool = False
+    names: Sequence[str] = ()
     prefix: str = "bench"
     body: float | None = None
     seconds: float = 1.0
@@ -44,6 +47,14 @@ class Spec:
     def at(self, url: str) -> Spec:
         """Return the same for another server."""
         return replace(self, url=url)
+
+    def name(self, task: int) -> str:
+        """Return the name that a task wants."""
+        if self.hot:
+            return self.prefix
+        if self.names:
+            return self.names[self.number * self.tasks + task]
+        return f"{self.prefix}:{self.number}:{task}"
 
     @classmethod
     def load(cls, line: str) -> Spec:

@@ -1,5 +1,6 @@
 """What is measured: one workload a module, listed here in the order of a run."""
 
+from bench.workloads.cluster import CLUSTER
 from bench.workloads.handoff import HANDOFF
 from bench.workloads.hot import HOT
 from bench.workloads.limit import LIMIT
@@ -8,4 +9,6 @@ from bench.workloads.renewal import RENEWAL
 from bench.workloads.seed import SEED
 from bench.workloads.throughput import THROUGHPUT
 
-WORKLOADS = {each.name: each for each in (SEED, THROUGHPUT, HOT, HANDOFF, RENEWAL, LIMIT, QUORUM)}
+WORKLOADS = {
+    each.name: each for each in (SEED, THROUGHPUT, HOT, HANDOFF, RENEWAL, LIMIT, QUORUM, CLUSTER)
+}

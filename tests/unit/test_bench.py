@@ -11,7 +11,9 @@ import pytest
 if importlib.util.find_spec("matplotlib") is None:
     pytest.skip("needs the bench extra", allow_module_level=True)
 
-from bench import report, stats, targets
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.slots import SLOTS
+from bench import cluster, report, stats, targets
 from bench.measure import combine
 from bench.peers.catalog import Side
 from bench.results import Results, Sample
@@ -19,6 +21,7 @@ from bench.run import order
 from bench.targets import Target
 from bench.worker.guard import Guard
 from bench.worker.record import Recorder, bucket, bucket_value, histogram, quantile
+from bench.worker.spec import Spec
 from bench.workloads import WORKLOADS, throughput
 
 ROOT = Path(__file__).parents[2]
@@ -168,8 +171,8 @@ def test_a_target_that_was_not_measured_is_neither_met_nor_missed() -> None:
 
 
 def test_every_target_of_the_issue_has_a_row() -> None:
-    """Issue 3, section 2, and issue 4, section 1."""
-    assert len(targets.targets()) == 22 + 8
+    """Issue 3, section 2, and issue 4, sections 1 and 3."""
+    assert len(targets.targets()) == 22 + 8 + 2
 
 
 def test_a_report_says_what_was_missed() -> None:
@@ -201,6 +204,28 @@ def test_only_what_stands_between_the_markers_is_replaced(tmp_path: Path) -> Non
     assert "old" not in text
 
 
+def test_names_are_spread_over_as_many_primaries_as_a_case_says() -> None:
+    """The first third of the slots, or all three in turn; each name in a slot of its own."""
+    for primaries in (1, 3):
+        found = cluster.names(primaries, 30, "lock:")
+        slots = [LockKeys(name, "lock:").slot for name in found]
+        assert [slot * 3 // SLOTS for slot in slots] == [n % primaries for n in range(30)]
+        assert len(set(slots)) == 30
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        (Spec("cycles", "", "", tasks=2, number=1), "bench:1:1"),
+        (Spec("cycles", "", "", tasks=2, number=1, hot=True), "bench"),
+        (Spec("cycles", "", "", tasks=2, number=1, names=["a", "b", "c", "d"]), "d"),
+    ],
+)
+def test_each_task_of_each_worker_has_its_own_name(spec: Spec, name: str) -> None:
+    """Also where names are given: to all workers the same list."""
+    assert spec.name(1) == name
+
+
 @pytest.mark.bounded(60)
 def test_the_bench_runs(tmp_path: Path) -> None:
     """One quick round of two locks writes figures of both, and saw no overlap."""
@@ -225,5 +250,5 @@ def test_the_bench_runs(tmp_path: Path) -> None:
     assert (tmp_path / "RESULTS.md").exists()
     assert (tmp_path / "throughput.svg").exists()
     assert list(WORKLOADS) == [
-        *("seed", "throughput", "hot", "handoff", "renewal", "limit", "quorum"),
+        *("seed", "throughput", "hot", "handoff", "renewal", "limit", "quorum", "cluster"),
     ]
