@@ -18,17 +18,14 @@ Rules
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.exceptions import ResponseError
+from redis.exceptions import AuthenticationError, ResponseError
 
-from aiodistlock.core.clock import local_clock
 from aiodistlock.engine.opening import open_connection
-from aiodistlock.engine.wire import Wire, pack
+from aiodistlock.engine.sentinel_line import SentinelLine, Sighting
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at who is the master, while a connection is open."""
@@ -36,19 +33,8 @@ LOOK_EVERY = 1.0
 ALL_WITHIN = 0.5
 """Seconds for which an answer is compared with those of slower sentinels."""
 
-ASK_WITHIN = 2.0
-"""Seconds for which a sentinel is waited for at all."""
-
 MASTER_WITHIN = 2.0
 """Seconds for connecting to the master: a frozen one must not hold up the next look."""
-
-
-class Sighting(NamedTuple):
-    """Where a sentinel says that the master is; the greatest of several is the newest."""
-
-    epoch: int
-    up: bool
-    address: tuple[str, int]
 
 
 class Sentinels:
@@ -61,7 +47,9 @@ class Sentinels:
     def __init__(self, pool: SentinelConnectionPool) -> None:
         self._pool = pool
         # In the order of redis-py's own list, which it changes as it goes.
-        self._lines = [_Line(each, pool.service_name) for each in pool.sentinel_manager.sentinels]
+        self._lines = [
+            SentinelLine(each, pool.service_name) for each in pool.sentinel_manager.sentinels
+        ]
         self._master: Sighting | None = None
 
     @classmethod
@@ -74,12 +62,13 @@ class Sentinels:
         Open a connection to the present master.
 
         :raises ConnectionError: if no sentinel names one, or it says that it is a replica
+        :raises AuthenticationError: if all sentinels refuse to answer us
         :raises redis.exceptions.RedisError: as ``open_connection``
         :raises OSError: as ``open_connection``
         """
         sightings = await self._look()
         if not sightings or not max(sightings).up:
-            raise ConnectionError(f"no sentinel names a master {self._pool.service_name!r}")
+            raise self._nowhere()
         master = max(sightings)
         host, port = master.address
         forced: str | None = getattr(self._pool.sentinel_manager, "_force_master_ip", None)
@@ -93,6 +82,18 @@ class Sentinels:
         self._master = master
         return connection
 
+    def _nowhere(self) -> Exception:
+        """Build the error that there is no master to go to."""
+        said: dict[str, list[str]] = {}
+        for line in self._lines:
+            said.setdefault(line.excuse, []).append(line.address)
+        excuses = "; ".join(f"{', '.join(lines)}: {excuse}" for excuse, lines in said.items())
+        message = f"no sentinel names a master {self._pool.service_name!r} ({excuses})"
+        if all(line.refused for line in self._lines):
+            # Asking again will not help, as with a server's wrong password.
+            return AuthenticationError(message)
+        return ConnectionError(message)
+
     async def name_another(self) -> bool:
         """Tell whether the sentinels name another master than the one connected to."""
         sightings = await self._look()
@@ -102,7 +103,8 @@ class Sentinels:
         if newest.address == self._master.address or not newest.up:
             return False
         # An older epoch is news only if all say so: they were set up anew.
-        return newest.epoch > self._master.epoch or len(sightings) == len(self._lines)
+        agreed = sum(each.address == newest.address for each in sightings)
+        return newest.epoch > self._master.epoch or agreed == len(self._lines)
 
     async def _look(self) -> list[Sighting]:
         """Ask all sentinels; wait for slow ones only if no other answers."""
@@ -136,90 +138,3 @@ async def _check_role(connection: Any, address: tuple[str, int]) -> None:
         return  # an ACL forbids the question: the sentinels' word must do
     if role[0] != b"master":
         raise ConnectionError(f"{address[0]}:{address[1]} is no master yet, or no more")
-
-
-class _Line:
-    """A connection to one sentinel, opened when it is asked."""
-
-    def __init__(self, sentinel: Redis, service_name: str) -> None:
-        self._sentinel = sentinel
-        self._service_name = service_name.encode()
-        self._wire: Wire | None = None
-        self._answer: asyncio.Future[list[Any]] | None = None
-        self._replies: list[Any] = []
-        self._asking: asyncio.Task[Sighting | None] | None = None
-        self.prompt = True
-        """Whether it answered in time when it was asked last."""
-
-    def ask(self) -> asyncio.Task[Sighting | None]:
-        """Ask for the master, unless that is under way: ``None`` if there is no answer."""
-        if self._asking is None or self._asking.done():
-            loop = asyncio.get_running_loop()
-            self._asking = loop.create_task(self._ask(), name="aiodistlock sentinel")
-        return self._asking
-
-    async def _ask(self) -> Sighting | None:
-        try:
-            async with asyncio.timeout(ASK_WITHIN):
-                return _read(*await self._exchange())
-        except Exception:  # noqa: BLE001  # redis-py, DNS, credential providers: the others are asked too
-            self._hang_up()
-            return None
-
-    async def _exchange(self) -> list[Any]:
-        if self._wire is None:
-            connection = await open_connection(self._sentinel.connection_pool)
-            self._wire = Wire(connection, self._received, _ignored, self._lost, local_clock)
-        self._replies = []
-        self._answer = asyncio.get_running_loop().create_future()
-        name = self._service_name
-        # The first has epoch and flags, the second the address, also of a replica that
-        # was promoted but that the others do not follow yet.
-        self._wire.write(
-            pack((b"SENTINEL", b"MASTER", name))
-            + pack((b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", name))
-        )
-        return await self._answer
-
-    def _received(self, reply: Any) -> None:
-        self._replies.append(reply)
-        if len(self._replies) == 2 and self._answer is not None and not self._answer.done():
-            self._answer.set_result(self._replies)
-
-    def _lost(self, error: Exception) -> None:
-        self._wire = None
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
-
-    def close(self) -> None:
-        """Let go of a question that is unanswered, and close the connection."""
-        if self._asking is not None:
-            self._asking.cancel()
-            self._asking = None
-        self._hang_up()
-
-    def _hang_up(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.close()
-
-
-def _ignored(_push: list[Any]) -> None:
-    """Take no note of what a sentinel pushes."""
-
-
-def _read(state: Any, address: Any) -> Sighting | None:
-    """Read the answers of SENTINEL MASTER and of SENTINEL GET-MASTER-ADDR-BY-NAME."""
-    if isinstance(state, ResponseError) or not address:
-        return None  # this sentinel does not watch such a master
-    fields = state if isinstance(state, dict) else _pairs(state)
-    host, port = address[0].decode(), int(address[1])
-    epoch = int(fields[b"config-epoch"])
-    if (host, port) != (fields[b"ip"].decode(), int(fields[b"port"])):
-        return Sighting(epoch + 1, True, (host, port))  # promoted: the epoch follows
-    down = {b"s_down", b"o_down"} & set(fields[b"flags"].split(b","))
-    return Sighting(epoch, not down, (host, port))
-
-
-def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
