@@ -32,7 +32,8 @@ class LockInfo:
     :ivar fencing_token: fencing token issued last, ``None`` if none is kept; local
         hand-offs of the present lease may be ahead of it
     :ivar ttl: seconds left of the lease, ``None`` if free, or held without a ttl
-    :ivar waiters: tokens of the waiters in order; one per process, however many of its
+    :ivar waiters: tokens of the waiters in order (on a quorum in no order, and without the
+        number of the round that a holder's has); one per process, however many of its
         tasks wait
     """
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.clock import ServerClock, Timer
+from aiodistlock.core.fencing import report
 from aiodistlock.core.lease_state import LeaseEvent, deadline
 from aiodistlock.core.tokens import hands_over
 from aiodistlock.engine.inbox import Grant
@@ -31,6 +33,11 @@ MAX_PAUSE = 10.0
 """Longest pause of a waiter, seconds: a third of ``QUEUE_TTL_MS``."""
 
 
+SPLIT = Backoff(initial=0.001, factor=2.0, cap=1.0, jitter=1.0)
+"""Pauses after votes that were split one after another: those who contend soon miss each
+other, and what a dead one left behind is not asked for all the time."""
+
+
 class Attempt:
     """One acquisition at Redis, under one token, until it is granted or abandoned."""
 
@@ -40,6 +47,7 @@ class Attempt:
         "failing_since",
         "options",
         "queues",
+        "splits",
         "timer",
         "token",
         "tries",
@@ -55,6 +63,8 @@ class Attempt:
         self.call: Call[Any] | None = None
         self.timer: Timer | None = None
         self.tries = 0
+        self.splits = 0
+        """How many votes in a row were split."""
         self.failing_since: float | None = None
 
     def ask(self) -> None:
@@ -133,8 +143,13 @@ class Attempt:
         until = reply.sent_at + self.options.relied_on
         if contender.engine.clock() < until:
             contender.granted(self, reply, reply.sent_at, until)
-        else:
+        elif reply.token is None:
             self.ask()
+        else:
+            # Each round has a token of its own, so this one's would bar the next.
+            engine, highest = contender.engine, report(reply.fence, 0, reply.server_us)
+            engine.store.release(contender.keys, reply.token, highest, until)
+            self.ask_later()
 
     def queued(self, reply: Queued) -> None:
         """Wait for the grant, and ask again when it may have been lost."""
@@ -148,7 +163,12 @@ class Attempt:
         """Queue as soon as a grant would be heard; until then ask again."""
         if self.contender.engine.store.listen(self.contender.keys):
             self.ask()
+        elif reply.split:
+            pause = SPLIT.delay(self.splits, self.contender.engine.rng)
+            self.ask_later(reply._replace(remaining=pause))
+            self.splits += 1
         else:
+            self.splits = 0
             self.ask_later(reply)
 
     def _refused(self) -> None:

@@ -153,9 +153,8 @@ class Contender:
         """Begin the lease that an attempt got, for the first local waiter."""
         attempt.end()
         self.attempt = None
-        lease = ProcessLease(
-            self, attempt.token, reply.fence, reply.server_us, attempt.options, until
-        )
+        token = reply.token or attempt.token
+        lease = ProcessLease(self, token, reply.fence, reply.server_us, attempt.options, until)
         self._begin(lease, granted_at)
 
     def _begin(self, lease: ProcessLease, granted_at: float) -> None:

@@ -134,7 +134,8 @@ class QuorumPipe(Pipe):
         if not isinstance(waiting, Vote):
             return False
         silence, limit = now - since, waiting.round.limit
-        flooded = silence > LEAST_LIMIT and len(backlog.sent) > MOST_KEPT
+        owed = len(backlog.sent) + len(backlog.unsent)
+        flooded = silence > LEAST_LIMIT and owed > MOST_KEPT
         if (silence > limit or flooded) and self.ready:
             self._not_ready(f"no answer for {silence:.3g} s")
         if wire is not None and silence > max(DROP_AFTER, 2 * limit):

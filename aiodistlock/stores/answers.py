@@ -11,6 +11,8 @@ class Granted(NamedTuple):
     fence: int
     server_us: int
     sent_at: float
+    token: bytes | None = None
+    """What stands at the key, where that is not the token that was asked with."""
 
 
 class Queued(NamedTuple):
@@ -29,6 +31,8 @@ class Held(NamedTuple):
 
     holder: str
     remaining: float | None
+    split: bool = False
+    """Nobody has a majority of a quorum: those who contend ask again, each at random."""
 
 
 class Kept(NamedTuple):

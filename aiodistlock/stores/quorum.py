@@ -1,6 +1,8 @@
 """The store on a quorum of independent nodes (Redlock).
 
 Each operation is a round: the same script on all nodes at once, decided by a majority.
+Each round of an acquisition votes under a token of its own, so that what undoes one of
+them cannot undo the next, in whatever order they reach a node.
 There is no queue across nodes, so nobody is granted the lock by message and there is no
 order between processes.  Those who wait leave their address on the nodes that refuse
 them; a release hints to one of them on each node, and they ask again.
@@ -11,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -74,6 +77,7 @@ class QuorumStore:
         self._not_reported = bulks(0, self._fencing.retention, channel)
         self._limit = LEAST_LIMIT
         """The longest limit until now; for what comes without a ttl."""
+        self._rounds = count(1)
         self._renewals: WeakValueDictionary[bytes, Renew] = WeakValueDictionary()
         """The last renewal of each lease, as long as an answer to it may heal a node."""
 
@@ -112,7 +116,8 @@ class QuorumStore:
     ) -> Call[AcquireReply]:
         """Take the lock by a majority; where it is held ask for hints, or only try."""
         inbox = b"" if grant_ttl_ms is None else self._channel
-        round_ = self._vote(keys, token, ttl_ms, inbox, on_reply)
+        vote_token = b"%b.%d" % (token, next(self._rounds))
+        round_ = self._vote(keys, vote_token, ttl_ms, inbox, on_reply)
         round_.issue()
         return round_
 

@@ -28,7 +28,8 @@ async def test_inspect_tells_holder_and_waiters(
         await queued(lock, 1)
         (waiter,) = (await lock.inspect()).waiters
     newer = await waiting
-    assert newer.token == waiter
+    # On a quorum each round of an acquisition adds its number.
+    assert newer.token == waiter or newer.token.startswith(f"{waiter}.")
     await newer.release()
     info = await lock.inspect()
     assert info == LockInfo(None, newer.fencing_token, None, ())

@@ -91,6 +91,41 @@ def test_a_proposal_behind_the_counter_is_raised_above_it(trusted: Scripts) -> N
     assert vote(trusted, "c", proposed=5) == ("GRANTED", PROPOSED + 2 + GAP)
 
 
+def test_a_proposal_among_what_a_dead_holder_may_have_used_is_raised(trusted: Scripts) -> None:
+    """Just above a counter that has stood for a while: above all unreported hand-offs."""
+    vote(trusted, "a")
+    trusted.command("DEL", trusted.key)  # it died, and its ttl is over
+    trusted.command("PEXPIRE", trusted.fence, RETENTION - 50)
+    assert vote(trusted, "b", proposed=PROPOSED + 3) == ("GRANTED", PROPOSED + 1 + GAP)
+    trusted.command("DEL", trusted.key)
+    trusted.command("PEXPIRE", trusted.fence, RETENTION - 50)
+    further = PROPOSED + 2 + 2 * GAP
+    assert vote(trusted, "c", proposed=further) == ("GRANTED", further)
+    # Reported, or just set: the proposal will do.
+    unvote(trusted, "c", highest=further + 2)
+    trusted.command("PEXPIRE", trusted.fence, RETENTION - 50)
+    assert vote(trusted, "d", proposed=further + 3) == ("GRANTED", further + 3)
+    unvote(trusted, "d")
+    trusted.command("PEXPIRE", trusted.fence, RETENTION)
+    assert vote(trusted, "e", proposed=further + 4) == ("GRANTED", further + 4)
+
+
+def test_what_undoes_one_round_leaves_another_alone(trusted: Scripts, inbox: Inbox) -> None:
+    """Each round has its token, all have one place in the queue; to leave undoes any."""
+    vote(trusted, "x")
+    for token in ("p:a.1", "p:a.2"):
+        assert vote(trusted, token, inbox.channel)[0] == "HELD"
+    assert trusted.waiters == ["p:a"]
+    unvote(trusted, "x")
+    assert vote(trusted, "p:a.3", inbox.channel)[0] == "GRANTED"
+    assert trusted.waiters == []
+    assert unvote(trusted, "p:a.2") == ("OTHER", 0)
+    assert unvote(trusted, "p:b", inbox.channel) == ("OTHER", 0)
+    assert trusted.holder == "p:a.3"
+    assert unvote(trusted, "p:a", inbox.channel) == ("DONE", 0)
+    assert trusted.holder is None
+
+
 def test_a_node_without_data_is_not_trusted(lock: Scripts) -> None:
     """It gives no vote until its quarantine is over, and says how old its ignorance is."""
     code, marker, age, remaining = vote(lock, "a")

@@ -1,9 +1,9 @@
 -- Takes a vote back on this node of a quorum, and hints to a waiter that it may ask.
 --
 -- KEYS: see prelude.
--- ARGV: token; highest fencing token used, 0 = the counter is up to date; fence retention
---       in ms; inbox channel to leave the queue for, '' = keep the place, and give no
---       hint; tag
+-- ARGV: token, "<waiter>.<round>", or only the waiter: whichever of its rounds;
+--       highest fencing token used, 0 = the counter is up to date; fence retention in ms;
+--       inbox channel to leave the queue for, '' = keep the place, and give no hint; tag
 -- Returns:
 --   {DONE, tag, 1 if somebody got a hint, else 0}
 --   {GONE, tag, the same}   the key does not exist
@@ -35,9 +35,11 @@ end
 local token, highest, retention = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local inbox, tag = ARGV[4], tonumber(ARGV[5])
 
+local function waiter_of(any) return string.match(any, '^(.+)%.%d+$') or any end
+
 local holder = redis.call('GET', KEYS[1])
-if inbox ~= '' then redis.call('ZREM', KEYS[3], '0 ' .. inbox .. ' ' .. token) end
-if holder and holder ~= token then return {OTHER, tag, 0} end
+if inbox ~= '' then redis.call('ZREM', KEYS[3], '0 ' .. inbox .. ' ' .. waiter_of(token)) end
+if holder and holder ~= token and waiter_of(holder) ~= token then return {OTHER, tag, 0} end
 -- pcall: without memory the report is lost, and the clock covers it; the lock must go.
 if holder then
   pcall(report_fence, 0, highest, retention)

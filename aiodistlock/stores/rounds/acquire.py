@@ -82,7 +82,7 @@ class Acquire(FencedRound[AcquireReply]):
 
     def won(self, fence: int) -> None:
         """Take the lease."""
-        self.finish(Granted(fence, self.proposed, self.sent_at))
+        self.finish(Granted(fence, self.proposed, self.sent_at, self.token))
 
     def judge(self) -> None:
         """End the round if no majority can be won any more."""
@@ -135,5 +135,5 @@ class Acquire(FencedRound[AcquireReply]):
         seen = seen_by_majority(self.quorum.size, unknown, self.sightings)
         if seen is not None and not self.hinted:
             return Held(*seen)
-        # A split vote, or it became free meanwhile: after a short, random pause.
-        return Held(self.sightings[0].holder, 0.0)
+        # It became free meanwhile, or the vote was split.
+        return Held(self.sightings[0].holder, 0.0, split=not self.hinted)

@@ -66,9 +66,11 @@ class Release(GiveUp[ReleaseReply]):
         super().__init__(quorum, keys, args, limit, until)
         self.refusal: NotOurs | None = None
 
-    def answered(self, node: int, reply: list[Any]) -> None:  # noqa: ARG002  # all count alike
+    def answered(self, node: int, reply: list[Any]) -> None:
         """Count nodes where the lease was ours, and is given up."""
-        if reply[0] == DONE:
+        vote = self.votes[node]
+        # Sent again, it says no more than that an earlier copy may have done it.
+        if reply[0] == DONE or (vote is not None and vote.resent):
             self.votes_for += 1
             if self.votes_for == self.quorum.majority:
                 self.finish(_RELEASED)

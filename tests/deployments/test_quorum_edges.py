@@ -1,0 +1,152 @@
+"""A quorum at its edges: few nodes, split votes, answers that are lost, ends in the middle."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+
+import pytest
+
+from aiodistlock import AcquireTimeout, LockClient, LockError
+from aiodistlock.engine.quorum_pipe import MOST_KEPT
+from aiodistlock.stores import scripts
+from aiodistlock.testing.discovery import LOOPBACK
+from tests.deployments.quorum import EAGER, Nodes, store_of
+from tests.proxy import ChaosProxy, Delay, Do, on
+
+UNVOTE = {scripts.UNVOTE.sha.decode(): "UNVOTE"}
+
+
+async def _warm(client: LockClient) -> None:
+    async with client.lock("warm"):
+        pass
+
+
+async def test_a_node_that_hangs_up_late_is_not_waited_for(nodes: Nodes) -> None:
+    """The first round of all ends as soon as those that are missing are known to be."""
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # After the others have voted.
+        await asyncio.sleep(0.2)
+        writer.close()
+
+    async with nodes.client() as client:
+        await _warm(client)
+    async with AsyncExitStack() as stack:
+        for node in (0, 1):
+            server = await stack.enter_async_context(
+                await asyncio.start_server(hang_up, LOOPBACK, 0)
+            )
+            host, port = server.sockets[0].getsockname()
+            nodes.urls[node] = f"redis://{host}:{port}"
+        client = await stack.enter_async_context(nodes.client())
+        began = time.monotonic()
+        lease = await client.lock("a", ttl=50.0).acquire(timeout=5.0)
+        # A round waits for 2.5 s, 5 % of the ttl.
+        assert time.monotonic() - began < 1.0
+        await lease.release()
+
+
+async def test_nothing_piles_up_while_a_connection_is_being_opened(nodes: Nodes) -> None:
+    """A node that accepts and says nothing gets no more calls, however long the ttl."""
+    silent = asyncio.Event()
+
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silent.wait()
+        writer.close()
+
+    async with nodes.client() as client:
+        await _warm(client)
+    async with await asyncio.start_server(say_nothing, LOOPBACK, 0) as server:
+        host, port = server.sockets[0].getsockname()
+        nodes.urls[0] = f"redis://{host}:{port}"
+        async with nodes.client() as client:
+            store = store_of(client)
+            # Known by name before, so that the first round need not wait for this one.
+            store.quorum.introduced = True
+            until = time.monotonic() + 2.0
+
+            async def cycle(number: int) -> None:
+                lock = client.lock(f"n{number}", ttl=60.0)
+                while time.monotonic() < until:
+                    async with lock:
+                        pass
+
+            async with asyncio.TaskGroup() as group:
+                for number in range(16):
+                    group.create_task(cycle(number))
+            backlog = store.quorum.nodes[0]._backlog  # type: ignore[attr-defined]  # a pipe
+            assert len(backlog.calls()) <= 2 * MOST_KEPT
+            silent.set()
+
+
+async def test_a_split_that_lasts_is_not_asked_about_all_the_time(nodes: Nodes) -> None:
+    """A dead client has two of four nodes, and nobody can have three: the pauses grow."""
+    async with AsyncExitStack() as stack:
+        proxies = [
+            await stack.enter_async_context(ChaosProxy.before(url)) for url in nodes.urls[2:4]
+        ]
+        nodes.urls[2:] = [proxy.url for proxy in proxies]
+        client = await stack.enter_async_context(nodes.client())
+        await _warm(client)
+        for node, proxy in enumerate(proxies, 2):
+            proxy.script_names = {scripts.VOTE.sha.decode(): "VOTE"}
+            # The free ones answer first, so that each round is split.
+            proxy.rules.append(on("reply", "VOTE", Delay(0.01)))
+            nodes.redis(node).set("lock:a", "dead", px=30_000)
+        with pytest.raises(AcquireTimeout):
+            await client.lock("a").acquire(timeout=2.0)
+        assert 3 < proxies[0].requests["VOTE"] < 25
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+async def test_any_number_of_nodes_makes_a_quorum(nodes: Nodes, count: int) -> None:
+    """One alone, and even numbers: one holder, tokens rise, and a majority is enough."""
+    nodes.urls[:] = nodes.urls[:count]
+    async with nodes.client() as one, nodes.client() as other:
+        async with one.lock("a", ttl=0.5) as lease:
+            assert await other.lock("a").try_acquire() is None
+            waiting = asyncio.create_task(other.lock("a", backoff=EAGER).acquire(timeout=5))
+            await asyncio.sleep(0.6)  # real time: longer than the ttl
+            lease.check()
+        newer = await waiting
+        assert newer.fencing_token > lease.fencing_token
+        await newer.release()
+        if count == 4:
+            nodes.servers[0].kill()
+            async with one.lock("a", backoff=EAGER):
+                pass
+        chosen = range(count) if count < 4 else range(1, 4)
+        await nodes.soon(lambda: nodes.keys(chosen), [])
+
+
+async def test_a_release_whose_answers_are_lost_is_a_release(nodes: Nodes) -> None:
+    """Sent again, it finds the keys gone: that is no loss."""
+    async with AsyncExitStack() as stack:
+        proxies = [await stack.enter_async_context(ChaosProxy.before(url)) for url in nodes.urls]
+        urls = [proxy.url for proxy in proxies]
+        client = await stack.enter_async_context(LockClient.from_url(urls))
+        await _warm(client)
+        lease = await client.lock("a").acquire()
+        for proxy in proxies:
+            proxy.script_names = UNVOTE
+            proxy.rules.append(on("reply", "UNVOTE", Do.CUT_BEFORE, number=1))
+        await lease.release()
+        assert nodes.holders("a") == [None] * 5
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_close_in_the_middle_of_a_round_leaves_nothing(nodes: Nodes, steps: int) -> None:
+    """Whatever is under way is taken back behind its request; who waits is told."""
+    async with nodes.client() as client:
+        await _warm(client)
+        taking = asyncio.create_task(client.lock("a").acquire())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if steps == 7:
+            await taking
+    lease = (await asyncio.gather(taking, return_exceptions=True))[0]
+    if isinstance(lease, BaseException):
+        assert isinstance(lease, LockError)
+    else:
+        assert not lease.is_held
+    await nodes.soon(nodes.keys, [])

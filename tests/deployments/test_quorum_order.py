@@ -1,0 +1,41 @@
+"""On each node of a quorum all that one client asks for runs in the order of asking."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from aiodistlock import LockClient
+from aiodistlock.stores import scripts
+from tests.deployments.quorum import EAGER, Nodes
+from tests.proxy import ChaosProxy, Delay, on
+
+SCRIPTS = {scripts.VOTE.sha.decode(): "VOTE", scripts.UNVOTE.sha.decode(): "UNVOTE"}
+
+
+async def test_a_node_that_forgot_a_script_keeps_the_order(nodes: Nodes) -> None:
+    """What undoes a lost round, sent again as EVAL, does not undo the round after it."""
+    async with nodes.client() as client, client.lock("warm"):
+        pass
+    for node in (0, 1, 2):
+        nodes.redis(node).set("lock:a", "somebody", px=30_000)
+    async with AsyncExitStack() as stack:
+        proxies = []
+        for node in (3, 4):
+            nodes.redis(node).script_flush()
+            nodes.redis(node).script_load(scripts.VOTE.source)
+            proxy = ChaosProxy.before(nodes.urls[node])
+            proxies.append(await stack.enter_async_context(proxy))
+            proxy.script_names = SCRIPTS
+            # Longer than the pause before the next round.
+            proxy.rules.append(on("reply", "UNVOTE", Delay(0.2), number=1))
+        urls = [*nodes.urls[:3], *(proxy.url for proxy in proxies)]
+        client = await stack.enter_async_context(LockClient.from_url(urls))
+        acquiring = asyncio.create_task(client.lock("a", backoff=EAGER).acquire(timeout=5.0))
+        for proxy in proxies:
+            await proxy.seen("request", "UNVOTE")
+        nodes.redis(0).delete("lock:a")
+        lease = await acquiring
+        for proxy in proxies:
+            # What was forgotten, and then ran.
+            await proxy.seen("reply", "UNVOTE", 2)
+        assert nodes.holders("a", [0, 3, 4]) == [lease.token] * 3
+        await lease.release()
