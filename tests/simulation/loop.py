@@ -20,5 +20,6 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def _run_once(self) -> None:
         ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]  # asyncio's own
         if not ready and scheduled:
-            self._now = max(self._now, scheduled[0].when())
+            # Time never stands still, or what rounds to nothing would be waited for forever.
+            self._now = max(self._now + 1e-7, scheduled[0].when())
         super()._run_once()  # type: ignore[misc]  # as above
