@@ -57,7 +57,8 @@ class Client:
         self.clock: Callable[[], float] = lambda: loop.time() * rate
         self.locks = LockClient([Redis(port=1 + node) for node in range(fate.nodes)])
         self.channel = b"inbox:%d" % number
-        engine = Engine(f"client:{number}:x", self.locks.options, self.clock, rng)
+        engine = Engine(f"client:{number}:x", self.locks.options, None, rng)
+        engine.clock = self.clock
         # As engine/quorum.py does it with pipes.
         self.links = [Link(each, server, rng, world.delay) for each, server in world.servers]
         store = QuorumStore(
