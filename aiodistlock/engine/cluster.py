@@ -211,6 +211,7 @@ class ClusterWire:
         self._direct.clear()
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         self._topology.stop()
         self._pipes.stop()
         self._stranded.fail_all(ConnectionError("the LockClient was closed"), transient=True)

@@ -21,7 +21,7 @@ from aiodistlock.core.slots import Address, read_redirect, slot_of
 from aiodistlock.engine.greeting import Connection, Greeter, Greeting
 from aiodistlock.engine.inbox import Grant, Inbox, read_grant
 from aiodistlock.engine.opening import Connector
-from aiodistlock.engine.pipe import Pipe
+from aiodistlock.engine.pipe import ANSWER_WITHIN, Pipe
 from aiodistlock.engine.wire import pack
 from aiodistlock.stores.redis_call import RedisCall, is_transient
 
@@ -193,19 +193,26 @@ class NodePipe(Pipe):
 
     def quiet(self, now: float) -> bool:
         """Tell whether the node has owed us an answer for too long, or is cut off itself."""
-        if now < self._down_until:
-            return True
-        wire, sent = self._wire, self._backlog.sent
-        if wire is None or not sent:
-            return False
+        return now < self._down_until or self._silence(now) > QUIET
+
+    def _silence(self, now: float) -> float:
+        """Return for how long the node has owed us an answer, seconds."""
+        wire = self._wire
+        if wire is None or not self._backlog.sent:
+            return 0.0
         asked_at = self._backlog.first_sent_at()
         asked_at = self._beat_at if asked_at is None else asked_at
-        return now - max(asked_at, wire.heard_at) > QUIET
+        return now - max(asked_at, wire.heard_at)
 
     def beat(self, now: float) -> None:
         """Ask for a sign of life if there was none for long and nothing is under way."""
         wire = self._wire
-        if wire is not None and not self._backlog.sent and now - wire.heard_at > HEARTBEAT:
+        if wire is None:
+            return
+        if (silence := self._silence(now)) > ANSWER_WITHIN:
+            # Calls would notice themselves; who only waits to hear its grant has none.
+            wire.abort(TimeoutError(f"no sign of life for {silence:.3g} s"))
+        elif not self._backlog.sent and now - wire.heard_at > HEARTBEAT:
             self._beat_at = now
             self._say([Greeting((b"PING",), _ignore)])
 

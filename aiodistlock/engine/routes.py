@@ -146,7 +146,6 @@ class Routes:
             return
         slot = redirect.slot
         self._map.move(slot, redirect.address)
-        self.direct.pop(slot, None)
         self._moves.note({slot})
         for each in (call, *pipe.take({slot})):
             self.send(each)

@@ -1,8 +1,7 @@
 """Where the contract holds: memory, Redis under both protocols, a cluster, a quorum."""
 
-import inspect
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -23,7 +22,7 @@ def world(request: pytest.FixtureRequest) -> World:
         return World(request.getfixturevalue("quorum_namespace"), lambda: LockClient.from_url(urls))
     if request.param == "cluster":
         cluster: Cluster = request.getfixturevalue("cluster")
-        if not cluster.sharded and _needs_a_queue(request.function):
+        if not cluster.sharded and request.node.get_closest_marker("needs_queue"):
             pytest.skip("before Redis 7 the waiters on a cluster poll: there is no queue")
         return World(
             request.getfixturevalue("cluster_namespace"),
@@ -33,12 +32,6 @@ def world(request: pytest.FixtureRequest) -> World:
     namespace: str = request.getfixturevalue("namespace")
     protocol = 3 if request.param == "resp3" else 2
     return World(namespace, lambda: LockClient.from_url(url, protocol=protocol))
-
-
-def _needs_a_queue(test: Callable[..., object]) -> bool:
-    """Tell whether a test looks at the queue, or counts on being served in its turn."""
-    source = inspect.getsource(test)
-    return any(each in source for each in ("queued(", "NEVER", "a_cohort_lets_the_other"))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from aiodistlock import AsyncLock, LeaseLost, LockClient, LockError, LockInfo
 from tests.contract.world import World, free, held, queued, turns
 
 
+@pytest.mark.needs_queue
 async def test_inspect_tells_holder_and_waiters(
     world: World, first: LockClient, second: LockClient
 ) -> None:
@@ -76,6 +77,7 @@ async def test_a_client_in_use_is_ended_by_aclose(world: World, second: LockClie
     await free(world.lock(second, "two"))
 
 
+@pytest.mark.needs_queue
 async def test_aclose_takes_a_place_in_the_queue_along(world: World, first: LockClient) -> None:
     """A client that is closed while it waits leaves nothing behind."""
     client, lock = world.open(), world.lock(first)
@@ -88,6 +90,7 @@ async def test_aclose_takes_a_place_in_the_queue_along(world: World, first: Lock
         assert (await lock.inspect()).waiters == ()
 
 
+@pytest.mark.needs_queue
 async def test_aclose_hands_the_lock_to_the_next(world: World, first: LockClient) -> None:
     """What a client held when it was closed goes to the next waiter at once."""
     client, waiting = world.open(), world.lock(first)

@@ -97,6 +97,7 @@ async def test_a_local_handoff_by_way_of_the_server(world: World, way: str) -> N
     assert told.order.startswith("W1 A1 W2 W3 W4 R1 ")
 
 
+@pytest.mark.needs_queue
 @pytest.mark.parametrize("world", ORDERED, indirect=True)
 async def test_a_remote_handoff(
     world: World, first: LockClient, second: LockClient, told: Told, told_there: Told

@@ -106,6 +106,7 @@ async def test_one_task_holds_two_names(world: World, first: LockClient) -> None
     assert not await two.locked()
 
 
+@pytest.mark.needs_queue
 async def test_without_the_cohort_each_task_queues_for_itself(
     world: World, first: LockClient
 ) -> None:
@@ -124,6 +125,7 @@ async def test_without_the_cohort_each_task_queues_for_itself(
     assert order == [0, 1, 2]
 
 
+@pytest.mark.needs_queue
 async def test_with_the_cohort_a_process_queues_once(
     world: World, first: LockClient, second: LockClient
 ) -> None:
@@ -142,6 +144,7 @@ async def test_with_the_cohort_a_process_queues_once(
         assert len((await lock.inspect()).waiters) == 1
 
 
+@pytest.mark.needs_queue
 @pytest.mark.parametrize("local_handoffs", [2, 128])
 async def test_a_cohort_lets_the_other_process_have_its_turn(
     world: World, first: LockClient, second: LockClient, local_handoffs: int

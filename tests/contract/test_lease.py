@@ -281,6 +281,7 @@ async def test_the_next_local_holder_has_half_a_ttl(world: World, first: LockCli
     await newer.release()
 
 
+@pytest.mark.needs_queue
 async def test_a_grant_to_a_waiter_is_claimed_to_the_full_ttl(
     world: World, first: LockClient, second: LockClient
 ) -> None:

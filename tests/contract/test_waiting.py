@@ -25,6 +25,7 @@ async def test_a_free_lock_is_had_at_once(world: World, first: LockClient, style
     assert not await lock.locked()
 
 
+@pytest.mark.needs_queue
 @pytest.mark.parametrize("who", ["a task of the same process", "another process"])
 async def test_a_release_wakes_the_next(
     world: World, first: LockClient, second: LockClient, style: str, who: str
@@ -49,6 +50,7 @@ async def test_a_release_wakes_the_next(
     assert order == ["first", "next"]
 
 
+@pytest.mark.needs_queue
 @pytest.mark.parametrize("world", ORDERED, indirect=True)
 async def test_processes_are_served_in_order(
     world: World, processes: list[LockClient], style: str
@@ -114,6 +116,7 @@ async def test_of_many_tries_one_succeeds(
     await free(locks[0])
 
 
+@pytest.mark.needs_queue
 async def test_a_waiter_behind_a_failed_try_still_waits(
     world: World, first: LockClient, second: LockClient
 ) -> None:
@@ -128,6 +131,7 @@ async def test_a_waiter_behind_a_failed_try_still_waits(
         await (await waiting).release()
 
 
+@pytest.mark.needs_queue
 @pytest.mark.parametrize("timeout", [0, 0.05])
 @pytest.mark.parametrize("who", [0, 1], ids=["the same process", "another process"])
 @pytest.mark.parametrize("local_handoffs", [0, 128])
@@ -210,6 +214,7 @@ async def test_a_bad_timeout_is_refused(world: World, first: LockClient, timeout
     assert not await lock.locked()
 
 
+@pytest.mark.needs_queue
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 async def test_a_cancelled_task_leaves_and_the_others_keep_their_order(
     world: World, first: LockClient, second: LockClient, place: int
@@ -247,6 +252,7 @@ async def test_the_last_waiter_takes_its_place_in_the_queue_along(
     await free(lock)
 
 
+@pytest.mark.needs_queue
 @pytest.mark.parametrize("who", ["the same process", "another process"])
 async def test_a_waiter_cancelled_as_its_turn_comes_hands_the_lock_on(
     world: World, first: LockClient, second: LockClient, who: str

@@ -232,6 +232,28 @@ class Cluster:
             if node.command("ROLE")[0] == b"master":
                 node.command("CLUSTER", "SETSLOT", slot, "NODE", target.id)
 
+    def add(self, node: Node) -> None:
+        """Introduce a primary without slots, and wait until all know it."""
+        self.nodes.append(node)
+        self._shards += 1
+        node.command("CLUSTER", "SET-CONFIG-EPOCH", len(self.nodes))
+        node.command("CLUSTER", "MEET", LOOPBACK, self.nodes[0].port)
+        known = str(len(self.nodes))
+        self._until(
+            lambda: all(
+                (each.info("cluster_known_nodes"), each.info("cluster_state")) == (known, "ok")
+                for each in self.nodes
+            )
+        )
+
+    def remove_node(self, node: Node) -> None:
+        """Forget a node that has no slots any more, and kill it."""
+        self.nodes.remove(node)
+        self._shards -= 1
+        for each in self.nodes:
+            each.command("CLUSTER", "FORGET", node.id)
+        node.server.kill()
+
     def migrate(self, key: str, target: Node) -> None:
         """Move a slot with its keys to another primary."""
         self.begin_migration(key, target)

@@ -92,6 +92,38 @@ async def test_a_waiter_is_woken_by_its_grant(cluster: Cluster, cluster_namespac
             await newer.release()
 
 
+async def test_a_waiter_is_heard_again_after_its_connection_broke(
+    cluster: Cluster, cluster_namespace: str
+) -> None:
+    """It asks again and subscribes anew, though it would never poll."""
+    if not cluster.sharded:
+        pytest.skip("no sharded channels before Redis 7: waiters poll")
+    node = cluster.owner(f"{cluster_namespace}n")
+
+    def subscribers() -> list[bytes]:
+        return node.command("PUBSUB", "SHARDCHANNELS")  # type: ignore[no-any-return]  # a list
+
+    async with clients(cluster) as (here, there):
+        options = {"namespace": cluster_namespace, "ttl": 20.0, "backoff": PATIENT}
+        mine, theirs = (each.lock("n", **options) for each in (here, there))
+        lease = await mine.acquire()
+        waiting = asyncio.create_task(granted(theirs))
+        await queued(cluster, mine)
+        assert len(subscribers()) == 1
+        for kind in ("normal", "pubsub"):
+            node.command("CLIENT", "KILL", "TYPE", kind)
+        assert subscribers() == []
+        async with asyncio.timeout(2.0):
+            while not await asyncio.to_thread(subscribers):
+                await asyncio.sleep(0.005)
+        await queued(cluster, mine)
+        released = time.monotonic()
+        await lease.release()
+        when, newer = await waiting
+        assert when - released < 0.25
+        await newer.release()
+
+
 async def test_waiters_are_served_in_order(cluster: Cluster, cluster_namespace: str) -> None:
     """First come, first served, across processes."""
     if not cluster.sharded:

@@ -15,6 +15,7 @@ from aiodistlock.engine.cluster import ClusterWire
 from aiodistlock.engine.node_pipe import NodePipe
 from aiodistlock.engine.nodes import Nodes
 from aiodistlock.engine.routes import MAX_REDIRECTS
+from aiodistlock.engine.shards import MAX_SLOTS, ShardInboxes
 from aiodistlock.engine.topology import Topology, View
 from aiodistlock.stores import replies
 from aiodistlock.stores.answers import Failed
@@ -98,6 +99,19 @@ async def test_what_follows_a_moved_call_moves_along(tap: Wiretap) -> None:
     assert [isinstance(each, RedisCall) for each in tap.pipe(A)._backlog.sent] == [True, False]
 
 
+async def test_a_moved_slot_is_told_once(tap: Wiretap) -> None:
+    """So that leases and waiters of other names in it need not find out by themselves."""
+    for _ in range(3):
+        tap.submit()
+    tap.answer(A, f"MOVED {KEYS.slot} {LOOPBACK}:2")
+    assert tap.moved == []
+    await asyncio.sleep(0)
+    assert tap.moved == [True]
+    tap.view(A)
+    await asyncio.sleep(0)
+    assert tap.moved == [True, True]
+
+
 async def test_a_new_view_takes_the_calls_of_a_former_primary_along(tap: Wiretap) -> None:
     """In order, whether or not they were sent; its pipe is closed."""
     calls = [tap.submit() for _ in range(3)]
@@ -109,6 +123,27 @@ async def test_a_new_view_takes_the_calls_of_a_former_primary_along(tap: Wiretap
     assert tap.at(B) == calls
     assert [call.resent for call in calls] == [True, True, False, False]
     assert pipe.stopped
+
+
+async def test_a_view_takes_only_the_calls_of_slots_that_left(tap: Wiretap) -> None:
+    """Their former owner goes on serving the others."""
+    elsewhere = LockKeys("another", "lock:")
+    gone, stays = tap.submit(), tap.submit(keys=elsewhere)
+    slot = KEYS.slot
+    ranges = [(0, slot - 1, A), (slot, slot, B), (slot + 1, SLOTS - 1, A)]
+    tap.wire._take_in(View([SlotRange(*each, ()) for each in ranges], sharded=True))
+    assert tap.at(A) == [stays]
+    assert tap.at(B) == [gone]
+
+
+async def test_after_a_view_calls_go_where_it_says(tap: Wiretap) -> None:
+    """Also where none was under way: the pipe that they went to may be closed."""
+    tap.submit()
+    tap.pipe(A).take()
+    tap.view(B)
+    call = tap.submit()
+    assert not call.done
+    assert tap.at(B) == [call]
 
 
 async def test_nobody_wants_an_obsolete_call_at_the_new_owner(tap: Wiretap) -> None:
@@ -193,6 +228,73 @@ def test_grants_are_published_to_the_slot() -> None:
     for script in handing_over:
         assert b"'SPUBLISH'" in script.source
         assert b"'PUBLISH'" not in script.source
+
+
+async def test_closing_does_not_wait_for_what_no_node_takes(tap: Wiretap) -> None:
+    """Longer than it may: what is stranded is told that nothing comes of it."""
+    call = tap.submit(ON_CLUSTER.release)
+    tap.answer(A, "TRYAGAIN Multiple keys request during rehashing of slot")
+    await tap.wire.aclose(within=0.01)
+    assert isinstance(call.reply, Failed)
+    later = tap.submit()
+    assert isinstance(later.reply, Failed)
+    assert tap.wire._timer is None
+
+
+async def test_a_node_that_gives_no_sign_of_life_is_connected_to_anew(tap: Wiretap) -> None:
+    """A waiter sends nothing, so no call of its own would notice that it hears nothing."""
+    pipe = tap.pipe(A)
+    wire = DeadWire()
+    pipe._wire = cast("Any", wire)
+    for now in (0.9, 1.1, 1.9, 5.9):
+        pipe.beat(now)
+    assert wire.written == 1
+    assert wire.aborted == []
+    pipe.beat(6.2)
+    assert len(wire.aborted) == 1
+    pipe._wire = None
+
+
+class DeadWire:
+    """A connection whose other end has silently gone."""
+
+    def __init__(self) -> None:
+        self.heard_at = 0.0
+        self.written = 0
+        self.aborted: list[Exception] = []
+
+    def write(self, _data: bytes) -> None:
+        """Take note."""
+        self.written += 1
+
+    def abort(self, error: Exception) -> None:
+        """Take note."""
+        self.aborted.append(error)
+
+
+def test_waiters_in_many_slots_are_not_gone_through_for_each_of_them() -> None:
+    """What is listened to is looked through each time that it has doubled."""
+    looks, waiting = 0, [LockKeys(f"n{number}", "") for number in range(4000)]
+
+    def waited_for() -> set[int]:
+        nonlocal looks
+        looks += 1
+        return {keys.slot for keys in waiting}
+
+    dropped: list[int] = []
+    inboxes = ShardInboxes(
+        b"inbox", waited_for=waited_for, on_added=lambda _slot: None, on_dropped=dropped.append
+    )
+    inboxes.sharded = True
+    for _ in range(2):
+        for keys in waiting:
+            assert inboxes.listen(keys)
+    assert looks <= 4
+    assert dropped == []
+    waiting = waiting[:10]
+    for number in range(8000):
+        inboxes.listen(LockKeys(f"m{number}", ""))
+    assert len(inboxes._slots) <= MAX_SLOTS
 
 
 async def test_who_passes_on_listens(tap: Wiretap) -> None:
