@@ -50,8 +50,8 @@ def _case(plan: Plan, tasks: int, body: float, sides: Sequence[Side], processes:
             tasks=tasks,
             hot=True,
             body=body,
-            seconds=plan.seconds(1.5, 0.6),
-            warmup=plan.seconds(0.4, 0.2),
+            seconds=plan.seconds(1.0, 0.5),
+            warmup=plan.seconds(0.3, 0.2),
         )
         return measure.cycles(server, side, spec, processes)
 
