@@ -89,6 +89,12 @@ def test_other_schemes_are_redis_pys() -> None:
         "redis+sentinel://u:hunter2@h\u2100/m",
         "redis+sentinel://u:hunter2@h1/m?db=x",
         "redis+nonsense://u:hunter2@h1/m",
+        "redis+sentinel://u:hunter2/3@h1/m",
+        "redis://u:hunter2",
+        "redis+sentinel://u:hunter2",
+        "redis+cluster://u:hunter2?3@h1",
+        "redis://u:hunter2/3@h1",
+        "redis+cluster://u:hunter2#@h1",
     ],
 )
 def test_a_wrong_url_says_what_is_expected_and_shows_no_password(url: str) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import SSLConnection, parse_url
+
+from aiodistlock.stores.urls import REDIS_PORT, UrlError, read_cluster, read_sentinels, split
 
 from .errors import DoctorError
 from .facts import Kind
@@ -20,8 +21,6 @@ _KNOWN = (
     "redis://host:port, rediss://host:port, unix:///path, redis+sentinel://h1,h2,h3/service "
     "or redis+cluster://h1,h2"
 )
-_REDIS_PORT = 6379
-_SENTINEL_PORT = 26379
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,38 +83,47 @@ def parse(urls: Sequence[str]) -> Target:
 
 
 def _parse_one(url: str, number: int) -> Target:
-    # Whatever goes wrong below may quote the URL: only our own words get out.
     try:
-        parts = urlsplit(url)
-        _refuse_misread_password(parts, number)
-        scheme, _, flavour = parts.scheme.partition("+")
-        if flavour == "sentinel" and scheme in ("redis", "rediss"):
-            return _sentinel(parts, scheme)
-        if flavour == "cluster" and scheme in ("redis", "rediss"):
-            if parts.path.strip("/"):
-                raise DoctorError("a Cluster has no databases: leave the URL's path empty")
-            seeds = _endpoints(parts, scheme, _REDIS_PORT)
-            return Target(kind=Kind.CLUSTER, endpoints=seeds)
-        if not flavour and scheme in ("redis", "rediss", "unix"):
-            return Target(kind=Kind.SINGLE, endpoints=[_single(url)])
+        return _target(url)
+    except UrlError as error:
+        raise DoctorError(f"URL {number} is no URL of Redis: {error}") from None
     except (ValueError, TypeError):
-        pass
-    raise DoctorError(f"URL {number} is no URL of Redis: write {_KNOWN}")
+        # What redis-py says may quote the URL: only our own words get out.
+        raise DoctorError(f"URL {number} is no URL of Redis: write {_KNOWN}") from None
 
 
-def _refuse_misread_password(parts: SplitResult, number: int) -> None:
-    """Refuse a URL where a / ? # in the password makes it look like a host's name."""
-    beyond_host = parts.path + parts.query.partition("=")[0] + parts.fragment
-    if "@" in beyond_host and parts.scheme != "unix":
-        raise DoctorError(f"URL {number} is no URL of Redis: percent-encode / ? # in its password")
+def _target(url: str) -> Target:
+    parts = split(url)
+    scheme, _, flavour = parts.scheme.partition("+")
+    if flavour == "sentinel" and scheme in ("redis", "rediss"):
+        found = read_sentinels(url)
+        return Target(
+            kind=Kind.SENTINEL,
+            endpoints=[_endpoint(*each, found.of_sentinels) for each in found.hosts],
+            service=found.master,
+            # Whichever they name: the address is put in then.
+            redis=_endpoint(*found.hosts[0], found.settings),
+        )
+    if flavour == "cluster" and scheme in ("redis", "rediss"):
+        seeds = read_cluster(url)
+        endpoints = [_endpoint(*each, seeds.settings) for each in seeds.hosts]
+        return Target(kind=Kind.CLUSTER, endpoints=endpoints)
+    if flavour or scheme not in ("redis", "rediss", "unix"):
+        raise UrlError(f"write {_KNOWN}")
+    return Target(kind=Kind.SINGLE, endpoints=[_single(url)])
 
 
 def _single(url: str) -> Endpoint:
     options: dict[str, Any] = dict(parse_url(url))
     if "path" in options:
         return _checked(Endpoint(f"unix:{options['path']}", options))
-    host = options.setdefault("host", "localhost")
-    port = options.setdefault("port", _REDIS_PORT)
+    return _endpoint(options.get("host", "localhost"), options.get("port", REDIS_PORT), options)
+
+
+def _endpoint(host: str, port: int, settings: Mapping[str, Any]) -> Endpoint:
+    options = {**settings, "host": host, "port": port}
+    if options.pop("ssl", False):
+        options["connection_class"] = SSLConnection
     return _checked(Endpoint(_joined(host, port), options))
 
 
@@ -123,52 +131,6 @@ def _checked(endpoint: Endpoint) -> Endpoint:
     """Have redis-py refuse options that it does not know, before any I/O."""
     endpoint.pool(1.0).make_connection()  # type: ignore[no-untyped-call]  # redis-py's
     return endpoint
-
-
-def _sentinel(parts: SplitResult, scheme: str) -> Target:
-    """Read ``redis+sentinel://user:password@h1:p1,h2:p2/service?db=0&options``.
-
-    User and password are those of Redis; the Sentinels' own are the options
-    ``sentinel_username`` and ``sentinel_password``.
-    """
-    service = unquote(parts.path.removeprefix("/"))
-    if not service or "/" in service:
-        raise DoctorError(
-            "a redis+sentinel:// URL ends in the name that the Sentinels give to the "
-            "primary, such as /mymaster"
-        )
-    redis, *others = _endpoints(parts._replace(path=""), scheme, _SENTINEL_PORT)
-    options = dict(redis.options)
-    own = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
-    transport = {
-        name: value for name, value in options.items() if name not in ("username", "password", "db")
-    }
-    credentials = {name: value for name, value in own.items() if value is not None}
-    sentinels = [
-        _checked(Endpoint(each.place, {**transport, **_address(each), **credentials}))
-        for each in (redis, *others)
-    ]
-    reach = _checked(replace(redis, options=options))
-    return Target(kind=Kind.SENTINEL, endpoints=sentinels, service=service, redis=reach)
-
-
-def _address(endpoint: Endpoint) -> dict[str, Any]:
-    return {name: endpoint.options[name] for name in ("host", "port")}
-
-
-def _endpoints(parts: SplitResult, scheme: str, default_port: int) -> list[Endpoint]:
-    """Return one endpoint for each host of ``user:password@h1:p1,h2:p2``."""
-    credentials, at, hosts = parts.netloc.rpartition("@")
-    found = []
-    for host in hosts.split(","):
-        each = urlsplit(
-            urlunsplit((scheme, f"{credentials}{at}{host}", parts.path, parts.query, ""))
-        )
-        if not each.hostname:
-            raise ValueError("a host is missing")
-        options = {**parse_url(each.geturl()), "port": each.port or default_port}
-        found.append(Endpoint(_joined(each.hostname, each.port or default_port), options))
-    return found
 
 
 def _joined(host: str, port: int) -> str:
