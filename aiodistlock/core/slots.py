@@ -41,15 +41,18 @@ _PAIRS = [
 _ENDS = {crc_hqx(pair, 0) % SLOTS: pair for pair in _PAIRS}
 
 
-def tag_of(slot: int) -> bytes:
+def tag_of(slot: int, behind: bytes = b"") -> bytes:
     """
     Return four letters or digits that hash to a slot, always the same ones.
 
     CRC16 is linear: what the last two letters must add is the slot XOR what the first
     two leave, and one of about thirteen first pairs finds its last one in the table.
+
+    :param behind: what comes before them in the text that is hashed
     """
+    start = crc_hqx(behind, 0)
     for pair in _PAIRS:
-        end = _ENDS.get(slot ^ crc_hqx(b"\0\0", crc_hqx(pair, 0)) % SLOTS)
+        end = _ENDS.get(slot ^ crc_hqx(b"\0\0", crc_hqx(pair, start)) % SLOTS)
         if end is not None:
             return pair + end
     raise ValueError(f"no hash slot {slot!r}")

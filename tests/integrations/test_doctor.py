@@ -149,6 +149,45 @@ def test_a_quorum_that_is_none_is_found_out(start: Start) -> None:
     assert level(report, "size") == "warning"
 
 
+VOTES = {
+    # rights: level, what the finding names
+    "enough": (f"{NEEDED} {MESSAGES} +client|info +client|kill +info ~aiodistlock:marker", "", ""),
+    "no marker": (f"{NEEDED} {MESSAGES} +info", "danger", "the key aiodistlock:marker"),
+    "no DEL": (f"{NEEDED} {MESSAGES} ~aiodistlock:marker -del", "danger", "script unvote"),
+    "no PEXPIRE": (f"{NEEDED} {MESSAGES} ~aiodistlock:marker -pexpire", "danger", "script keep"),
+    "no ZADD": (f"{NEEDED} {MESSAGES} ~aiodistlock:marker -zadd", "danger", "vote (wait)"),
+    "no INFO": (f"{NEEDED} {MESSAGES} ~aiodistlock:marker -info", "warning", "votes twice"),
+}
+
+
+@pytest.mark.bounded(60)
+def test_a_quorum_tries_its_own_scripts_and_begins_no_quarantine(start: Start) -> None:
+    """What its scripts may not do on a node is told; its real marker stays as it was."""
+    server, *others = (start(), start(), start())
+    urls = [each.url for each in others]
+    with client(server) as admin:
+        for name, (rights, expected, what) in VOTES.items():
+            admin.flushall()
+            admin.script_flush()
+            rules = ["reset", "on", f">{PASSWORD}", "resetchannels", *rights.split()]
+            admin.execute_command("ACL", "SETUSER", "locker", *rules)
+            report = examined(server.url.replace("://", f"://locker:{PASSWORD}@"), *urls)
+            here = [
+                (each["level"], each["found"])
+                for each in report["findings"]
+                if each["check"] in ("permissions", "independent")
+                and f"127.0.0.1:{server.port}" in each["nodes"]
+            ]
+            told = [words for found, words in here if found == expected]
+            assert name == "enough" or any(what in words for words in told), (name, here)
+            if name == "enough":
+                assert level(report, "permissions") == "ok"
+            left: list[bytes] = admin.keys()
+            assert b"aiodistlock:marker" not in left
+            assert name == "no DEL" or left == []
+            assert all(0 < admin.pttl(key) <= 5_000 for key in left)
+
+
 def test_a_quorum_survives_nodes_that_are_down_or_frozen(start: Start) -> None:
     """Two of five are silent: a warning for each, and a bare majority; within the timeout."""
     nodes = [start() for _ in range(5)]
@@ -228,7 +267,7 @@ def test_the_password_is_never_printed(start: Start) -> None:
         (["redis://127.0.0.1:1"], "127.0.0.1:1"),
         (["redis+cluster://127.0.0.1:1"], "127.0.0.1:1"),
         (["redis+sentinel://127.0.0.1:1/mymaster"], "127.0.0.1:1"),
-        (["redis+sentinel://127.0.0.1:1"], "/mymaster"),
+        (["redis+sentinel://127.0.0.1:1"], "/master"),
     ],
 )
 def test_what_cannot_be_run_is_one_line(args: list[str], told: str) -> None:

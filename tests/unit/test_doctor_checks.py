@@ -140,7 +140,7 @@ VERSIONS = {
     "6.0.16": (DANGER, DANGER),
     "6.2.0": (NOTE, WARNING),
     "6.2.14": (NOTE, WARNING),
-    "7.0.0": (NOTE, NOTE),
+    "7.0.0": (NOTE, OK),
     "7.2.0": (OK, OK),
     "8.0.1": (OK, OK),
 }

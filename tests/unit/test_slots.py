@@ -43,6 +43,12 @@ def test_there_are_no_other_slots(slot: int) -> None:
         tag_of(slot)
 
 
+@pytest.mark.parametrize("behind", [b"lock:", b"lock:a b:7", b"\xc3\xa9"])
+def test_a_key_may_be_taken_to_any_slot_by_its_end(behind: bytes) -> None:
+    """What comes before the four letters is taken into account."""
+    assert all(slot_of(behind + tag_of(slot, behind)) == slot for slot in range(SLOTS))
+
+
 @pytest.mark.parametrize("name", ["wallet", "{user:7}:cart", "a b", "ü"])
 def test_all_keys_of_a_name_share_its_slot(name: str) -> None:
     """Scripts may touch the three only together."""

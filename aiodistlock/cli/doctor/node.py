@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 from aiodistlock.core.clock import local_clock
 
 from .facts import ClockReading, NodeFacts, RoundTrips, quantile
-from .probes import Spot, probe
+from .probes import Role, Spot, probe
 from .session import BAD_CREDENTIALS, Session, Silent, lines, pairs, text
 from .targets import Endpoint
 
@@ -41,11 +41,13 @@ class Asking:
 
     :param timeout: seconds to wait for each answer
     :param namespace: prefix of the keys that the probes use
+    :param votes: whether the nodes are those of a quorum
     :param spots: where in the key space each node of a Cluster takes locks, by address
     """
 
     timeout: float
     namespace: str
+    votes: bool = False
     spots: Mapping[str, Spot] = field(default_factory=dict)
 
 
@@ -74,7 +76,9 @@ async def _ask_all(session: Session, place: str, asking: Asking, facts: dict[str
     facts["round_trips"] = await _round_trips(session)
     # A replica takes no writes: what a primary's role allows is asked there.
     if not node.is_replica:
-        facts["denials"] = await probe(session, node, asking.namespace, asking.spots.get(place))
+        spot = asking.spots.get(place)
+        role = Role(namespace=asking.namespace, spot=spot, votes=asking.votes)
+        facts["denials"] = await probe(session, node, role)
     facts["resp3"] = await _speaks_resp3(session)
 
 

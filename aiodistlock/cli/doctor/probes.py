@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import anyio
-from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.slots import tag_of
 from aiodistlock.stores import scripts
 from aiodistlock.stores.redis_call import is_transient
+from aiodistlock.stores.rounds.acquire import MARKER
 from aiodistlock.stores.scripts import Script
 
 from .facts import Denial, NodeFacts
@@ -40,9 +41,22 @@ class Spot:
         return any(first <= slot <= last for first, last in self.ranges)
 
 
-async def probe(
-    session: Session, node: NodeFacts, namespace: str, spot: Spot | None
-) -> list[Denial] | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """
+    What a node is to the locks.
+
+    :param namespace: prefix of their keys
+    :param spot: where it takes locks; ``None``: everywhere
+    :param votes: whether it is one of a quorum
+    """
+
+    namespace: str
+    spot: Spot | None = None
+    votes: bool = False
+
+
+async def probe(session: Session, node: NodeFacts, role: Role) -> list[Denial] | None:
     """
     Return what the node refuses of all that locks need.
 
@@ -50,19 +64,23 @@ async def probe(
 
     :raises Silent: if it stops answering; the keys left expire after 5 s
     """
-    keys = _keys(namespace, spot)
+    keys = _keys(role)
     if keys is None:
         return None
-    channel = f"aiodistlock:inbox:doctor:{secrets.token_hex(8)}".encode()
+    prefix = f"aiodistlock:inbox:doctor:{secrets.token_hex(8)}".encode()
+    sharded = node.in_cluster and node.version >= (7, 0)
+    inbox = b"%b:{%b}" % (prefix, tag_of(keys.slot)) if sharded else prefix
     denials: list[Denial] = []
     try:
-        denials += await _scripts(session, keys, channel)
+        steps = _votes(inbox) if role.votes else _locks(inbox)
+        if role.votes:
+            # A throw-away marker: the real one begins a node's quarantine.
+            denials += await _tried(session, _marker(keys))
+        denials += await _scripts(session, keys, steps, sharded=sharded)
     finally:
-        await _remove(session, keys)
-    sharded = node.in_cluster and node.version >= (7, 0)
-    inbox = sharded_channel(channel, keys) if sharded else channel
+        await _remove(session, keys, role)
     publish, subscribe = ("SPUBLISH", "SSUBSCRIBE") if sharded else ("PUBLISH", "SUBSCRIBE")
-    denials += await _tried(session, [(publish, (publish, inbox, b"probe")), *_extras(node)])
+    denials += await _tried(session, [(publish, (publish, inbox, b"probe")), *_extras(node, role)])
     # On a connection of its own: under RESP2 a subscribed one can do nothing else, and
     # who may SUBSCRIBE need not have the right to UNSUBSCRIBE.
     async with session.another() as second:
@@ -70,9 +88,15 @@ async def probe(
     return denials
 
 
-async def _remove(session: Session, keys: LockKeys) -> None:
+def _marker_of(keys: LockKeys) -> bytes:
+    return keys.key + b":marker"
+
+
+async def _remove(session: Session, keys: LockKeys, role: Role) -> None:
     """Delete what was written, also when we are interrupted, which closes the session."""
-    delete = ("DEL", keys.key, keys.fence, keys.queue)
+    delete: tuple[str | bytes, ...] = ("DEL", keys.key, keys.fence, keys.queue)
+    if role.votes:
+        delete += (_marker_of(keys),)
     # A node that is silent by now, or forbids DEL, has the keys for 5 s more.
     with anyio.CancelScope(shield=True), suppress(Silent, ResponseError):
         try:
@@ -82,33 +106,62 @@ async def _remove(session: Session, keys: LockKeys) -> None:
                 await again.ask(*delete)
 
 
-def _keys(namespace: str, spot: Spot | None) -> LockKeys | None:
+def _keys(role: Role) -> LockKeys | None:
     """Name a lock that nobody has, in a slot that the node owns; ``None`` if none is."""
-    stem = f"aiodistlock-doctor:{secrets.token_hex(8)}"
-    # Enough to hit a single slot out of 16,384; a namespace with a hash tag never may.
-    for number in range(200_000):
-        name = f"{stem}:{number}"
-        if spot is None or key_slot(f"{namespace}{name}".encode()) in spot:
-            return LockKeys(name, namespace)
-    return None
+    name, spot = f"aiodistlock-doctor:{secrets.token_hex(8)}:", role.spot
+    if spot is None:
+        return LockKeys(name, role.namespace)
+    # Without a hash tag, as most names are: their companions begin with a brace.
+    slots = [first for first, _ in spot.ranges]
+    end = tag_of(slots[0], f"{role.namespace}{name}".encode()) if slots else b""
+    # (The hash tag of a namespace decides alone.)
+    keys = LockKeys(name + end.decode(), role.namespace)
+    return keys if keys.slot in spot else None
 
 
-async def _scripts(session: Session, keys: LockKeys, channel: bytes) -> list[Denial]:
-    """Take, contend for, renew, pass on and give up a lock, by the real scripts."""
-    denials: dict[str, Denial] = {}
-    ttl, mine, other, next_token = _TTL_MS, b"doctor:1", b"doctor:2", b"doctor:3"
-    for what, script, args in (
+_Step = tuple[str, Script, tuple[bytes | int, ...]]
+_MINE, _OTHER, _NEXT = b"doctor:1", b"doctor:2", b"doctor:3"
+
+
+def _locks(channel: bytes) -> list[_Step]:
+    """Take, contend for, renew, pass on and give up a lock."""
+    ttl, mine, other = _TTL_MS, _MINE, _OTHER
+    return [
         ("acquire", scripts.ACQUIRE, (mine, ttl, ttl, b"", 0, ttl)),
         ("acquire (queue)", scripts.ACQUIRE, (other, ttl, ttl, channel, ttl, ttl)),
         ("inspect", scripts.INSPECT, ()),
         ("renew", scripts.RENEW, (mine, ttl, ttl)),
         # Hands the lock on to the waiter; nobody hears its channel, so it comes back.
-        ("pass_on", scripts.PASS_ON, (mine, next_token, ttl, 0, ttl, channel, ttl, ttl)),
+        ("pass_on", scripts.PASS_ON, (mine, _NEXT, ttl, 0, ttl, channel, ttl, ttl)),
         ("acquire (queue)", scripts.ACQUIRE, (other, ttl, ttl, channel, ttl, ttl)),
         ("abandon", scripts.ABANDON, (other, channel, ttl, ttl)),
         ("release", scripts.RELEASE, (mine, 1, ttl)),
-    ):
-        refusal = await _run(session, script, keys, args)
+    ]
+
+
+def _votes(channel: bytes) -> list[_Step]:
+    """Vote, refuse a vote, renew, keep, level, and take the vote back."""
+    ttl, mine, other = _TTL_MS, _MINE, _OTHER
+    return [
+        ("vote", scripts.VOTE, (mine, ttl, 1, ttl, b"", ttl, 0)),
+        ("vote (wait)", scripts.VOTE, (other, ttl, 1, ttl, channel, ttl, 0)),
+        ("inspect", scripts.INSPECT, ()),
+        ("renew", scripts.RENEW, (mine, ttl, ttl)),
+        ("keep", scripts.KEEP, (mine, ttl, 1, 0, ttl)),
+        ("raise", scripts.RAISE, (2**52, ttl)),
+        # Not the marker that is found, which would write one without a ttl.
+        ("trust", scripts.TRUST, (b"another",)),
+        ("unvote", scripts.UNVOTE, (mine, 1, ttl, channel)),
+    ]
+
+
+async def _scripts(
+    session: Session, keys: LockKeys, steps: Sequence[_Step], *, sharded: bool
+) -> list[Denial]:
+    """Do what locks do, by the real scripts."""
+    denials: dict[str, Denial] = {}
+    for what, script, args in steps:
+        refusal = await _run(session, script.sharded if sharded else script, keys, args)
         if refusal is not None:
             command, error = refusal
             name = command if _denies_command(error) else f"script {what}"
@@ -120,7 +173,8 @@ async def _run(
     session: Session, script: Script, keys: LockKeys, args: Sequence[bytes | int]
 ) -> tuple[str, ResponseError] | None:
     """Run a script as the locks do; return the command that was refused, and how."""
-    operands = (3, keys.key, keys.fence, keys.queue, *args, 0)
+    names = (keys.key, keys.fence, keys.queue, _marker_of(keys))[: script.keys]
+    operands = (script.keys, *names, *args, 0)
     try:
         await session.ask("EVALSHA", script.sha, *operands)
     except ResponseError as error:
@@ -144,18 +198,24 @@ def _denies_command(error: ResponseError) -> bool:
 _Attempt = tuple[str, tuple[str | bytes | int, ...]]
 
 
-def sharded_channel(channel: bytes, keys: LockKeys) -> bytes:
-    """Return an inbox in the hash slot of a key."""
-    return channel + b":{%b}" % keys.key
+def _marker(keys: LockKeys) -> list[_Attempt]:
+    """Return the marker of a trusted node for the probes, and what tries the real one."""
+    return [
+        ("SET", ("SET", _marker_of(keys), 0, "PX", _TTL_MS)),
+        # The keys of a script are checked before it runs; this one does nothing with it.
+        (f"the key {MARKER.decode()}", ("EVAL", b"return 0", 1, MARKER)),
+    ]
 
 
-def _extras(node: NodeFacts) -> list[_Attempt]:
+def _extras(node: NodeFacts, role: Role) -> list[_Attempt]:
     """Return what is used if it is allowed: connections that broke, levels of ack."""
     tries: list[_Attempt] = [
         ("CLIENT INFO", ("CLIENT", "INFO")),
         ("CLIENT KILL", ("CLIENT", "KILL", "ID", _NO_CLIENT)),
-        ("WAIT", ("WAIT", 0, 1)),
     ]
+    if role.votes or node.in_cluster:
+        return tries  # where ack is local only
+    tries.append(("WAIT", ("WAIT", 0, 1)))
     if node.version >= (7, 2):
         tries.append(("WAITAOF", ("WAITAOF", 0, 0, 1)))
     return tries

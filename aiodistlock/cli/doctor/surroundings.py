@@ -34,6 +34,7 @@ async def gather(target: Target, asking: Asking, tell: Tell) -> Deployment:
         return await _sentinel(target, asking, tell)
     if target.kind is Kind.CLUSTER:
         return await _cluster(target.endpoints, asking, tell)
+    asking = replace(asking, votes=target.kind is Kind.QUORUM)
     nodes = await _examine(target.endpoints, asking, tell)
     if target.kind is Kind.SINGLE and nodes[0].in_cluster and nodes[0].error is None:
         found = await _cluster(target.endpoints, asking, tell)

@@ -16,8 +16,10 @@ from aiodistlock.stores.rounds.fenced import FencedRound, Fencing
 from aiodistlock.stores.rounds.give_up import Errand, undo
 from aiodistlock.stores.rounds.nodes import NodeError, Quorum
 
-MARKER = b"$18\r\naiodistlock:marker\r\n"
-"""Key of the marker that tells a node with its data from one without, packed."""
+MARKER = b"aiodistlock:marker"
+"""Key of the marker that tells a node with its data from one without."""
+
+_MARKER = bulks(MARKER)
 
 NEW_WITHIN = 1.0
 """A deployment is brand-new if all nodes came up without data within so many seconds."""
@@ -46,7 +48,7 @@ class Acquire(FencedRound[AcquireReply]):
     ) -> None:
         proposed = fencing.propose()
         own = bulks(token, ttl_ms, proposed)
-        rest = b"%b%b%b%b" % (keys.packed, MARKER, own, args)
+        rest = b"%b%b%b%b" % (keys.packed, _MARKER, own, args)
         super().__init__(
             quorum,
             scripts.VOTE,
@@ -103,7 +105,7 @@ class Acquire(FencedRound[AcquireReply]):
             return False
         for node, reply in self.untrusted.items():
             errand = Errand(
-                self.quorum, scripts.TRUST, self.keys.packed + MARKER + bulks(reply[2]), self.limit
+                self.quorum, scripts.TRUST, self.keys.packed + _MARKER + bulks(reply[2]), self.limit
             )
             errand.send((node,))
         self.untrusted.clear()

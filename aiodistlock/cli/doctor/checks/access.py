@@ -68,7 +68,7 @@ def version(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
             found=f"{node.product} has no sharded pub/sub: on a Cluster waiters poll",
             advice="upgrade to 7.0 or later",
         )
-    elif found < _WAITAOF:
+    elif found < _WAITAOF and kind in (Kind.SINGLE, Kind.SENTINEL):
         yield Finding(
             level=Level.NOTE,
             check="version",
@@ -119,7 +119,7 @@ def _is(*names: str) -> Callable[[Denial], bool]:
 
 
 def _takes_locks(denial: Denial) -> bool:
-    return denial.what in ("EVALSHA", "EVAL") or denial.what.startswith("script ")
+    return denial.what in ("EVALSHA", "EVAL", "SET") or denial.what.startswith("script ")
 
 
 # The first that matches a denial tells what follows from it.
@@ -129,6 +129,12 @@ _CONSEQUENCES: tuple[tuple[Callable[[Denial], bool], Level, str, str], ...] = (
         Level.DANGER,
         "no lock is granted now",
         "see what the server says; this may pass by itself",
+    ),
+    (
+        lambda denial: denial.what.startswith("the key "),
+        Level.DANGER,
+        "no vote can be given",
+        "grant {user} the key aiodistlock:marker, which tells whether the node has its data",
     ),
     (
         _takes_locks,

@@ -20,6 +20,16 @@ def quorum(deployment: Deployment) -> Iterator[Finding]:
         "are one and the same Redis: it votes twice, so one node makes a majority",
         "give each node once",
     )
+    nameless = tuple(node.place for node in deployment.asked if not node.info.get("run_id"))
+    if nameless:
+        yield Finding(
+            level=Level.WARNING,
+            check="independent",
+            found="does not tell which server it is (INFO): should it be one of the others, it "
+            "votes twice, and nobody notices",
+            advice="grant the user INFO",
+            nodes=nameless,
+        )
     yield from _same(
         deployment.nodes,
         _host,
