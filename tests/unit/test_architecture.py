@@ -42,7 +42,7 @@ ALLOWED_UP = {
 REDIS_MODULES = (
     "stores",
     *(f"engine.{each}" for each in ("pipe", "inbox", "wire", "keeper", "opening")),
-    *(f"engine.{each}" for each in ("quorum", "quorum_pipe", "sentinels")),
+    *(f"engine.{each}" for each in ("quorum", "quorum_pipe", "sentinels", "sentinel_line")),
     *(f"engine.{each}" for each in ("cluster", "node_pipe", "nodes", "routes", "topology")),
     "cli",
     "compat",
