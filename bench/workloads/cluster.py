@@ -37,7 +37,7 @@ def _case(plan: Plan, tasks: int, processes: int, sides: Sequence[Side]) -> Case
                 cluster.url,
                 tasks=tasks,
                 names=names(primaries, tasks * processes, NAMESPACE),
-                seconds=plan.seconds(0.8, 0.4),
+                seconds=plan.seconds(0.6, 0.4),
                 warmup=0.2,
             )
             return measure.cycles(cluster, side, spec, processes)

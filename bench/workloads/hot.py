@@ -50,7 +50,7 @@ def _case(plan: Plan, tasks: int, body: float, sides: Sequence[Side], processes:
             tasks=tasks,
             hot=True,
             body=body,
-            seconds=plan.seconds(1.0, 0.5),
+            seconds=plan.seconds(0.8, 0.5),
             warmup=plan.seconds(0.3, 0.2),
         )
         return measure.cycles(server, side, spec, processes)

@@ -36,7 +36,7 @@ def _case(plan: Plan, size: int) -> Case:
             "",
             server.url,
             tasks=size,
-            seconds=plan.seconds(0.8, 0.4),
+            seconds=plan.seconds(0.6, 0.4),
             warmup=0.2,
         )
         return measure.cycles(server, side, spec)

@@ -46,7 +46,7 @@ def _case(plan: Plan, tasks: int, fate: str, sides: Sequence[Side]) -> Case:
                 "",
                 quorum.url,
                 tasks=tasks,
-                seconds=plan.seconds(0.8, 0.4),
+                seconds=plan.seconds(0.6, 0.4),
                 warmup=0.2,
             )
 

@@ -37,7 +37,7 @@ def _cases(plan: Plan) -> Sequence[Case]:
 
     def run(server: BenchServer, side: Side) -> Metrics:
         spec = Spec(
-            "cycles", "", server.url, tasks=TASKS, seconds=plan.seconds(0.8, 0.4), warmup=0.2
+            "cycles", "", server.url, tasks=TASKS, seconds=plan.seconds(0.6, 0.4), warmup=0.2
         )
         if side.info is PEERS["quorum"]:
             with BenchQuorum() as quorum:

@@ -39,7 +39,7 @@ def _case(plan: Plan, tasks: int, sides: Sequence[Side]) -> Case:
             "",
             server.url,
             tasks=tasks,
-            seconds=plan.seconds(0.8, 0.4),
+            seconds=plan.seconds(0.6, 0.4),
             warmup=0.2,
             cpu=1 if pinned else None,
         )
