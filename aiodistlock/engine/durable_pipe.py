@@ -28,9 +28,8 @@ from aiodistlock.stores.redis_call import RedisCall
 
 _ASK_FOR_POSSESSION = (scripts.ACQUIRE, scripts.PASS_ON, scripts.RENEW)
 
-
-LATE = 2.0
-"""A wait that is unanswered for so many times its bound counts as a broken connection."""
+LATE_AFTER = 0.5
+"""Seconds after a wait's own bound at which a connection without its answer is broken."""
 
 
 class DurablePipe(Pipe):
@@ -67,7 +66,8 @@ class DurablePipe(Pipe):
         if wire is not None:
             command, within = self._barrier.command()
             silent = TimeoutError("no answer to the wait for the acknowledgement")
-            self._waiting = self._loop.call_later(within * LATE, wire.abort, silent)
+            self._waiting = self._loop.call_later(within + LATE_AFTER, wire.abort, silent)
+            self._silence.expected = True
             self._backlog.sent.append(Greeting((), self._acknowledged))
             wire.write(pack(command))
 
@@ -75,6 +75,7 @@ class DurablePipe(Pipe):
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
+            self._silence.expected = False
 
     def _received(self, reply: Any) -> None:
         sent = self._backlog.sent
@@ -105,11 +106,6 @@ class DurablePipe(Pipe):
     def _take_back(self) -> None:
         self._wait_no_more()
         super()._take_back()
-
-    def suspect(self, call: RedisCall[Any]) -> None:
-        """Break a silent connection, unless the silence is that of the wait."""
-        if self._waiting is None:
-            super().suspect(call)
 
     async def aclose(self, within: float = 1.0) -> None:
         """Send what was submitted, wait for answers and acknowledgements, and close."""

@@ -185,7 +185,7 @@ class NodePipe(Pipe):
         self._backlog.sent.extend((Greeting((b"ASKING",), _ignore), call))
         # With its source: a NOSCRIPT would use the permission up.
         self._wire.write(pack((b"ASKING",)) + call.packed_with_source())
-        self._inspect_later()
+        self._look_later()
 
     def take(self, slots: set[int] | None = None) -> list[RedisCall[Any]]:
         """Take the calls of some slots (or all) away; what is still answered is dropped."""

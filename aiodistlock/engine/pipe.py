@@ -10,10 +10,9 @@ Rules
    over the next one, because every script may run twice.  Before that the server is
    told to kill the former connection, so that nothing still on its way there can run
    after what follows it.
-4. A connection on which nothing arrived for ``answer_within`` though something is
-   due, or which :meth:`Pipe.suspect` finds silent, counts as broken.  So does, behind
-   sentinels, one to a server that has become a replica.
-5. A call without an answer for ``unavailable_after`` fails.
+4. A connection that owes an answer for too long counts as broken, and a call that has
+   none for ``unavailable_after`` fails: see ``engine/silence.py``.
+5. Behind sentinels, a connection to a server that has become a replica is broken, too.
 
 A reply settles its call at once, from ``data_received``: no task switch between.
 """
@@ -36,6 +35,7 @@ from aiodistlock.engine.greeting import Greeter, Greeting
 from aiodistlock.engine.inbox import Inbox
 from aiodistlock.engine.keeper import Keeper
 from aiodistlock.engine.opening import Connector
+from aiodistlock.engine.silence import Silence
 from aiodistlock.engine.wire import Wire, pack
 from aiodistlock.stores.redis_call import RedisCall, error_code, is_transient
 
@@ -43,9 +43,6 @@ logger = logging.getLogger("aiodistlock")
 
 BATCH = 24
 """Most requests to one write; 8 to 32 measure alike, one write for 1,024 does not."""
-
-ANSWER_WITHIN = 5.0
-"""Seconds of silence after which a connection counts as broken."""
 
 # All of ten digits, so that their length need not be counted; a batch stays below 2**31.
 _FIRST_TAG, _LAST_TAG = 1_000_000_000, 2_000_000_000
@@ -80,7 +77,6 @@ class Pipe:
         self._on_listening = on_listening
         self._on_connected = on_connected
         self._clock = clock
-        self._unavailable_after = unavailable_after
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
         self._keeper = Keeper(
@@ -93,11 +89,16 @@ class Pipe:
             ended=self._close,
         )
         self._backlog = Backlog()
+        self._silence = Silence(
+            self._backlog,
+            clock,
+            unavailable_after=unavailable_after,
+            replaceable=self._keeper.asks_sentinels,
+        )
+        self._look_later = self._silence.look_later
         self._flush_soon_planned = False
         self._tag = _FIRST_TAG
         self._greeter = Greeter(inbox.channel, self._say)
-        self._inspection: asyncio.TimerHandle | None = None
-        self._last_error: Exception | None = None
 
     def submit(self, call: RedisCall[Any]) -> None:
         """Send a call with the others of this loop turn."""
@@ -109,7 +110,7 @@ class Pipe:
         unsent.append(call)
         if self._wire is None:
             call.issued_at = min(call.issued_at, self._clock())
-            self._inspect_later()
+            self._look_later()
             self._keeper.start()
         elif len(unsent) >= BATCH:
             self._flush()
@@ -133,7 +134,7 @@ class Pipe:
             return
         unsent, backlog.unsent = backlog.unsent, []
         sent = backlog.sent
-        self._inspect_later()
+        self._look_later()
         now = self._clock()
         packed = []
         tag = self._tag if self._tag < _LAST_TAG else _FIRST_TAG
@@ -215,8 +216,8 @@ class Pipe:
         """Greet the server, then send again whatever is unanswered."""
         wire = Wire(connection, self._received, self._pushed, self._ended, self._clock)
         wire.on_read = self._flush_soon
-        self._wire = wire
-        self._last_error = None
+        self._wire = self._silence.wire = wire
+        self._silence.last_error = None
         self._inbox.connected(on_pipe=wire.resp3)
         self._say(self._greeter.greetings(wire.resp3))
         self._flush()
@@ -236,37 +237,18 @@ class Pipe:
     def _take_back(self) -> None:
         if self._keeper.asks_sentinels:
             self._inbox.leave()
-        self._wire = None
+        self._wire = self._silence.wire = None
         self._inbox.heard_on_pipe = False
         self._backlog.take_back()
 
     def _note(self, error: Exception, failures: int) -> None:
-        known, self._last_error = failures or self._last_error, error
+        known, self._silence.last_error = failures or self._silence.last_error, error
         level = logging.DEBUG if known else logging.WARNING
         logger.log(level, "no connection to Redis: %s: %s", type(error).__name__, error)
 
     def suspect(self, call: RedisCall[Any]) -> None:
         """Break the connection if it has been silent since ``call`` was sent."""
-        # Something that arrived meanwhile shows that the server is slow, not gone.
-        wire = self._wire
-        if wire is not None and not call.done and wire.heard_at < call.sent_at:
-            wire.abort(TimeoutError(f"no answer for {self._clock() - call.sent_at:.3g} s"))
-
-    def _inspect_later(self) -> None:
-        # One timer for all calls, and only while there are any.
-        if self._inspection is None:
-            pause = min(1.0, ANSWER_WITHIN / 4, self._unavailable_after / 4)
-            self._inspection = self._loop.call_later(pause, self._look_for_silence)
-
-    def _look_for_silence(self) -> None:
-        self._inspection = None
-        now = self._clock()
-        sent_at = self._backlog.first_sent_at()
-        if self._wire is not None and sent_at is not None and now - sent_at > ANSWER_WITHIN:
-            self._wire.abort(TimeoutError(f"no answer for {now - sent_at:.3g} s"))
-        self._backlog.fail_overdue(now, self._unavailable_after, self._last_error)
-        if self._backlog.sent or self._backlog.unsent:
-            self._inspect_later()
+        self._silence.suspect(call)
 
     async def aclose(self, within: float = 1.0) -> None:
         """Send what was submitted, wait ``within`` seconds for answers, and close."""
@@ -281,8 +263,7 @@ class Pipe:
     def stop(self) -> None:
         """Close at once, without waiting for answers; who still does is told."""
         self._inbox.stop()
-        if self._inspection is not None:
-            self._inspection.cancel()
+        self._silence.stop()
         self._close()
         self._keeper.stop()
         self._backlog.fail_all(ConnectionError("the LockClient was closed"), transient=True)
@@ -295,5 +276,5 @@ class Pipe:
     def disown(self) -> None:
         """Send nothing any more: after a fork the socket is the parent's, too."""
         self._keeper.stopped = True
-        self._wire = None
+        self._wire = self._silence.wire = None
         self._backlog = Backlog()

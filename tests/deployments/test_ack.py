@@ -177,6 +177,17 @@ async def test_a_renewal_that_nobody_acknowledges_does_not_prolong_the_lease(
         assert asyncio.get_running_loop().time() - began < 1.0
 
 
+async def test_the_silence_of_a_wait_breaks_no_connection(replicated: Replicated) -> None:
+    """A renewal is late because the server waits as it was asked to, not because it is gone."""
+    async with LockClient.from_url(replicated.master.url) as locks:
+        lease = await locks.lock("n", ttl=1.0, ack="replicas:2").acquire()
+        replicated.cut_off(1)
+        with redis_sync.from_url(replicated.master.url) as client:
+            before = client.info("stats")["total_connections_received"]
+            assert await lease.wait_lost()
+            assert client.info("stats")["total_connections_received"] == before
+
+
 async def test_a_holder_keeps_its_lease_while_replicas_acknowledge(replicated: Replicated) -> None:
     """Renewals are acknowledged as acquisitions are."""
     async with (

@@ -11,10 +11,11 @@ import redis as redis_sync
 from aiodistlock import AcquireTimeout, LeaseLost, LockClient
 from aiodistlock.engine.inbox import Inbox
 from aiodistlock.engine.pipe import Pipe
+from aiodistlock.stores.durable import DurableStore
 from aiodistlock.stores.single import SingleStore
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.deployments.sentinel import SentinelDeployment
-from tests.faults.world import PATIENT, client, eventually
+from tests.faults.world import EAGER, PATIENT, client, eventually
 
 WITHIN = 2.0
 """Seconds that the next grant may come after a sentinel has named the new master (P3)."""
@@ -29,9 +30,10 @@ async def _fail_over(deployment: SentinelDeployment, how: str) -> tuple[Embedded
     return former, await deployment.failed_over(former)
 
 
-def _port(locks: LockClient) -> int | None:
+def _port(locks: LockClient, ack: str = "local") -> int | None:
     """Return the port that a client's pipe is connected to."""
-    store = locks.engine("n").store
+    store = locks.engine("n", ack).store
+    store = store._store if isinstance(store, DurableStore) else store
     assert isinstance(store, SingleStore)
     assert isinstance(store._wire, Pipe)
     wire = store._wire._wire
@@ -115,6 +117,64 @@ async def test_an_idle_client_leaves_a_frozen_master_before_it_comes_back(
             assert _port(locks) == sentinels.master_port
             assert sentinels.ask(sentinels.master, "EXISTS", "later:n") == 1
             assert sentinels.ask(former, "EXISTS", "later:n") == 0
+
+
+@pytest.mark.parametrize("ack", ["local", "replicas:1"])
+async def test_a_frozen_master_is_left_before_another_can_be_named(
+    sentinels: SentinelDeployment, ack: str
+) -> None:
+    """
+    Whatever it answers to what it got before is not heard when it thaws.
+
+    It runs its backlog before it learns that it is a replica: min-replicas does not help.
+    """
+    former = sentinels.master
+    for sentinel in sentinels.sentinels:
+        sentinels.ask(sentinel, "SENTINEL", "SET", "mymaster", "quorum", "9")  # no failover
+    async with sentinels.locks() as locks:
+        lock = locks.lock("n", ttl=30.0, ack=ack)
+        async with lock:
+            pass
+        port = _port(locks, ack)
+        former.freeze()
+        asking = asyncio.create_task(lock.acquire())
+        began = time.monotonic()
+        while _port(locks, ack) is not None:
+            await asyncio.sleep(0.01)
+        assert port == former.port
+        assert time.monotonic() - began < 1.8
+        former.thaw()
+        await (await asking).release()
+
+
+async def test_min_replicas_keeps_a_former_master_from_granting(
+    sentinels: SentinelDeployment,
+) -> None:
+    """NOREPLICAS passes: nobody fails, nobody is granted, until the server can write again."""
+    for server in sentinels.servers:
+        sentinels.ask(server, "CONFIG", "SET", "min-replicas-to-write", "1")
+        sentinels.ask(server, "CONFIG", "SET", "min-replicas-max-lag", "1")
+    former = sentinels.master
+    async with client(former.url) as pinned, sentinels.locks() as other:
+        held = await pinned.lock("held", ttl=3.0).acquire()
+        former.freeze()
+        await sentinels.failed_over(former)
+        lease = await other.lock("n", ttl=30.0).acquire(timeout=WITHIN)
+        former.thaw()
+
+        async def cut_off() -> int:
+            with redis_sync.from_url(former.url) as redis:
+                return int(redis.info("replication")["connected_slaves"])
+
+        await eventually(cut_off, 0)
+        lock = pinned.lock("n", backoff=EAGER)
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            with pytest.raises(AcquireTimeout):
+                await lock.acquire(timeout=0.2)
+        assert await held.wait_lost()
+        assert lease.is_held
+        await lease.release()
 
 
 async def test_a_refusal_by_a_replica_makes_the_client_ask_the_sentinels(

@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import AsyncLock, Lease, LockClient
-from aiodistlock.engine import pipe
+from aiodistlock.engine import silence
 from tests.faults.world import (
     EAGER,
     SCRIPTS,
@@ -186,7 +186,7 @@ async def test_whatever_happens_to_any_frame_each_operation_has_the_effect_of_on
 ) -> None:
     """Fencing tokens rise strictly, only the holder's token is at the key, none stays."""
     # Silence on an open connection is found after five seconds: too long for a sweep.
-    monkeypatch.setattr(pipe, "ANSWER_WITHIN", 0.04)
+    monkeypatch.setattr(silence, "ANSWER_WITHIN", 0.04)
     for number in count():
         hit = False
         rule = once(kind, number, action)

@@ -93,6 +93,6 @@ async def test_a_request_is_not_overdue_before_it_was_sent(
     for operation in (lease.extend(30.0), lease.release()):
         running = asyncio.create_task(operation)
         await asyncio.sleep(0)
-        store._wire._look_for_silence()  # as its timer does
+        store._wire._silence.look()  # as its timer does
         await running
     await nothing_left(redis, namespace)

@@ -8,7 +8,7 @@ import pytest
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import AsyncLock, Lease, LeaseLost, LockClient, LockError
-from aiodistlock.engine import pipe
+from aiodistlock.engine import silence
 from tests.faults.world import (
     EAGER,
     PATIENT,
@@ -43,7 +43,7 @@ async def here(named: ChaosProxy, request: pytest.FixtureRequest) -> AsyncIterat
 @pytest.fixture
 def soon_suspicious(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence on an open connection is found after five seconds: long, for a test."""
-    monkeypatch.setattr(pipe, "ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr(silence, "ANSWER_WITHIN", 0.2)
 
 
 @pytest.fixture
