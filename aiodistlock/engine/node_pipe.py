@@ -21,7 +21,8 @@ from aiodistlock.core.slots import Address, read_redirect, slot_of
 from aiodistlock.engine.greeting import Connection, Greeter, Greeting
 from aiodistlock.engine.inbox import Grant, Inbox, read_grant
 from aiodistlock.engine.opening import Connector
-from aiodistlock.engine.pipe import ANSWER_WITHIN, Pipe
+from aiodistlock.engine.pipe import Pipe
+from aiodistlock.engine.silence import ANSWER_WITHIN
 from aiodistlock.engine.wire import pack
 from aiodistlock.stores.redis_call import RedisCall, is_transient
 
@@ -193,9 +194,9 @@ class NodePipe(Pipe):
 
     def quiet(self, now: float) -> bool:
         """Tell whether the node has owed us an answer for too long, or is cut off itself."""
-        return now < self._down_until or self._silence(now) > QUIET
+        return now < self._down_until or self._silent_for(now) > QUIET
 
-    def _silence(self, now: float) -> float:
+    def _silent_for(self, now: float) -> float:
         """Return for how long the node has owed us an answer, seconds."""
         wire = self._wire
         if wire is None or not self._backlog.sent:
@@ -209,7 +210,7 @@ class NodePipe(Pipe):
         wire = self._wire
         if wire is None:
             return
-        if (silence := self._silence(now)) > ANSWER_WITHIN:
+        if (silence := self._silent_for(now)) > ANSWER_WITHIN:
             # Calls would notice themselves; who only waits to hear its grant has none.
             wire.abort(TimeoutError(f"no sign of life for {silence:.3g} s"))
         elif not self._backlog.sent and now - wire.heard_at > HEARTBEAT:
