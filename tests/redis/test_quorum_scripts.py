@@ -106,7 +106,7 @@ def test_a_proposal_among_what_a_dead_holder_may_have_used_is_raised(trusted: Sc
     trusted.command("PEXPIRE", trusted.fence, RETENTION - 50)
     assert vote(trusted, "d", proposed=further + 3) == ("GRANTED", further + 3)
     unvote(trusted, "d")
-    trusted.command("PEXPIRE", trusted.fence, RETENTION)
+    trusted.command("PEXPIRE", trusted.fence, RETENTION - 20)
     assert vote(trusted, "e", proposed=further + 4) == ("GRANTED", further + 4)
 
 
@@ -217,6 +217,15 @@ def test_the_counter_is_raised_and_never_lowered(trusted: Scripts) -> None:
     for fence, kept in ((PROPOSED, PROPOSED), (PROPOSED, PROPOSED), (7, PROPOSED)):
         assert trusted.run(scripts.RAISE, fence, RETENTION) == ("DONE",)
         assert trusted.counter == kept
+
+
+def test_a_raised_counter_is_as_old_as_the_vote(trusted: Scripts) -> None:
+    """What is raised keeps its ttl: by that a vote tells how long ago the last one was."""
+    vote(trusted, "a")
+    trusted.command("PEXPIRE", trusted.fence, RETENTION - 5_000)
+    trusted.run(scripts.RAISE, PROPOSED + 1, RETENTION)
+    assert trusted.counter == PROPOSED + 1
+    assert 0 < trusted.remaining(trusted.fence) <= RETENTION - 5_000
 
 
 @pytest.mark.parametrize("operation", [vote, unvote, keep])

@@ -71,9 +71,10 @@ class Server:
         return self.values.get(key)
 
     def _set(self, key: bytes, value: bytes, *options: bytes) -> Any:
-        self.expiries.pop(key, None)
+        if options != (b"KEEPTTL",):
+            self.expiries.pop(key, None)
         self.values[key] = value
-        if options:
+        if options and options != (b"KEEPTTL",):
             assert options[0] == b"PX"
             self._pexpire(key, options[1])
         return b"OK"

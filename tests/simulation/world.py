@@ -48,17 +48,34 @@ class Fate:
     stands: bool = False
 
 
+class LocalClock:
+    """A process's own clock, which runs a little fast or slow."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, rate: float) -> None:
+        self._loop = loop
+        self._rate = rate
+
+    def __call__(self) -> float:
+        """Return its time, seconds."""
+        return self._loop.time() * self._rate
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], /, *args: Any
+    ) -> asyncio.TimerHandle:
+        """Plan a call by the clock's own time."""
+        return self._loop.call_later(delay / self._rate, callback, *args)
+
+
 class Client:
     """One process: a real client over simulated links, with clocks of its own."""
 
     def __init__(self, world: "World", number: int) -> None:
         fate, rng, loop = world.fate, world.rng, asyncio.get_running_loop()
         rate, wrong = 1 + rng.uniform(-0.002, 0.002), rng.uniform(-fate.skew, fate.skew)
-        self.clock: Callable[[], float] = lambda: loop.time() * rate
+        self.clock = LocalClock(loop, rate)
         self.locks = LockClient([Redis(port=1 + node) for node in range(fate.nodes)])
         self.channel = b"inbox:%d" % number
-        engine = Engine(f"client:{number}:x", self.locks.options, None, rng)
-        engine.clock = self.clock
+        engine = Engine(f"client:{number}:x", self.locks.options, self.clock, rng)
         # As engine/quorum.py does it with pipes.
         self.links = [Link(each, server, rng, world.delay) for each, server in world.servers]
         store = QuorumStore(

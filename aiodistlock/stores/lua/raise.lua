@@ -7,7 +7,11 @@
 -- Twice: nothing to do.
 local fence, retention, tag = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 
-if fence > (tonumber(redis.call('GET', KEYS[2])) or 0) then
+local counter = redis.call('GET', KEYS[2])
+if not counter then
   redis.call('SET', KEYS[2], ARGV[1], 'PX', retention)
+elseif fence > (tonumber(counter) or 0) then
+  -- Its age is that of the vote: see `issue` in vote.lua.
+  redis.call('SET', KEYS[2], ARGV[1], 'KEEPTTL')
 end
 return {DONE, tag}

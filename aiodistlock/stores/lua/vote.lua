@@ -14,13 +14,13 @@
 -- There is no order between waiters on a quorum: whoever gets a majority has the lock.
 
 -- The usual case: trusted, free, nobody waits, and the proposal is above all that the last
--- holder can have used (see `issue`; 1000 is GAP).
+-- holder can have used (see `issue`; 1000 is GAP, 40 is SHORT).
 if redis.call('GET', KEYS[4]) == '0' and redis.call('EXISTS', KEYS[1], KEYS[3]) == 0 then
   local proposed, last = tonumber(ARGV[3]), tonumber(redis.call('GET', KEYS[2]) or 0) or 0
   local above = proposed > last + 1000
   if not above and proposed > last then
     local age = ARGV[4] - redis.call('PTTL', KEYS[2])
-    above = age == 0 or age == 1
+    above = age >= 0 and age < 40
   end
   if above then
     redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
@@ -35,13 +35,16 @@ local token, ttl, proposed, retention = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARG
 local inbox, queue_ttl, quarantine, tag = ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local waiter = string.match(token, '^(.+)%.%d+$') or token
 
--- Issues a fencing token.  A proposal just above a counter that has stood for a while comes
+-- Milliseconds in which no lease can have ended by itself: the shortest ttl is 50.
+local SHORT = 40
+
+-- Issues a fencing token.  A proposal just above a counter that has stood for longer comes
 -- from a clock that is behind: the last holder, if it died, may have used that token in a
 -- hand-off that it reported to nobody.
 local function issue()
   local last = tonumber(redis.call('GET', KEYS[2]) or 0) or 0
   local age = retention - redis.call('PTTL', KEYS[2])
-  if proposed <= last + GAP and (age < 0 or age > 1) then proposed = last end
+  if proposed <= last + GAP and (age < 0 or age >= SHORT) then proposed = last end
   return issue_fence(proposed, 0, GAP, retention)
 end
 
