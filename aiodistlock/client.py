@@ -15,6 +15,7 @@ from aiodistlock.core.options import ClientOptions, LockOptions
 from aiodistlock.deployment import Source
 from aiodistlock.engine.acquire import Engine
 from aiodistlock.engine.audience import Audience
+from aiodistlock.engine.process_lease import Holder
 from aiodistlock.errors import LockError
 from aiodistlock.stores.memory_server import MemoryServer
 from aiodistlock.stores.urls import client_from_url
@@ -89,6 +90,8 @@ class LockClient:
         self._audience = Audience()
         self._engines: dict[str, Engine] = {}
         """One for each durability level in use: what waits stalls its connection."""
+        self._holders: dict[bytes, Holder] = {}
+        """Theirs together: at whatever level, a task that holds must not wait for itself."""
         self._closed = False
 
     @classmethod
@@ -172,6 +175,7 @@ class LockClient:
                 raise LockError(name, "its LockClient is closed; open a new one")
             engine = self._engines[ack] = deployment.start(self._source, self.options, ack)
             engine.audience = self._audience
+            engine.holders = self._holders
             # The client may be forgotten without a close; tasks and sockets must not.
             finalize(self, _stop, engine)
         engine.check(name)

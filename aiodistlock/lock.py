@@ -261,13 +261,15 @@ class AsyncLock:
         task = asyncio.current_task(engine.loop)
         held = engine.holders.get(self._keys.key)
         if held is not None and cast(Lease, held)._task is task:
-            if self._options.reentrant:
+            same = cast(Lease, held)._process_lease.contender.engine is engine
+            if self._options.reentrant and same:
                 return self._again(cast(Lease, held))
             if timeout != 0:
                 raise LockError(
                     self.name,
                     "this task holds the lock already and would wait for itself for ever; "
-                    "pass reentrant=True, or hand the lease down",
+                    + ("pass reentrant=True, or" if same else "use the same ack=, or")
+                    + " hand the lease down",
                 )
         return engine.acquire(contender, self._options, Lease, self._source, task, timeout)
 

@@ -69,7 +69,7 @@ class Engine:
         self.attempts: dict[bytes, Attempt] = {}
         """Attempts that a grant may still name, by token."""
         self.holders: dict[bytes, Holder] = {}
-        """The local holder of each key that this process holds."""
+        """The local holder of each key that this process holds; its client's engines share it."""
         self.let_go: WeakValueDictionary[bytes, Holder] = WeakValueDictionary()
         """Who possesses a lock by a token alone, without the watchdog, by that token."""
         self.longest_ttl = math.inf

@@ -237,7 +237,18 @@ class Attempt:
     def on_unacknowledged_grant(self) -> None:
         """Ask for what a message grants, and so for the acknowledgement."""
         self._comes_from_another(local=False)
-        self.ask_again()
+        call = self.call
+        if call is None or call.on_reply is None:
+            self.ask_again()
+            return
+        answered = call.on_reply
+
+        def answered_behind_the_grant(reply: AcquireReply) -> None:
+            answered(reply)
+            if type(reply) is Queued:
+                self.ask_again()  # at once: under RESP2 a grant overtakes replies
+
+        call.on_reply = answered_behind_the_grant
 
     def _comes_from_another(self, *, local: bool) -> None:
         """Have it told that the lock is not taken, but handed over."""

@@ -10,7 +10,7 @@ import pytest
 import redis as redis_sync
 import redis.asyncio as redis_asyncio
 
-from aiodistlock import AcquireTimeout, Backoff, HandedOver, LockClient, StoreUnavailable
+from aiodistlock import AcquireTimeout, Backoff, HandedOver, LockClient, LockError, StoreUnavailable
 from aiodistlock.stores.durable import NotAcknowledged
 from aiodistlock.testing.discovery import LOOPBACK
 from aiodistlock.testing.embedded import EmbeddedRedis
@@ -271,6 +271,21 @@ async def test_closing_gives_up_what_still_waits_for_its_acknowledgement(
         assert not await held()
         await asyncio.wait([task])
         assert task.exception() is not None
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+async def test_a_task_does_not_wait_for_itself_at_another_level(
+    redis_url: str, namespace: str, reentrant: bool
+) -> None:
+    """It would for ever; and a lease of a lower level is not what a reentrant lock asks for."""
+    async with LockClient.from_url(redis_url) as locks, locks.lock("n", namespace=namespace):
+        higher = locks.lock("n", namespace=namespace, ack="replicas:1", reentrant=reentrant)
+        with pytest.raises(LockError, match="same ack="):
+            await higher.acquire()
+        assert await higher.try_acquire() is None
+        assert await asyncio.create_task(higher.try_acquire()) is None
+        with pytest.raises(AcquireTimeout, match="held by"):
+            await asyncio.create_task(higher.acquire(timeout=0.05))  # another task may wait
 
 
 async def test_fsync_says_clearly_where_it_cannot_be_had(redis_binary: Path) -> None:

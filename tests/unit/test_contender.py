@@ -166,3 +166,18 @@ async def test_max_hold_ends_with_its_holder_when_the_lease_is_renewed(bench: Be
     assert lease.ends_at is None
     bench.engine.watchdog.remove(lease)
     assert bench.engine.watchdog.leases() == []
+
+
+async def test_a_grant_that_overtakes_the_reply_is_asked_for_behind_that(bench: Bench) -> None:
+    """Who needs an acknowledgement asks for its grant at once, not after a pause."""
+    bench.enter()
+    (attempt,) = bench.engine.attempts.values()
+    (asked,) = bench.store.calls("acquire")
+    attempt.on_unacknowledged_grant()
+    assert bench.store.calls("acquire") == [asked]
+    asked.finish(Queued("other", 1.0, 1, 1, 1000.0))
+    _, again = bench.store.calls("acquire")
+    attempt.on_unacknowledged_grant()
+    again.finish(Granted(1, 1, 1000.0))
+    assert bench.engine.attempts == {}
+    assert len(bench.store.calls("acquire")) == 2
