@@ -152,7 +152,7 @@ class Engine:
         self.watchdog.recheck(lambda lease: moved(lease.contender.keys))
         for attempt in list(self.attempts.values()):
             if moved(attempt.contender.keys):
-                attempt.ask_again()
+                attempt.on_moved()
 
     def waited_for(self) -> list[LockKeys]:
         """Return the keys that this process waits for at Redis."""

@@ -45,6 +45,7 @@ class Attempt:
         "call",
         "contender",
         "failing_since",
+        "moved",
         "options",
         "queues",
         "splits",
@@ -66,9 +67,12 @@ class Attempt:
         self.splits = 0
         """How many votes in a row were split."""
         self.failing_since: float | None = None
+        self.moved = False
+        """Whether to ask once more when the answer under way is there."""
 
     def ask(self) -> None:
         """Send the request, or send it again."""
+        self.moved = False
         if self.timer is not None:
             self.cancel_timer()
         contender = self.contender
@@ -87,8 +91,20 @@ class Attempt:
         if not over and (self.call is None or self.call.done):
             self.ask()
 
+    def on_moved(self) -> None:
+        """
+        Ask again: another server has the key, or the former one drops what it had of us.
+
+        It may have answered a request that is under way before, so once more then.
+        """
+        self.moved = True
+        self.ask_again()
+
     def ask_later(self, seen: Queued | Held | None = None) -> None:
         """Send the request again after a pause, or when the holder's ttl runs out."""
+        if self.moved:
+            self.ask()
+            return
         engine = self.contender.engine
         backoff, foreign = self.options.backoff, self.options.foreign_backoff
         if seen is not None and foreign is not None and not hands_over(seen.holder):

@@ -95,6 +95,8 @@ class NodePipe(Pipe):
     ) -> None:
         self.address = address
         self.subscribed: set[int] = set()
+        self._subscriptions: list[Greeting] = []
+        """What to say before the next request."""
         self._router = router
         self._beat_at = 0.0
         self._down_until = 0.0
@@ -146,7 +148,18 @@ class NodePipe(Pipe):
     def subscribe(self, slot: int) -> None:
         """Hear a slot's grants from before whatever is submitted next."""
         if self._wire is not None:
-            self._say([self._subscription(slot)])
+            self._subscriptions.append(self._subscription(slot))
+
+    def _flush(self) -> None:
+        wire, subscriptions = self._wire, self._subscriptions
+        if wire is None or not subscriptions:
+            super()._flush()
+            return
+        # In one write with the request that names the channel: nothing gets in between.
+        self._subscriptions = []
+        with wire.one_write():
+            self._say(subscriptions)
+            super()._flush()
 
     def unsubscribe(self, slot: int) -> None:
         """Hear a slot's grants no longer."""
@@ -245,6 +258,7 @@ class NodePipe(Pipe):
     def _take_back(self) -> None:
         super()._take_back()
         self.subscribed.clear()
+        self._subscriptions.clear()
 
 
 class _NodeGreeter(Greeter):

@@ -3,13 +3,17 @@
 import asyncio
 import random
 import time
+from asyncio.selector_events import _SelectorSocketTransport as Transport  # type: ignore[attr-defined]  # fmt: skip
+from typing import Any
 
 import pytest
 from redis.asyncio import RedisCluster
 
 from aiodistlock import AsyncLock, LockClient, StoreUnavailable
 from aiodistlock.client import shared_client
+from aiodistlock.core.slots import slot_of
 from aiodistlock.engine import shards
+from aiodistlock.engine.node_pipe import NodePipe
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.deployments.cluster import Cluster
 from tests.deployments.world import PATIENT, clients, granted, name_on, queued
@@ -124,6 +128,32 @@ async def test_a_waiter_is_heard_again_after_its_connection_broke(
         await newer.release()
 
 
+async def test_a_channel_is_subscribed_to_in_the_write_that_names_it(
+    cluster: Cluster, cluster_namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that nothing can happen at the server between the two."""
+    if not cluster.sharded:
+        pytest.skip("no sharded channels before Redis 7: waiters poll")
+    writes: list[bytes] = []
+    write = Transport.write
+
+    def note(self: Any, data: bytes) -> None:
+        writes.append(data)
+        write(self, data)
+
+    monkeypatch.setattr(Transport, "write", note)
+    async with clients(cluster) as (here, there):
+        mine, theirs = (each.lock("n", namespace=cluster_namespace) for each in (here, there))
+        lease = await mine.acquire()
+        waiting = asyncio.create_task(theirs.acquire())
+        await queued(cluster, mine)
+        await lease.release()
+        await (await waiting).release()
+    (subscribing,) = [data for data in writes if b"SSUBSCRIBE" in data]
+    assert subscribing.startswith(b"*2\r\n$10\r\nSSUBSCRIBE")
+    assert b"EVALSHA" in subscribing
+
+
 async def test_waiters_are_served_in_order(cluster: Cluster, cluster_namespace: str) -> None:
     """First come, first served, across processes."""
     if not cluster.sharded:
@@ -223,6 +253,45 @@ async def test_a_waiter_hears_that_its_slot_moved(cluster: Cluster, cluster_name
         await asyncio.to_thread(cluster.migrate, key, target)
         async with asyncio.timeout(2.0):
             while not await asyncio.to_thread(target.command, "PUBSUB", "SHARDCHANNELS"):
+                await asyncio.sleep(0.005)
+        await queued(cluster, mine)
+        released = time.monotonic()
+        await lease.release()
+        when, newer = await waiting
+        assert when - released < 0.25
+        await newer.release()
+
+
+async def test_a_subscription_that_goes_while_a_waiter_asks_is_made_anew(
+    cluster: Cluster, cluster_namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request under way is no reason not to ask again: it named a channel that is gone."""
+    if not cluster.sharded:
+        pytest.skip("no sharded channels before Redis 7: waiters poll")
+    slot = slot_of(f"{cluster_namespace}n".encode())
+    owner = cluster.owner(f"{cluster_namespace}n")
+    flush, lost = NodePipe._flush, asyncio.Event()
+
+    def lose_then_flush(pipe: NodePipe) -> None:
+        if pipe._backlog.unsent and not lost.is_set():
+            # A node that is told of its slot once more drops the slot's channels.
+            owner.command("CLUSTER", "SETSLOT", slot, "NODE", owner.id)
+            # Real time: that has to be heard before the request is sent.
+            asyncio.get_running_loop().call_later(0.05, flush, pipe)
+            lost.set()
+
+    async with clients(cluster) as (here, there):
+        options = {"namespace": cluster_namespace, "ttl": 20.0, "backoff": PATIENT}
+        mine, theirs = (each.lock("n", **options) for each in (here, there))
+        lease = await mine.acquire()
+        waiting = asyncio.create_task(granted(theirs))
+        await queued(cluster, mine)
+        monkeypatch.setattr(NodePipe, "_flush", lose_then_flush)
+        there.engine("n").on_listening()  # has it ask
+        await lost.wait()
+        monkeypatch.undo()
+        async with asyncio.timeout(2.0):
+            while not await asyncio.to_thread(owner.command, "PUBSUB", "SHARDCHANNELS"):
                 await asyncio.sleep(0.005)
         await queued(cluster, mine)
         released = time.monotonic()
