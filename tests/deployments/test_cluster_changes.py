@@ -53,7 +53,7 @@ async def test_a_primary_comes_and_goes(growing: tuple[Cluster, Node]) -> None:
         released = time.monotonic()
         await lease.release()
         when, newer = await waiting
-        assert when - released < 1.0
+        assert when - released < 3.0  # far sooner than its poll; the machine may be busy
         await newer.release()
         # Nor is it missed by names that nobody has asked for yet.
         for node in cluster.nodes:
@@ -104,7 +104,7 @@ async def test_nodes_get_other_names(cluster: Cluster, cluster_namespace: str) -
             released = time.monotonic()
             await lease.release()
             when, newer = await waiting
-            assert when - released < 1.0
+            assert when - released < 3.0  # far sooner than its poll; the machine may be busy
             await newer.release()
             assert {pipe.address.host for pipe in pipes(here)} == {"localhost"}
     finally:
