@@ -13,7 +13,7 @@ if importlib.util.find_spec("matplotlib") is None:
 
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.slots import SLOTS
-from bench import cluster, report, stats, targets
+from bench import cluster, plots, report, stats, targets
 from bench.measure import combine
 from bench.peers.catalog import Side
 from bench.results import Results, Sample
@@ -22,7 +22,7 @@ from bench.targets import Target
 from bench.worker.guard import Guard
 from bench.worker.record import Recorder, bucket, bucket_value, histogram, quantile
 from bench.worker.spec import Spec
-from bench.workloads import WORKLOADS, throughput
+from bench.workloads import WORKLOADS, quorum, throughput
 
 ROOT = Path(__file__).parents[2]
 
@@ -224,6 +224,28 @@ def test_names_are_spread_over_as_many_primaries_as_a_case_says() -> None:
 def test_each_task_of_each_worker_has_its_own_name(spec: Spec, name: str) -> None:
     """Also where names are given: to all workers the same list."""
     assert spec.name(1) == name
+
+
+def test_a_quorum_is_drawn_as_far_as_it_was_measured(tmp_path: Path) -> None:
+    """A side without figures, or a fate that was not measured, leaves no bar."""
+    one, some = (quorum.case_name(tasks) for tasks in (1, 64))
+    gone = quorum.case_name(64, "killed")
+    measured = [
+        ("aiodistlock", one),
+        ("pottery", one),
+        ("aiodistlock", some),
+        ("aiodistlock", gone),
+    ]
+    found = Results(
+        samples=[
+            Sample("quorum", case, side, number, {"rate": 1000.0 + number, "p50": 0.001})
+            for side, case in measured
+            for number in range(2)
+        ]
+    )
+    assert plots.draw(found, tmp_path) == [tmp_path / "quorum.png"]
+    assert (tmp_path / "quorum.svg").exists()
+    assert plots.draw(Results(), tmp_path) == []
 
 
 @pytest.mark.bounded(60)
