@@ -10,28 +10,24 @@ How it dies with its parent is told in :mod:`aiodistlock.testing.child`.
 import os
 import re
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import weakref
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import Final, Self
 
 from aiodistlock.testing.child import Process, Remains, log_tail, spawn
 from aiodistlock.testing.discovery import (
-    LOOPBACK,
     EmbeddedRedisError,
     ServerNotFound,
     find_server,
     free_port,
 )
+from aiodistlock.testing.endpoint import Endpoint, TlsFiles
 
 __all__ = [
     "EmbeddedRedis",
@@ -42,15 +38,6 @@ __all__ = [
 ]
 
 _BIND_TRIES: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """PEM files that make a server speak TLS instead of plain TCP."""
-
-    cert: Path
-    key: Path
-    ca: Path
 
 
 class EmbeddedRedis:
@@ -123,10 +110,12 @@ class EmbeddedRedis:
     @property
     def url(self) -> str:
         """Where clients connect: unix socket, TLS or TCP, as configured."""
-        if self._unix_socket:
-            return f"unix://{self.socket_path}"
-        scheme = "rediss" if self._tls else "redis"
-        return f"{scheme}://{LOOPBACK}:{self.port}"
+        return self._endpoint.url
+
+    @property
+    def _endpoint(self) -> Endpoint:
+        path = self.socket_path if self._unix_socket else None
+        return Endpoint(self.port, path, self._tls)
 
     @property
     def pid(self) -> int:
@@ -229,16 +218,8 @@ class EmbeddedRedis:
         return process
 
     def _command(self) -> list[str]:
-        listen = ["--port", str(self._port)]
-        if self._tls is not None:
-            listen = ["--port", "0", "--tls-port", str(self._port)]
-            listen += ["--tls-cert-file", str(self._tls.cert)]
-            listen += ["--tls-key-file", str(self._tls.key)]
-            listen += ["--tls-ca-cert-file", str(self._tls.ca)]
-            listen += ["--tls-auth-clients", "no"]
-        if self._unix_socket:
-            listen += ["--unixsocket", str(self.socket_path)]
-        defaults = ["--bind", LOOPBACK, "--save", "", "--appendonly", "no"]
+        listen = self._endpoint.args
+        defaults = ["--save", "", "--appendonly", "no"]
         folder = ["--dir", str(self._remains.directory), "--daemonize", "no"]
         return [str(self.binary), *self._config, *listen, *defaults, *folder, *self._args]
 
@@ -249,7 +230,7 @@ class EmbeddedRedis:
         process = self._remains.process = spawn(self._command(), log)
         give_up_at = time.monotonic() + self._start_timeout
         while process.poll() is None:
-            if self._answers(process.pid, log):
+            if self._endpoint.answers(process.pid, log):
                 return True
             if time.monotonic() > give_up_at:
                 raise EmbeddedRedisError(
@@ -263,38 +244,3 @@ class EmbeddedRedis:
         if "Address already in use" in tail:
             return False
         raise EmbeddedRedisError(f"{self.binary} ended with status {process.returncode}{tail}")
-
-    def _answers(self, pid: int, log: IO[bytes]) -> bool:
-        """Ask PING, and INFO whether it is our process that answers there."""
-        replies, ours = b"", f"process_id:{pid}\r".encode()
-        # Anything may go wrong at the end of a connection: what was said counts.
-        with suppress(OSError), self._connect() as connection:
-            connection.sendall(b"PING\r\nINFO server\r\nQUIT\r\n")
-            # Not to the end: Redis 7's sentinel knows no QUIT.
-            while ours not in replies and (chunk := connection.recv(65536)):
-                replies += chunk
-        if replies.startswith(b"-"):
-            # Loading its file, or, with a password, mute about it: the log tells.
-            return "Ready to accept connections" in log_tail(log)
-        return ours in replies
-
-    def _connect(self) -> socket.socket:
-        if self._unix_socket:
-            connection = socket.socket(socket.AF_UNIX)
-            connection.settimeout(1)
-            try:
-                connection.connect(str(self.socket_path))
-            except OSError:
-                connection.close()
-                raise
-            return connection
-        plain = socket.create_connection((LOOPBACK, self.port), timeout=1)
-        if self._tls is None:
-            return plain
-        context = ssl.create_default_context(cafile=str(self._tls.ca))
-        context.check_hostname = False
-        try:
-            return context.wrap_socket(plain)
-        except OSError:
-            plain.close()
-            raise
