@@ -286,6 +286,7 @@ async def test_writes_that_are_lost_make_two_holders_and_no_stale_write(
         sentinels.ask(former, "CLIENT", "KILL", "TYPE", "replica")
         stale = await cut_off.lock("n", ttl=30.0).acquire()
         followed = await following.lock("m", ttl=30.0).acquire()
+        by_hand = await following.lock("o", ttl=30.0, auto_renew=False).acquire()
         former.freeze()
         for replica in replicas:
             replica.thaw()
@@ -297,6 +298,7 @@ async def test_writes_that_are_lost_make_two_holders_and_no_stale_write(
         # Whoever follows the sentinels learns of it at once, not after a third of the ttl.
         async with asyncio.timeout(WITHIN):
             assert await followed.wait_lost()
+            assert await by_hand.wait_lost()
         assert fresh.fencing_token > stale.fencing_token
         with contextlib.closing(sqlite3.connect(":memory:")) as store:
             store.execute("CREATE TABLE wallet (amount INTEGER, fence INTEGER)")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis as redis_sync
 
-from aiodistlock import LockClient, StoreUnavailable
+from aiodistlock import AcquireTimeout, LockClient, StoreUnavailable
 from aiodistlock.testing.discovery import LOOPBACK
 from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
 from tests import servers
@@ -140,6 +140,21 @@ async def test_an_unknown_master_is_named(redis_binary: Path, tmp_path: Path) ->
                 client.execute_command("SENTINEL", "MONITOR", "typo", LOOPBACK, master.port, 1)
             async with locks.lock("n").hold(timeout=5):
                 pass
+
+
+async def test_silent_sentinels_are_no_reason_to_wait_longer(
+    redis_binary: Path, tmp_path: Path
+) -> None:
+    """With all of them frozen ``unavailable_after`` and ``timeout`` hold."""
+    with _one_sentinel(redis_binary, tmp_path) as (_, sentinel):
+        sentinel.freeze()
+        async with LockClient.from_url(_url(sentinel), unavailable_after=0.4) as locks:
+            began = time.monotonic()
+            with pytest.raises(AcquireTimeout):
+                await locks.lock("n").acquire(timeout=0.1)
+            with pytest.raises(StoreUnavailable):
+                await locks.lock("n").acquire(timeout=10)
+            assert time.monotonic() - began < 1.0
 
 
 @pytest.mark.parametrize(("protocol", "encrypted"), [(2, False), (3, False), (3, True)])
