@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis as redis_sync
 
+from aiodistlock.stores import scripts
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.integrations.doctor_command import (
     DURABLE,
@@ -42,6 +44,12 @@ def form_cluster(nodes: list[EmbeddedRedis]) -> None:
                 pytest.fail("the cluster did not form within 10 s")
 
 
+def sharded_pubsub(redis: redis_sync.Redis) -> bool:
+    """Tell whether a server has sharded channels."""
+    version: str = redis.info("server")["redis_version"]
+    return int(version.partition(".")[0]) >= 7
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_cluster_is_recognised(start: Start, size: int) -> None:
     """From the URL of any node: its primaries, its slots; and each can take locks."""
@@ -58,9 +66,14 @@ def test_a_cluster_is_recognised(start: Start, size: int) -> None:
     seeds = ",".join(f"127.0.0.1:{port}" for port in (1, nodes[0].port))
     report = examined(f"redis+cluster://{seeds}")
     assert "client" not in [each["check"] for each in report["findings"]]
+    # Each was tried, in a slot of its own, by the scripts that a Cluster runs.
+    (tried,) = [each for each in report["findings"] if each["check"] == "permissions"]
+    assert size == 1 or len(tried["nodes"]) == size
     for each in nodes:
         with client(each) as redis:
             assert redis.keys() == []
+            if sharded_pubsub(redis):
+                assert redis.script_exists(scripts.ACQUIRE.sharded.sha) == [True]
 
 
 def test_a_cluster_without_slots_grants_nothing(start: Start) -> None:
