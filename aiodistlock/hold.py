@@ -59,12 +59,12 @@ class Hold(Body):
         if self._lease is not None:
             raise RuntimeError("each hold() is for a single 'async with' block")
         lock = self._lock
-        contender = lock._contend()
-        lease = await lock._take(contender, self._timeout)
+        contender, task = lock._contend()
+        lease = await lock._take(contender, task, self._timeout)
         if lease is None:
             raise contender.timed_out(0.0)
         self._lease = lease
-        task, holds = lease._task, self._holds
+        holds = self._holds
         if holds is not None:
             self._outer_hold = holds.get(task)
             holds[task] = self
@@ -93,7 +93,7 @@ class Hold(Body):
             if call is None:
                 return
             try:
-                reply = await call
+                reply = await call.answer(lease._process_lease.contender.engine.loop)
             except asyncio.CancelledError:
                 await settled(call)
                 raise

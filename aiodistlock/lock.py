@@ -168,10 +168,14 @@ class AsyncLock:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> Coroutine[Any, Any, None]:
-        try:
-            hold = self._holds.get(asyncio.current_task())
-        except RuntimeError:  # no loop runs: a child process leaves the parent's block
-            return _leave_to_the_parent()
+        contender = self._contender
+        task = None if contender is None else contender.engine.task_here()
+        if task is None:
+            try:
+                task = asyncio.current_task()
+            except RuntimeError:  # no loop runs: a child process leaves the parent's block
+                return _leave_to_the_parent()
+        hold = self._holds.get(task)
         if hold is None:
             raise LockError(
                 self.name,
@@ -196,8 +200,8 @@ class AsyncLock:
         :raises LockError: if this task holds the lock already (unless ``reentrant``),
             or the client is closed, or belongs to another event loop or process
         """
-        contender = self._contend()
-        lease = await self._take(contender, self._timeout(timeout))
+        contender, task = self._contend()
+        lease = await self._take(contender, task, self._timeout(timeout))
         if lease is None:
             raise contender.timed_out(0.0)
         return lease
@@ -213,7 +217,7 @@ class AsyncLock:
         :raises LockError: if the client is closed, or belongs to another event loop or
             process
         """
-        return await self._take(self._contend(), 0)
+        return await self._take(*self._contend(), 0)
 
     async def locked(self) -> bool:
         """
@@ -245,20 +249,25 @@ class AsyncLock:
         client = source if isinstance(source, LockClient) else shared_client(source)
         return client.engine(self.name, self._options.ack)
 
-    def _contend(self) -> Contender:
-        """Return who contends for the name in this event loop."""
+    def _contend(self) -> tuple[Contender, asyncio.Task[Any] | None]:
+        """Return who contends for the name in this event loop, and the task that asks."""
         contender = self._contender
-        if contender is None or not contender.engine.usable:
-            engine = self._engine()
-            if not self._options.shares_lease:
-                return Contender(engine, self._keys)
-            contender = self._contender = engine.contender(self._keys)
-        return contender
+        if contender is not None and contender.engine.usable:
+            task = contender.engine.task_here()
+            if task is not None:
+                return contender, task
+        engine = self._engine()
+        task = asyncio.current_task()
+        if not self._options.shares_lease:
+            return Contender(engine, self._keys), task
+        self._contender = contender = engine.contender(self._keys)
+        return contender, task
 
-    def _take(self, contender: Contender, timeout: float | None) -> Awaitable[Lease | None]:
+    def _take(
+        self, contender: Contender, task: asyncio.Task[Any] | None, timeout: float | None
+    ) -> Awaitable[Lease | None]:
         """Acquire; ``None`` if ``timeout`` is 0 and the lock is not free."""
         engine = contender.engine
-        task = asyncio.current_task(engine.loop)
         held = engine.holders.get(self._keys.key)
         if held is not None and cast(Lease, held)._task is task:
             same = cast(Lease, held)._process_lease.contender.engine is engine

@@ -46,6 +46,7 @@ from aiodistlock.engine.waiter import Waiter
 from aiodistlock.errors import AcquireTimeout, LockError
 from aiodistlock.stores.answers import Failed, Granted, Held, Kept, Queued, ReleaseReply, RenewReply
 from aiodistlock.stores.base import Call
+from aiodistlock.stores.wake import settle
 
 if TYPE_CHECKING:
     from aiodistlock.engine.acquire import Engine
@@ -179,7 +180,7 @@ class Contender:
             self.engine.watchdog.add(lease)
         fence = local_fence(lease.fence, lease.handoffs)
         lease.holder = holder = waiter.make_holder(lease, fence, waiter)
-        waiter.future.set_result(holder)
+        settle(waiter.future, holder)
         lease.story = waiter.story
         if lease.story is not None:
             lease.story.acquired(fence, handed_over=lease.handoffs > 0)

@@ -115,12 +115,6 @@ class Pipe:
         elif len(unsent) >= BATCH:
             self._flush()
         elif not self._flush_soon_planned:
-            self._flush_soon()
-
-    def _flush_soon(self) -> None:
-        # After a read, this is behind the tasks that the replies woke: what they submit
-        # leaves in their own turn of the loop, not in the next.
-        if not self._flush_soon_planned:
             self._flush_soon_planned = True
             self._loop.call_soon(self._flush_turn)
 
@@ -142,7 +136,8 @@ class Pipe:
             if call.obsolete:
                 continue
             call.sent_at = now
-            call.issued_at = min(call.issued_at, now)
+            if call.issued_at > now:  # noqa: PLR1730  # min() takes three times as long
+                call.issued_at = now
             tag += 1
             call.tag = tag
             sent.append(call)
@@ -215,7 +210,7 @@ class Pipe:
     def _take_over(self, connection: AbstractConnection) -> None:
         """Greet the server, then send again whatever is unanswered."""
         wire = Wire(connection, self._received, self._pushed, self._ended, self._clock)
-        wire.on_read = self._flush_soon
+        wire.on_read = self._flush
         self._wire = self._silence.wire = wire
         self._silence.last_error = None
         self._inbox.connected(on_pipe=wire.resp3)

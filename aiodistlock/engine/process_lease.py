@@ -102,7 +102,9 @@ class ProcessLease:
         if self.state is not LeaseState.HELD:
             self.event(LeaseEvent.CONFIRMED)
         self.deadline = deadline
-        self.plan()
+        self.due_at = deadline - self.options.renewed_before
+        if self.ends_at is not None:
+            self.plan()
 
     def expect(self, deadline: float) -> None:
         """Take in that the server may let the lease last until ``deadline`` only."""

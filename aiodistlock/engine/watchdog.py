@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from aiodistlock.core.clock import Clock, Timers
+from aiodistlock.core.clock import Clock, Timer, Timers
 from aiodistlock.core.lease_state import TRY_SHARE, LeaseEvent, relied_on
 from aiodistlock.core.options import to_ms
 from aiodistlock.engine.process_lease import ProcessLease
@@ -62,6 +62,7 @@ class Watchdog:
         self.remove = self._wheel.remove
         """Look after a lease no longer."""
         self._task: asyncio.Task[None] | None = None
+        self._timer: Timer | None = None
         self._wake: asyncio.Event = asyncio.Event()
         self._stopped = False
 
@@ -71,35 +72,44 @@ class Watchdog:
 
     def _earlier(self) -> None:
         """Look earlier than planned; at first start the task that looks."""
-        if self._task is not None:
-            self._wake.set()
-        elif not self._stopped:
+        if self._stopped:
+            return
+        if self._task is None:
             loop = asyncio.get_running_loop()
             self._task = loop.create_task(self._run(), name="aiodistlock watchdog")
+        # At once: the body may begin in this very turn of the loop, and stall it.
+        self._plan()
 
     async def _run(self) -> None:
         try:
             while True:
                 self._wake.clear()
-                pause = self._pause()
-                # The timer itself looks at the leases: woken by it, this task would
-                # come one turn of the loop later, and so would the loss of a lease.
-                timer = self._timers.call_later(pause, self._tick)
-                try:
-                    await self._wake.wait()
-                finally:
-                    timer.cancel()
+                self._plan()
+                await self._wake.wait()
         except asyncio.CancelledError:
             # By ``stop``, or from outside as by the end of ``asyncio.run``: then there
             # is nobody left to end another task.
             self._stopped = True
             raise
+        finally:
+            self._cancel_timer()
 
-    def _pause(self) -> float:
-        """Return for how long there is nothing to do."""
+    def _plan(self) -> None:
+        """
+        Look again when a lease is due, or after a nap.
+
+        The timer itself looks at the leases: woken by it, the task would come one turn of
+        the loop later, and so would the loss of a lease.
+        """
+        self._cancel_timer()
         now = self._clock()
         self._wheel.looks_at = looks_at = min(now + NAP, self._wheel.next_at())
-        return max(0.0, looks_at - now)
+        self._timer = self._timers.call_later(max(0.0, looks_at - now), self._tick)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _tick(self) -> None:
         """Look at all leases that are due."""
@@ -234,5 +244,6 @@ class Watchdog:
     def stop(self) -> None:
         """End the task."""
         self._stopped = True
+        self._cancel_timer()
         if self._task is not None:
             self._task.cancel()

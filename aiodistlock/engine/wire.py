@@ -20,6 +20,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from aiodistlock.core.clock import Clock
+from aiodistlock.stores.wake import read_begins, read_ends
 
 _INCOMPLETE = object()
 
@@ -34,7 +35,8 @@ class Wire(asyncio.Protocol):
     :param on_reply: gets each reply, an error reply as a ``ResponseError``
     :param on_push: gets each RESP3 push message
     :param on_lost: told once that the connection ended, with the reason
-    :ivar on_read: told when all that arrived together has been delivered
+    :ivar on_read: told when all that arrived together has been delivered, and the tasks
+        that it woke have run
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Wire(asyncio.Protocol):
         self._transport = writer.transport
         self._transport.set_protocol(self)
         self._clock = clock
+        self._loop = asyncio.get_running_loop()
         self.heard_at = clock()
         """Local instant at which anything arrived last."""
         self.resp3 = connection.protocol == 3
@@ -82,6 +85,8 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse what arrived, and deliver each whole reply."""
         self.heard_at = self._clock()
+        loop = self._loop
+        woken = read_begins(loop)
         try:
             self._reader.feed(data)
             while self._on_lost is not None:
@@ -92,9 +97,11 @@ class Wire(asyncio.Protocol):
                     self._on_push(reply)
                 else:
                     self._on_reply(reply)
-            self.on_read()
         except ConnectionError as error:
             self.abort(error)
+        finally:
+            read_ends(loop, woken)
+            self.on_read()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end, unless it was ours."""

@@ -8,7 +8,7 @@ the call.  Reply numbers stay inside the store: callers see the types of ``answe
 from __future__ import annotations
 
 import math
-from asyncio import Future, get_running_loop
+from asyncio import AbstractEventLoop, Future, get_running_loop
 from collections.abc import Callable, Generator
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -22,6 +22,7 @@ from aiodistlock.stores.answers import (
     ReleaseReply,
     RenewReply,
 )
+from aiodistlock.stores.wake import settle
 
 R = TypeVar("R")
 
@@ -66,7 +67,7 @@ class Call(Generic[R]):
         if self._awaiting is not None:
             for future in self._awaiting:
                 if not future.done():
-                    future.set_result(reply)
+                    settle(future, reply)
 
     def tell(self, on_reply: Callable[[R], object]) -> None:
         """Deliver the answer to ``on_reply``, of a call that was made without one."""
@@ -81,15 +82,19 @@ class Call(Generic[R]):
         self.on_reply = None
         self.finish(reply)
 
-    def __await__(self) -> Generator[Any, None, R]:
-        future: Future[R] = get_running_loop().create_future()
+    def answer(self, loop: AbstractEventLoop) -> Future[R]:
+        """Return a future of the answer, in the running loop."""
+        future: Future[R] = Future(loop=loop)
         if self.reply is not None:
             future.set_result(self.reply)
         elif self._awaiting is None:
             self._awaiting = [future]
         else:
             self._awaiting.append(future)
-        return future.__await__()
+        return future
+
+    def __await__(self) -> Generator[Any, None, R]:
+        return self.answer(get_running_loop()).__await__()
 
 
 class Store(Protocol):

@@ -138,7 +138,8 @@ class SingleStore:
         args = b"$%d\r\n%b\r\n%b" % (len(token), token, _renew_args(ttl_ms, self._retention))
         call = RedisCall(self._scripts.renew, keys, args, replies.renew, on_reply)
         call.until = until
-        return self._run(call)
+        self._wire.submit(call)
+        return call
 
     def abandon(
         self, keys: LockKeys, token: bytes, grant_ttl_ms: int | None

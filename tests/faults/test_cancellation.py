@@ -287,3 +287,22 @@ async def test_cancelled_at_every_step_nothing_stays_behind(
         turns += 1 if turns < 60 else turns // 20
     await nothing_left(world.redis, world.namespace)
     assert turns > 3
+
+
+async def test_whoever_is_cancelled_by_one_that_the_same_read_woke_leaves_nothing(
+    world: World,
+) -> None:
+    """Two replies arrive together, and the task that runs first cancels the other."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def visit(name: str, other: int) -> None:
+        async with world.here.lock(name, ttl=TTL, namespace=world.namespace):
+            tasks[other].cancel()
+
+    for turn in range(20):
+        # Both requests leave in one write, so their replies come in one read, as a rule.
+        visits = [visit(f"{turn}:{which}", 1 - which) for which in range(2)]
+        tasks[:] = map(asyncio.create_task, visits)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert any(isinstance(end, asyncio.CancelledError) for end in ended)
+    await nothing_left(world.redis, world.namespace)
