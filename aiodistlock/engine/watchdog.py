@@ -127,7 +127,7 @@ class Watchdog:
             self._lose(lease, LeaseEvent.EXPIRED, "max_hold is over")
         elif lease.options.auto_renew:
             if lease.renewal is None or lease.renewal.done:
-                self._send(lease)
+                self._send(lease, now)
             else:
                 lease.event(LeaseEvent.UNANSWERED)
                 self._try_again_later(lease, now)
@@ -168,27 +168,27 @@ class Watchdog:
         :param until: local instant after which no answer is waited for
         """
         self.remove(lease)
-        return self._send(lease, ttl, then, until)
+        return self._send(lease, self._clock(), ttl, then, until)
 
     def _send(
         self,
         lease: ProcessLease,
+        now: float,
         ttl: float | None = None,
         then: Callable[[RenewReply], object] | None = None,
         until: float = math.inf,
     ) -> Call[RenewReply]:
         """Send a renewal of a lease that is not in the wheel, and put it in."""
-        now = self._clock()
         options = lease.options
         ttl_ms, lasts = options.ttl_ms, options.relied_on
         if ttl is None and lease.deadline - now > options.ttl:
             ttl = lease.deadline - now
         if ttl is not None:
             ttl_ms, lasts = to_ms(ttl), relied_on(ttl)
+            lease.expect(now + lasts)
 
         if lease.story is not None:
             lease.story.renewal_due(min(lease.due_at, now))
-        lease.expect(now + lasts)
         self._try_again_later(lease, now)
         lease.renewals = number = lease.renewals + 1
         answered = partial(self._take_in, lease, number, lasts, then)
