@@ -24,6 +24,14 @@ from aiodistlock.stores.wake import read_begins, read_ends
 
 _INCOMPLETE = object()
 
+TOGETHER = 24
+"""So many tasks are woken, at most, before they run.
+
+They send a batch then, and the server has work while we parse on.  And what a thousand replies
+make and drop comes and goes in small tides: the garbage collector, which counts only what is
+more than before, has a third less to do.
+"""
+
 # One command as bytes, in 0.6 us where redis-py's own packing takes 4.4.
 pack = cast(Callable[[tuple[bytes | int, ...]], bytes], hiredis.pack_command)
 
@@ -97,6 +105,9 @@ class Wire(asyncio.Protocol):
                     self._on_push(reply)
                 else:
                     self._on_reply(reply)
+                if len(woken) == TOGETHER:
+                    read_ends(loop, woken)
+                    woken = read_begins(loop)
         except ConnectionError as error:
             self.abort(error)
         finally:

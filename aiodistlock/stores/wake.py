@@ -1,4 +1,4 @@
-"""Runs the tasks that replies woke, at the end of the read that brought the replies.
+"""Runs the tasks that replies woke, in the read that brought the replies.
 
 asyncio wakes a task by a callback of its own, in the next turn of the loop: a handle, four
 calls in Python, and one more for what the task then sends.  Where a read brings twenty
@@ -6,9 +6,9 @@ replies that is a tenth of the client's time, so here the read itself runs those
 
 Rules
 -----
-1. All replies that arrived together are taken in, and all futures are done, before any
-   task runs.  So a task that cancels another one of them meets what it would meet in
-   asyncio: a future that is done, and a task that is about to run.
+1. A reply is taken in, and the future done, before the task runs; and no task runs while
+   a reply is taken in.  So a task that cancels another one that was woken with it meets
+   what it would meet in asyncio: a future that is done, and a task that is about to run.
 2. Tasks run as from the loop: one after another, each in its own context, none within
    another task.  What one lets through (``KeyboardInterrupt``) goes to the loop, and the
    others run all the same.
