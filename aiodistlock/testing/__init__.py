@@ -1,7 +1,6 @@
 """Tools for testing code that uses aiodistlock; pytest finds its fixtures by itself.
 
-``distlock``, ``distlock_clock`` and ``distlock_redis`` are described in
-:mod:`aiodistlock.testing.plugin`.
+``distlock``, ``distlock_clock`` and ``distlock_redis`` are described by ``pytest --fixtures``.
 """
 
 from aiodistlock.testing.clock import ManualClock

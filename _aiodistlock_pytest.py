@@ -1,5 +1,9 @@
 """Fixtures for pytest; an entry point has it load them where the package is installed.
 
+So it is loaded in each run of each project there, also in those that use none of them.
+That is why it stands beside the package, whose import would cost those runs half a second
+or more, and imports it in the fixtures only.
+
 All are plain fixtures, so they serve tests under pytest-asyncio, under anyio's plugin,
 and tests that call ``asyncio.run`` themselves.  A client begins to work in the event loop
 that first uses it, and is closed there after the test if that loop is still open.
@@ -8,15 +12,14 @@ that first uses it, and is closed there after the test if that loop is still ope
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from aiodistlock import LockClient
-from aiodistlock.testing.clock import ManualClock
-from aiodistlock.testing.discovery import LOOPBACK, server_binary
-from aiodistlock.testing.embedded import EmbeddedRedis
+if TYPE_CHECKING:
+    from aiodistlock import LockClient
+    from aiodistlock.testing import EmbeddedRedis, ManualClock
 
 
 @pytest.fixture
@@ -25,6 +28,8 @@ def distlock_clock() -> ManualClock:
 
     A test that asks for it and for ``distlock`` has locks that go by it.
     """
+    from aiodistlock.testing import ManualClock
+
     return ManualClock()
 
 
@@ -34,6 +39,8 @@ def distlock(request: pytest.FixtureRequest) -> Iterator[LockClient]:
 
     ``LockClient.in_memory(share=distlock)`` is another process beside it.
     """
+    from aiodistlock import LockClient
+
     wanted = "distlock_clock" in request.fixturenames
     clock: ManualClock | None = request.getfixturevalue("distlock_clock") if wanted else None
     client = LockClient.in_memory(clock=clock)
@@ -48,6 +55,9 @@ def distlock_redis_server() -> Iterator[EmbeddedRedis]:
     ``AIODISTLOCK_REDIS_SERVER`` names the binary; default: ``redis-server`` or
     ``valkey-server`` on PATH, or the one that ``aiodistlock[testing]`` installs.
     """
+    from aiodistlock.testing import EmbeddedRedis
+    from aiodistlock.testing.discovery import server_binary
+
     with EmbeddedRedis(binary=server_binary(os.environ)) as server:
         yield server
 
@@ -62,6 +72,8 @@ def distlock_redis_url(distlock_redis_server: EmbeddedRedis) -> str:
 @pytest.fixture
 def distlock_redis(distlock_redis_url: str) -> Iterator[LockClient]:
     """A ``LockClient`` on a real Redis that is empty when the test begins."""
+    from aiodistlock import LockClient
+
     client = LockClient.from_url(distlock_redis_url)
     yield client
     _close(client)
@@ -76,6 +88,10 @@ def _close(client: LockClient) -> None:
 
 def _flush(port: int) -> None:
     """Empty the server, without a Redis client."""
+    import socket
+
+    from aiodistlock.testing.discovery import LOOPBACK
+
     with socket.create_connection((LOOPBACK, port), timeout=5) as connection:
         connection.sendall(b"FLUSHALL\r\n")
         answer = connection.recv(64)
