@@ -35,6 +35,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _KEY = "aiodistlock.request"
+SET_UP_APP = "aiodistlock.app"
+"""Where a request has the outermost application with locks, also in one mounted below."""
+
 _READ_AHEAD = 4
 """Messages of a request's body kept for the application; servers send 64 KiB in each."""
 
@@ -47,6 +50,7 @@ class LockedRequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        scope.setdefault(SET_UP_APP, scope.get("app"))
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -16,7 +16,7 @@ from aiodistlock.integrations.fastapi_routes import Parameters, locked_routes
 from aiodistlock.integrations.problems import documented
 from aiodistlock.integrations.request_lock import check_options, lock_named
 from aiodistlock.integrations.request_name import NameTemplate
-from aiodistlock.integrations.starlette import lock_lifespan
+from aiodistlock.integrations.starlette import lock_lifespan, mounted
 
 __all__ = ["LockDependency", "get_locks", "lock_lifespan", "setup_locks"]
 
@@ -31,7 +31,8 @@ def setup_locks(app: FastAPI, redis: str | Sequence[str] | LockClient, **options
     ``StoreUnavailable`` and ``LeaseLost`` with 503, all with an
     ``application/problem+json`` body, wherever in the app they are raised; add exception
     handlers of your own for others.  OpenAPI lists both for the routes with a lock.
-    A request that holds or awaits a lock ends when its client goes.
+    A request that holds or awaits a lock ends when its client goes.  Mounted applications
+    use the locks of the one above.
 
     :param redis: one URL, or several of independent nodes, as for
         :meth:`LockClient.from_url`; or a client, which stays open when the app ends
@@ -39,20 +40,15 @@ def setup_locks(app: FastAPI, redis: str | Sequence[str] | LockClient, **options
     :raises RuntimeError: if the application has begun to serve
     """
     starlette.set_up(app, redis, options, _check)
-    undocumented = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = undocumented()
-        _document(app, schema)
-        return schema
-
-    # FastAPI's own way to extend the schema, says its documentation.
-    app.openapi = openapi  # type: ignore[method-assign]
+    _extend_openapi(app)
 
 
 async def get_locks(connection: HTTPConnection) -> LockClient:
     """
     Return the app's ``LockClient``: ``Annotated[LockClient, Depends(get_locks)]``.
+
+    Each :func:`LockDependency` depends on it, so ``app.dependency_overrides[get_locks]``
+    gives tests other locks.
 
     :raises RuntimeError: if there is none: not set up, or its lifespan does not run
     """
@@ -105,7 +101,10 @@ class _Hold:
         self.options = options
         self.parameters: Parameters | None = None
         # What FastAPI is to find out for us, so that it validates and documents it.
-        wanted = [_parameter("connection", HTTPConnection)]
+        wanted = [
+            _parameter("connection", HTTPConnection),
+            _parameter("locks", Annotated[LockClient, Depends(get_locks)]),
+        ]
         if isinstance(name, str):
             template = NameTemplate(name)
             self.parameters = Parameters(template)
@@ -115,11 +114,13 @@ class _Hold:
             wanted.append(_parameter("name", Annotated[Any, Depends(name)]))
         self.__signature__ = inspect.Signature(wanted)
 
-    async def __call__(self, connection: HTTPConnection, **values: Any) -> AsyncIterator[Lease]:
+    async def __call__(
+        self, connection: HTTPConnection, locks: LockClient, **values: Any
+    ) -> AsyncIterator[Lease]:
         """Hold the lock until FastAPI leaves the dependency."""
         parameters = self.parameters
         name = values["name"] if parameters is None else parameters.fill(connection)
-        lock = lock_named(starlette.get_locks(connection), name, self.options)
+        lock = lock_named(locks, name, self.options)
         watch_client(connection.scope)
         # FastAPI enters and leaves async generators in the task of the request, where
         # its endpoint runs as well: the one that is cancelled when the lease is lost.
@@ -141,21 +142,40 @@ def _parameter(name: str, annotation: Any) -> inspect.Parameter:
 
 def _check(app: FastAPI) -> None:
     """
-    Check the locks of all routes.
+    Check the locks of all routes, those of mounted applications included.
 
     :raises ValueError: naming the field that is no parameter of its route, or the option
         that does not fit the client
     """
-    for route, hold in locked_routes(app.routes, _Hold):
-        app.state.locks.lock("options", **hold.options)
-        if hold.parameters is not None:
-            hold.parameters.bind(route)
+    starlette.check_routes(app)
+    for path, each in (("", app), *mounted(app.routes)):
+        if not isinstance(each, FastAPI):
+            continue
+        for route, hold in locked_routes(each.routes, _Hold, path):
+            app.state.locks.lock("options", **hold.options)
+            if hold.parameters is not None:
+                hold.parameters.bind(route)
+        _extend_openapi(each)
 
 
-def _document(app: FastAPI, schema: dict[str, Any]) -> None:
-    """Add to an OpenAPI schema how locked routes answer when they do not get the lock."""
-    for route, _ in locked_routes(app.routes, _Hold):
-        for method in route.methods:
-            operation = schema.get("paths", {}).get(route.path, {}).get(method.lower(), {})
-            for status, response in documented().items():
-                operation.setdefault("responses", {}).setdefault(status, response)
+class _OpenAPI:
+    """An app's ``openapi``, with how locked routes answer when they do not get the lock."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._undocumented = app.openapi
+
+    def __call__(self) -> dict[str, Any]:
+        schema = self._undocumented()
+        for route, _ in locked_routes(self._app.routes, _Hold):
+            for method in route.methods:
+                operation = schema.get("paths", {}).get(route.path, {}).get(method.lower(), {})
+                for status, response in documented().items():
+                    operation.setdefault("responses", {}).setdefault(status, response)
+        return schema
+
+
+def _extend_openapi(app: FastAPI) -> None:
+    if not isinstance(app.openapi, _OpenAPI):
+        # FastAPI's own way to extend the schema, says its documentation.
+        app.openapi = _OpenAPI(app)  # type: ignore[method-assign]

@@ -23,10 +23,12 @@ class LockedRoute:
     """
     A route with a lock.
 
-    :ivar path: with the prefixes of all routers
+    :ivar mounted_at: the path of its application, empty if that is the outermost
+    :ivar path: in its application, with the prefixes of all routers
     :ivar fields: FastAPI's fields of all parameters in path and query, by name
     """
 
+    mounted_at: str
     path: str
     methods: tuple[str, ...]
     endpoint: Callable[..., Any]
@@ -35,13 +37,15 @@ class LockedRoute:
     @property
     def path_parameters(self) -> list[str]:
         """Names of the parameters in the path, whether declared or not."""
-        return re.findall(r"{(\w+)}", self.path)
+        return re.findall(r"{(\w+)}", self.mounted_at + self.path)
 
     def __str__(self) -> str:
-        return " ".join([*self.methods, self.path])
+        return " ".join([*self.methods, self.mounted_at + self.path])
 
 
-def locked_routes(routes: Sequence[Any], kind: type[T]) -> Iterator[tuple[LockedRoute, T]]:
+def locked_routes(
+    routes: Sequence[Any], kind: type[T], mounted_at: str = ""
+) -> Iterator[tuple[LockedRoute, T]]:
     """Yield each dependency of ``kind`` with the route that has it."""
     for route in _with_prefixes(routes):
         dependant = getattr(route, "dependant", None)
@@ -58,7 +62,7 @@ def locked_routes(routes: Sequence[Any], kind: type[T]) -> Iterator[tuple[Locked
         path = getattr(route, "path_format", route.path)
         for each in every:
             if isinstance(each.call, kind):
-                yield LockedRoute(path, methods, route.endpoint, fields), each.call
+                yield LockedRoute(mounted_at, path, methods, route.endpoint, fields), each.call
 
 
 def _with_prefixes(routes: Sequence[Any]) -> Iterator[Any]:

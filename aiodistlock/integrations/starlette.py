@@ -11,16 +11,18 @@ from typing import Any, TypeVar
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Host, Mount, Route, WebSocketRoute
+from starlette.status import WS_1013_TRY_AGAIN_LATER
+from starlette.websockets import WebSocket, WebSocketState
 
 from aiodistlock import LockClient
-from aiodistlock.integrations.asgi import LockedRequestMiddleware, watch_client
+from aiodistlock.integrations.asgi import SET_UP_APP, LockedRequestMiddleware, watch_client
 from aiodistlock.integrations.problems import LOCK_PROBLEMS, MEDIA_TYPE, LockProblem, problem_of
 from aiodistlock.integrations.request_lock import RequestLock, mark, mark_of
 
 # Any: frameworks type lifespans with state apart from those without.
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Response]])
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Response | None]])
 LockName = str | Callable[[Request], str | None]
 
 
@@ -33,7 +35,8 @@ def setup_locks(app: Starlette, redis: str | Sequence[str] | LockClient, **optio
     ``AcquireTimeout`` is answered with 423 and ``Retry-After``, ``StoreUnavailable`` and
     ``LeaseLost`` with 503, all with an ``application/problem+json`` body, wherever in
     the app they are raised; add exception handlers of your own for others.  A request that
-    holds or awaits a lock ends when its client goes.
+    holds or awaits a lock ends when its client goes.  Mounted applications use the locks
+    of the one above.
 
     :param redis: one URL, or several of independent nodes, as for
         :meth:`LockClient.from_url`; or a client, which stays open when the app ends
@@ -53,8 +56,26 @@ def set_up(
     app.add_middleware(LockedRequestMiddleware)
     for error in LOCK_PROBLEMS:
         app.add_exception_handler(error, _answer)
+
+    def start(app: Starlette) -> None:
+        # Each application answers the errors of its own routes.
+        for _, below in mounted(app.routes):
+            for error in LOCK_PROBLEMS:
+                below.exception_handlers.setdefault(error, _answer)
+        check(app)
+
     inner = app.router.lifespan_context
-    app.router.lifespan_context = lock_lifespan(redis, inner, check=check, **options)
+    app.router.lifespan_context = lock_lifespan(redis, inner, check=start, **options)
+
+
+def mounted(routes: Sequence[BaseRoute], path: str = "") -> Iterator[tuple[str, Starlette]]:
+    """Yield the applications that are mounted below, at any depth, with their paths."""
+    for route in routes:
+        if isinstance(route, Mount | Host):
+            below = path + getattr(route, "path", "")
+            if isinstance(route.app, Starlette):
+                yield below, route.app
+            yield from mounted(route.routes, below)
 
 
 def lock_lifespan(
@@ -102,7 +123,8 @@ def get_locks(connection: HTTPConnection) -> LockClient:
 
     :raises RuntimeError: if there is none: not set up, or its lifespan does not run
     """
-    locks = getattr(connection.app.state, "locks", None)
+    apps = (connection.app, connection.scope.get(SET_UP_APP, connection.app))
+    locks = next((app.state.locks for app in apps if hasattr(app.state, "locks")), None)
     if locks is None:
         raise RuntimeError(
             "the app has no LockClient: call setup_locks(app, ...) after it was made, and run "
@@ -116,7 +138,7 @@ def locked_endpoint(
     name: LockName, *, timeout: float | None = 5.0, **options: Any
 ) -> Callable[[Endpoint], Endpoint]:
     """
-    Run an endpoint under a lock; its lease is ``request.state.lease``.
+    Run an endpoint, of a WebSocket, too, under a lock; its lease is ``request.state.lease``.
 
     The lock covers the endpoint until it returns its response: not what a
     ``StreamingResponse`` sends later, and not background tasks.
@@ -139,7 +161,7 @@ def locked_endpoint(
             )
 
         @functools.wraps(endpoint)
-        async def locked(*args: Any) -> Response:
+        async def locked(*args: Any) -> Response | None:
             request: Request = args[-1]  # a method of an HTTPEndpoint has self before it
             lock = request_lock.build(
                 get_locks(request),
@@ -179,18 +201,27 @@ def check_routes(app: Starlette) -> None:
 
 def _routes(
     routes: Sequence[BaseRoute], prefix: str, parameters: list[str]
-) -> Iterator[tuple[Route, str, list[str]]]:
+) -> Iterator[tuple[Route | WebSocketRoute, str, list[str]]]:
     """Yield the routes with their whole path and its parameters, mounts included."""
     for route in routes:
-        if isinstance(route, Route):
+        if isinstance(route, Route | WebSocketRoute):
             yield route, prefix + route.path, [*parameters, *route.param_convertors]
-        elif isinstance(route, Mount):
+        elif isinstance(route, Mount | Host):
             inner = [name for name in route.param_convertors if name != "path"]
-            yield from _routes(route.routes, prefix + route.path, [*parameters, *inner])
+            path = prefix + getattr(route, "path", "")
+            yield from _routes(route.routes, path, [*parameters, *inner])
 
 
-async def _answer(_: Request, error: Exception) -> Response:
+# Any: Starlette types handlers for requests apart from those for WebSockets.
+async def _answer(connection: Any, error: Exception) -> Any:
     assert isinstance(error, LOCK_PROBLEMS)
+    if isinstance(connection, WebSocket):
+        ours, theirs = connection.application_state, connection.client_state
+        if ours is theirs is WebSocketState.CONNECTED:
+            await connection.close(WS_1013_TRY_AGAIN_LATER, problem_of(error).detail)
+        if ours is not WebSocketState.CONNECTING:
+            return None
+        # Not accepted yet: servers refuse the handshake with a response.
     return problem_response(error)
 
 

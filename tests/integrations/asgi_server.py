@@ -24,7 +24,8 @@ async def served(app: Any) -> AsyncIterator[httpx.AsyncClient]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-        server = _Server(uvicorn.Config(app, log_level="critical", lifespan="on", ws="none"))
+        config = uvicorn.Config(app, log_level="critical", lifespan="on", ws="websockets-sansio")
+        server = _Server(config)
         running = asyncio.create_task(server.serve([listening]))
         try:
             while not server.started:
