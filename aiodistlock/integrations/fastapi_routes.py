@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from fastapi import routing
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import HTTPConnection
 
 from aiodistlock.integrations.request_name import NameTemplate
@@ -94,10 +95,16 @@ class Parameters:
         """
         Learn what a route declares.
 
-        :raises ValueError: if it has not all parameters
+        :raises ValueError: if it has not all parameters, or one that is more than one value
         """
         known = list(dict.fromkeys([*route.path_parameters, *route.fields]))
         self._template.check(known, str(route))
+        for name in self._template.parameters:
+            if name in route.fields and _has_parts(route.fields[name].field_info.annotation):
+                raise ValueError(
+                    f"the lock's name template {self._template.text!r} has the field {name!r}, "
+                    f"which is a list or a model in {route}: pass a function that returns the name"
+                )
         self._readers[route.endpoint] = {
             name: _Reader(route.fields[name])
             for name in self._template.parameters
@@ -125,11 +132,22 @@ class Parameters:
         return self._template.fill(values, connection.headers, connection.query_params)
 
 
+def _has_parts(annotation: Any) -> bool:
+    """Tell whether a parameter of this type is made from more than one value of a request."""
+    origin = get_origin(annotation)
+    if origin in (Annotated, Union, UnionType):
+        return any(map(_has_parts, get_args(annotation)))
+    kind = origin or annotation
+    parts = (BaseModel, Collection)
+    return isinstance(kind, type) and issubclass(kind, parts) and not issubclass(kind, (str, bytes))
+
+
 class _Reader:
     """Reads one parameter of a request as FastAPI does."""
 
     def __init__(self, field: Any) -> None:
-        self._alias: str = field.alias
+        # As FastAPI looks it up.
+        self._alias: str = getattr(field, "validation_alias", None) or field.alias
         self._info = field.field_info
         # As FastAPI's own field does.
         declared: Any = Annotated[self._info.annotation, self._info]

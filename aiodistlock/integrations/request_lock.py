@@ -80,8 +80,9 @@ def lock_named(locks: LockClient, name: object, options: dict[str, Any]) -> Asyn
     try:
         return locks.lock(name, **options)
     except ValueError as error:
-        # The options were checked before: what is wrong is what the client sent.
-        raise UnusableName(f"The request names nothing that can be locked: {error}") from None
+        # The options were checked before: what is wrong is what the client sent. It is not
+        # told why, as that tells the name.
+        raise UnusableName("The request names nothing that can be locked.") from error
 
 
 def check_options(options: dict[str, Any]) -> None:

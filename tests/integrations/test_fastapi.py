@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query
+from pydantic import BaseModel
 
 from aiodistlock import Lease, LockClient
 from aiodistlock.integrations.fastapi import LockDependency, get_locks, lock_lifespan, setup_locks
@@ -14,6 +15,12 @@ from aiodistlock.testing.discovery import free_port
 from tests.integrations.asgi_server import called, served
 
 PROBLEM = "application/problem+json"
+
+
+class Filter(BaseModel):
+    """Query parameters in one."""
+
+    page: int
 
 
 @pytest.fixture
@@ -146,7 +153,7 @@ async def test_a_store_that_is_down_is_answered_with_503(timeout: float | None) 
 
 async def test_names_are_built_from_converted_values(app: FastAPI, namespace: str) -> None:
     """042 and 42 are one wallet where the parameter is an int; defaults apply."""
-    template = "{tenant}:{wallet_id}:{page}:{w}:{header[X-Region]}:{query[sort]}"
+    template = "{tenant}:{wallet_id}:{page}:{w}:{v}:{header[X-Region]}:{query[sort]}"
     router = APIRouter(prefix="/{tenant}")
 
     @router.get("/{wallet_id}")
@@ -154,6 +161,7 @@ async def test_names_are_built_from_converted_values(app: FastAPI, namespace: st
         wallet_id: Annotated[int, Path(ge=1)],
         lease: Annotated[Lease, LockDependency(template, namespace=namespace)],
         w: Annotated[float, Query(alias="weight")],
+        v: Annotated[int, Query(validation_alias="version")] = 0,
         page: int = 1,
     ) -> str:
         return lease.name
@@ -162,9 +170,9 @@ async def test_names_are_built_from_converted_values(app: FastAPI, namespace: st
     url = "/api/acme/042?weight=1e1&sort=up"
     async with called(app) as client:
         answer = await client.get(url, headers={"x-region": "eu"})
-        assert answer.json() == "acme:42:1:10.0:eu:up"
-        answer = await client.get(f"{url}&page=007", headers={"x-region": "eu"})
-        assert answer.json() == "acme:42:7:10.0:eu:up"
+        assert answer.json() == "acme:42:1:10.0:0:eu:up"
+        answer = await client.get(f"{url}&page=007&version=02", headers={"x-region": "eu"})
+        assert answer.json() == "acme:42:7:10.0:2:eu:up"
         for wrong, headers, loc in [
             ("/api/acme/x?weight=1&sort=up", {"x-region": "eu"}, ["path", "wallet_id"]),
             ("/api/acme/0?weight=1&sort=up", {"x-region": "eu"}, ["path", "wallet_id"]),
@@ -198,7 +206,10 @@ async def test_a_function_names_the_lock(app: FastAPI, namespace: str) -> None:
 async def test_a_request_that_names_nothing_lockable_is_refused(
     app: FastAPI, namespace: str
 ) -> None:
-    """What the client sent cannot be a name: its mistake, not an internal error."""
+    """What the client sent cannot be a name: its mistake, not an internal error.
+
+    Why it cannot is not told, as that would tell the name.
+    """
 
     @app.get("/", dependencies=[LockDependency("{query[n]}", namespace=namespace)])
     async def read() -> None: ...
@@ -208,6 +219,22 @@ async def test_a_request_that_names_nothing_lockable_is_refused(
             answer = await client.get("/", params={"n": wrong})
             assert answer.status_code == 422
             assert answer.headers["content-type"] == PROBLEM
+            assert answer.json()["detail"] == "The request names nothing that can be locked."
+
+
+@pytest.mark.parametrize("annotation", [list[int], set[str] | None, Filter])
+async def test_a_field_of_more_than_one_value_fails_the_start(
+    app: FastAPI, annotation: Any
+) -> None:
+    """A list or a model is no part of a name; that does not wait for a request to show."""
+
+    async def read(page: Any) -> None: ...
+
+    read.__annotations__["page"] = Annotated[annotation, Query()]
+    app.get("/", dependencies=[LockDependency("{page}")])(read)
+    with pytest.raises(ValueError, match=r"'page'.*a list or a model in GET /"):
+        async with app.router.lifespan_context(app):
+            pass
 
 
 @pytest.mark.parametrize("place", ["route", "router"])
