@@ -64,7 +64,7 @@ class LockedRequestMiddleware:
                 raise
         finally:
             await request.stop()
-        if request.cancellation.cancelled_caught:
+        if request.cancellation.cancelled_caught and not request.begun:
             await _answer_nobody(send)
 
 
@@ -122,11 +122,12 @@ class _Request:
     def __init__(self, receive: Receive, send: Send) -> None:
         self.cancellation = anyio.CancelScope()
         self.leases: list[Lease] = []
+        self.begun = False
+        """Whether the application's response, or its replacement, has begun."""
         self.replaced = False
         """Whether the application's response was replaced by a 503."""
         self._receive = receive
         self._send = send
-        self._begun = False
         self._task: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
         self._ahead: deque[Message] = deque()
@@ -151,7 +152,7 @@ class _Request:
             self._ahead.append(message)
             self._changed.set()
             if message["type"] == "http.disconnect":
-                if not self._begun:
+                if not self.begun:
                     self.cancellation.cancel("the client is gone")
                 return
             while len(self._ahead) >= _READ_AHEAD:
@@ -176,8 +177,8 @@ class _Request:
 
     async def send(self, message: Message) -> None:
         """Send, for the application."""
-        if not self._begun:
-            self._begun = True
+        if not self.begun:
+            self.begun = True
             if lost := self._loss():
                 self.replaced = True
                 await _send_problem(self._send, lost)

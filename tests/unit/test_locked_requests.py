@@ -1,6 +1,7 @@
 """The ASGI middleware, where a server's timing would decide what is seen."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,21 @@ async def test_a_gone_client_is_answered_nothing() -> None:
 
     await run(app, client.receive, client.send)
     assert client.heard == [499, "http.response.body"]
+
+
+async def test_an_application_that_will_not_be_cancelled_answers_itself() -> None:
+    """It swallows the cancellation and responds: nobody begins a second response."""
+    client = Client([GONE])
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        watch_client(scope)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        await send({"type": "http.response.start", "status": 200})
+        await asyncio.sleep(3600)
+
+    await run(app, client.receive, client.send)
+    assert client.heard == [200]
 
 
 async def test_an_application_may_see_the_client_go() -> None:
