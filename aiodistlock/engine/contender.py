@@ -67,6 +67,7 @@ class Contender:
         "keys",
         "last_seen",
         "process_lease",
+        "seen_before",
         "waiters",
     )
 
@@ -78,11 +79,14 @@ class Contender:
         self.process_lease: ProcessLease | None = None
         self.last_seen: Queued | Held | None = None
         """Who held the lock when Redis was asked last, for the error message."""
+        self.seen_before: Queued | Held | None = None
+        """That, from before these tasks began to wait: of now it says nothing."""
 
     def enter(self, waiter: Waiter) -> None:
         """Let a task wait its turn, or refuse it if it only tries and would have to."""
         waiter.entered_at = self.engine.clock()
         if self.attempt is None and self.process_lease is None:
+            self.seen_before = self.last_seen
             self.waiters.push(waiter)
             self.ask(waiter)
         elif waiter.waits:
@@ -121,7 +125,8 @@ class Contender:
         if local is not None:
             return AcquireTimeout(self.keys.name, timeout, local.token, local.validity)
         seen = self.last_seen
-        if seen is None:
+        # Who did not wait was answered just now, though others may have come meanwhile.
+        if seen is None or (timeout > 0 and seen is self.seen_before):
             return AcquireTimeout(self.keys.name, timeout)
         return AcquireTimeout(self.keys.name, timeout, seen.holder, seen.remaining)
 

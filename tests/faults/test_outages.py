@@ -39,6 +39,26 @@ async def test_acquires_that_time_out_during_an_outage_do_not_pile_up(
         await eventually(unsent, True, within=3)
 
 
+@pytest.mark.parametrize("end", ["kill", "freeze"])
+async def test_a_timeout_in_an_outage_names_no_former_holder(
+    embedded_redis: EmbeddedRedis, end: str
+) -> None:
+    """Who held the lock at an earlier wait is nobody who holds it now."""
+    async with (
+        LockClient.from_url(embedded_redis.url) as locks,
+        LockClient.from_url(embedded_redis.url) as elsewhere,
+    ):
+        lock = locks.lock("n")
+        async with elsewhere.lock("n"):
+            with pytest.raises(AcquireTimeout) as caught:
+                await lock.acquire(timeout=0.1)
+        assert caught.value.holder is not None
+        getattr(embedded_redis, end)()
+        with pytest.raises(AcquireTimeout) as caught:
+            await lock.acquire(timeout=0.1)
+        assert caught.value.holder is None
+
+
 async def test_a_server_that_is_busy_as_we_connect_is_asked_again(
     embedded_redis: EmbeddedRedis,
 ) -> None:
