@@ -12,7 +12,7 @@ import anyio
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from aiodistlock import Lease, LeaseLost, LockClient
+from aiodistlock import Lease, LockClient
 from aiodistlock.integrations.problems import (
     CLIENT_GONE,
     LOCK_PROBLEMS,
@@ -183,9 +183,11 @@ async def _serve(
             finally:
                 watch.cancel()
     except LOCK_PROBLEMS as error:
-        if isinstance(error, LeaseLost) and request.get(_BEGUN) and request.transport:
-            # The client must not take what it has got so far for the whole.
-            request.transport.abort()
+        if request.get(_BEGUN):
+            # The client must not take what it has got so far for the whole, nor can it
+            # get a second response.
+            if request.transport:
+                request.transport.abort()
             raise
         return _problem_response(error)
     return web.Response(status=CLIENT_GONE)  # for the access log

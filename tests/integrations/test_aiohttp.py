@@ -265,6 +265,27 @@ async def test_a_loss_in_a_stream_aborts_the_connection(
         writer.close()
 
 
+async def test_another_locks_error_in_a_stream_aborts_the_connection(
+    redis_url: str, elsewhere: LockClient, namespace: str
+) -> None:
+    """A lock that the handler takes by hand has no second response either."""
+
+    @locked_handler("n", namespace=namespace)
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"a")
+        async with request.config_dict[LOCKS].lock("other", namespace=namespace, timeout=0):
+            raise AssertionError
+
+    async with (
+        served(app_of(redis_url, handler)) as client,
+        elsewhere.lock("other", namespace=namespace),
+    ):
+        with pytest.raises((ClientPayloadError, ClientConnectionError)):
+            await (await client.get("/")).read()
+
+
 @pytest.mark.parametrize("cancellation", [False, True], ids=["default", "handler_cancellation"])
 async def test_a_client_that_goes_ends_its_request(
     redis_url: str, elsewhere: LockClient, namespace: str, cancellation: bool
