@@ -99,9 +99,11 @@ def lock_middleware(
 
     @web.middleware
     async def locked(request: web.Request, handler: Handler) -> web.StreamResponse:
-        template = request_lock.template
-        if request.method not in wanted or (
-            template is not None and not request.match_info.keys() >= set(template.parameters)
+        template, found = request_lock.template, request.match_info
+        if (
+            request.method not in wanted
+            or found.http_exception is not None  # no route: a 404 or 405 needs no lock
+            or (template is not None and not found.keys() >= set(template.parameters))
         ):
             return await handler(request)
         return await _serve(request, request_lock, functools.partial(handler, request))

@@ -160,6 +160,17 @@ async def test_a_middleware_of_a_function(redis_url: str, namespace: str) -> Non
         assert await (await client.post("/?n=a")).json() is False
 
 
+async def test_a_middleware_does_not_lock_what_has_no_route(redis_url: str) -> None:
+    """A 404 and a 405 come as ever, also where the request has not what the name needs."""
+    app = web.Application(middlewares=[lock_middleware("{header[x-tenant]}")])
+    setup_locks(app, redis_url)
+    app.router.add_post("/", name_of)
+    async with served(app) as client:
+        assert (await client.post("/")).status == 422
+        assert (await client.post("/none")).status == 404
+        assert (await client.put("/")).status == 405
+
+
 async def test_middlewares_run_in_their_order(
     redis_url: str, elsewhere: LockClient, namespace: str
 ) -> None:
