@@ -204,7 +204,7 @@ async def _watch(request: web.Request, scope: anyio.CancelScope) -> None:
     """
     while request.transport is not None and not request.transport.is_closing():
         await asyncio.sleep(CLIENT_CHECK_PERIOD)
-    scope.cancel("the client is gone")
+    scope.cancel()
 
 
 def _problem_response(error: LockProblem) -> web.Response:

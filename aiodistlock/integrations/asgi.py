@@ -153,7 +153,7 @@ class _Request:
             self._changed.set()
             if message["type"] == "http.disconnect":
                 if not self.begun:
-                    self.cancellation.cancel("the client is gone")
+                    self.cancellation.cancel()
                 return
             while len(self._ahead) >= _READ_AHEAD:
                 await self._change()
