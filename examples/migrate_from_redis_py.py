@@ -1,44 +1,77 @@
 """A service moves from redis-py's Lock to aiodistlock, one process at a time.
 
-Run it with a Redis at REDIS_URL (default redis://localhost:6379).
+``python examples/migrate_from_redis_py.py [URL]`` runs three processes of a service at once,
+as a deployment in progress does: an old one, one that has changed one argument, and one that
+is done. All exclude each other. It prints::
+
+    old: 20 deposits under redis-py's lock
+    first step: 20 deposits under the same lock, on aiodistlock's engine
+    second step: 20 deposits under leases, the last one with fencing token ...
+    60 deposits were made, none is lost: the balance is 60
 """
 
+from __future__ import annotations
+
 import asyncio
-import os
+from uuid import uuid4
 
 from redis.asyncio import Redis
 
+from _server import redis_url
 from aiodistlock import AsyncLock
 from aiodistlock.compat import RedisPyLock
 
-REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379")
-NAME = "example:wallet:42"
+
+class Wallet:
+    """Stands for the database that all processes use."""
+
+    balance = 0
+
+    async def deposit(self) -> None:
+        """Read, think, write: safe only with the lock held."""
+        read = self.balance
+        await asyncio.sleep(0)
+        self.balance = read + 1
 
 
-async def old_process(redis: Redis) -> None:
+async def old_process(redis: Redis, name: str, wallet: Wallet) -> str:
     """Lock as every process does today."""
-    async with redis.lock(NAME, timeout=10):
-        print("old: redis-py's lock")
+    for _ in range(20):
+        async with redis.lock(name, timeout=10):
+            await wallet.deposit()
+    return "old: 20 deposits under redis-py's lock"
 
 
-async def first_step(redis: Redis) -> None:
+async def first_step(redis: Redis, name: str, wallet: Wallet) -> str:
     """One argument more: the same key, methods and errors; woken instead of polling."""
-    async with redis.lock(NAME, timeout=10, lock_class=RedisPyLock):
-        print("new: the same lock, on aiodistlock's engine")
+    for _ in range(20):
+        async with redis.lock(name, timeout=10, lock_class=RedisPyLock):
+            await wallet.deposit()
+    return "first step: 20 deposits under the same lock, on aiodistlock's engine"
 
 
-async def second_step(redis: Redis) -> None:
+async def second_step(redis: Redis, name: str, wallet: Wallet) -> str:
     """Renewed while held, cancelled when lost, with a fencing token; still the same key."""
-    async with AsyncLock(redis, NAME, namespace="") as lease:
-        print(f"new: a lease, under fencing token {lease.fencing_token}")
+    for _ in range(20):
+        async with AsyncLock(redis, name, namespace="") as lease:
+            await wallet.deposit()
+    token = lease.fencing_token
+    return f"second step: 20 deposits under leases, the last one with fencing token {token}"
 
 
-async def main() -> None:
-    """Run all three as a deployment in progress does: at once, and one at a time."""
-    async with Redis.from_url(REDIS_URL) as old, Redis.from_url(REDIS_URL) as new:
-        await asyncio.gather(old_process(old), first_step(new), second_step(new))
-        assert not await new.exists(NAME)
+async def main(url: str) -> None:
+    """Run all three at once."""
+    name, wallet = f"example:wallet:{uuid4().hex[:6]}", Wallet()
+    async with Redis.from_url(url) as old, Redis.from_url(url) as new, Redis.from_url(url) as newer:
+        told = await asyncio.gather(
+            old_process(old, name, wallet),
+            first_step(new, name, wallet),
+            second_step(newer, name, wallet),
+        )
+    print(*told, sep="\n")
+    print(f"60 deposits were made, none is lost: the balance is {wallet.balance}")
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with redis_url() as url:
+        asyncio.run(main(url))
