@@ -20,11 +20,13 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
 # Found in the folder, so none is forgotten; what begins with _ is a part of others.
-SCRIPTS = sorted(
+FILES = sorted(
     path.relative_to(EXAMPLES).as_posix()
     for path in EXAMPLES.rglob("*.py")
     if not path.name.startswith("_")
 )
+# test_pytest_plugin runs the others.
+SCRIPTS = [name for name in FILES if not name.startswith("test_")]
 
 # What stands last in the README of the examples, and says so.
 OTHER_ARGUMENTS = {"telemetry/wallets.py", "make_ledger.py"}
@@ -85,7 +87,7 @@ def test_an_example_runs(tmp_path: Path, embedded_redis: EmbeddedRedis, name: st
     assert left == []
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", FILES)
 def test_an_example_is_listed(name: str) -> None:
     """The README of the examples tells of each, by its name or that of its folder."""
     listed = re.findall(r"\]\((.*?)/?\)", (EXAMPLES / "README.md").read_text())

@@ -170,21 +170,22 @@ def test_the_plugin_is_harmless_where_nobody_asks_for_it(
     done.assert_outcomes(passed=1)
 
 
-def readme_tests() -> dict[str, str]:
-    """Return README's test files: blocks whose first line names them."""
+def files_to_copy() -> dict[str, str]:
+    """Return what users copy: README's blocks whose first line names a file, and examples."""
     blocks = re.findall(
         r"^```python\n# (test_\w+\.py)\n(.*?)^```$",
         (ROOT / "README.md").read_text(),
         re.DOTALL | re.MULTILINE,
     )
-    return dict(blocks)
+    assert blocks, "no test file in README"
+    examples = {path.name: path.read_text() for path in (ROOT / "examples").glob("test_*.py")}
+    assert examples, "no test file in examples"
+    return {f"{name[:-3]}_in_readme.py": code for name, code in blocks} | examples
 
 
-def test_readme_s_tests_pass(pytester: pytest.Pytester, run: Run) -> None:
-    """What a user copies from "Testing your code" passes as it stands."""
-    tests = readme_tests()
-    assert tests, "no test file in README"
+def test_what_users_copy_passes(pytester: pytest.Pytester, run: Run) -> None:
+    """The tests in README and in the examples pass as they stand."""
+    tests = files_to_copy()
     for name, code in tests.items():
         (pytester.path / name).write_text(code)
-    done = run()
-    done.assert_outcomes(passed=sum(code.count("def test_") for code in tests.values()))
+    run().assert_outcomes(passed=sum(code.count("def test_") for code in tests.values()))
