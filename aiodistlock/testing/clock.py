@@ -101,7 +101,7 @@ class ManualClock:
             self._now = max(self._now, timer.due_at)
             timer.fire()
             await _settle()
-        self._now = target
+        self._now = max(self._now, target)
 
     async def stall(self, seconds: float) -> None:
         """
@@ -114,7 +114,7 @@ class ManualClock:
         """
         target = self._now + _checked(seconds)
         await _settle()
-        self._now = target
+        self._now = max(self._now, target)
         # As a loop does that wakes up late: all that is due in one turn, in order.
         while (timer := self._next(target)) is not None:
             timer.fire()

@@ -162,6 +162,25 @@ async def test_tasks_run_on_before_a_stall(clock: ManualClock, ours: LockClient)
     assert not holding.result().is_held
 
 
+async def test_time_does_not_go_back_where_two_turn_the_clock() -> None:
+    """Who wanted less time than another task has let pass meanwhile changes nothing."""
+    clock = ManualClock(100.0)
+    seen: list[float] = []
+
+    def look() -> None:
+        seen.append(clock())
+
+    async def turn(seconds: float) -> None:
+        await clock.advance(seconds)
+        look()
+
+    clock.call_later(4.0, look)
+    clock.call_later(8.0, look)
+    await asyncio.gather(turn(5.0), turn(10.0))
+    assert seen == sorted(seen)
+    assert clock() == 110.0
+
+
 async def test_a_stall_runs_nothing_before_its_end() -> None:
     """What was due in a stall happens after it, in order."""
     clock = ManualClock(100.0)
