@@ -99,6 +99,10 @@ def lock_lifespan(
 
     @asynccontextmanager
     async def opened(app: Any) -> AsyncIterator[Any]:
+        if hasattr(app.state, "locks"):
+            raise RuntimeError(
+                "the app has locks already: call setup_locks(), or lock_lifespan(), only once"
+            )
         locks = redis if isinstance(redis, LockClient) else LockClient.from_url(redis, **options)
         app.state.locks = locks
         try:

@@ -118,6 +118,16 @@ async def test_setting_up_comes_before_serving(redis_url: str) -> None:
             setup_locks(app, redis_url)
 
 
+async def test_an_application_has_its_locks_once(redis_url: str) -> None:
+    """A second set-up would take them from the first: it fails the start, and says so."""
+    app = app_of(redis_url)
+    setup_locks(app, redis_url)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="has locks already"):
+            async with app.router.lifespan_context(app):
+                pass
+
+
 async def test_the_lock_ends_before_a_returned_stream(
     redis_url: str, elsewhere: LockClient, namespace: str
 ) -> None:
