@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -89,7 +89,7 @@ class Parameters:
     def __init__(self, template: NameTemplate) -> None:
         self._template = template
         self._readers: dict[Any, dict[str, _Reader]] = {}
-        """By endpoint, by name; a parameter in the path that nobody declares has none."""
+        """By :meth:`_place`, by name; a parameter in the path that nobody declares has none."""
 
     def bind(self, route: LockedRoute) -> None:
         """
@@ -105,7 +105,7 @@ class Parameters:
                     f"the lock's name template {self._template.text!r} has the field {name!r}, "
                     f"which is a list or a model in {route}: pass a function that returns the name"
                 )
-        self._readers[route.endpoint] = {
+        self._readers[self._place(route.endpoint, route.path_parameters)] = {
             name: _Reader(route.fields[name])
             for name in self._template.parameters
             if name in route.fields
@@ -117,7 +117,8 @@ class Parameters:
 
         :raises RequestValidationError: as FastAPI would for the endpoint
         """
-        readers = self._readers.get(connection.scope["endpoint"])
+        place = self._place(connection.scope["endpoint"], connection.path_params)
+        readers = self._readers.get(place)
         if readers is None:
             raise RuntimeError(
                 "the route was not checked: call setup_locks(app, ...) right after the app was "
@@ -130,6 +131,10 @@ class Parameters:
             for name in self._template.parameters
         }
         return self._template.fill(values, connection.headers, connection.query_params)
+
+    def _place(self, endpoint: object, in_path: Container[str]) -> tuple[object, ...]:
+        """Tell routes apart: of one endpoint, ``/wallets/{wallet_id}`` and ``/wallets``."""
+        return endpoint, *(name in in_path for name in self._template.parameters)
 
 
 def _has_parts(annotation: Any) -> bool:

@@ -199,6 +199,24 @@ async def test_a_value_is_found_where_fastapi_finds_it(app: FastAPI, namespace: 
         assert (await client.get("/?page=1")).json() is True
 
 
+@pytest.mark.parametrize("paths", [["/", "/{page}"], ["/{page}", "/"]])
+async def test_an_endpoint_may_have_a_parameter_in_path_or_query(
+    app: FastAPI, namespace: str, paths: list[str]
+) -> None:
+    """Each of its routes has its own: required in the path, with a default in the query."""
+
+    async def read(
+        lease: Annotated[Lease, LockDependency("{page}", namespace=namespace)], page: int = 5
+    ) -> str:
+        return lease.name
+
+    for path in paths:
+        app.get(path)(read)
+    async with called(app) as client:
+        for url, name in [("/", "5"), ("/?page=07", "7"), ("/08", "8"), ("/08?page=9", "8")]:
+            assert (await client.get(url)).json() == name
+
+
 async def test_a_function_names_the_lock(app: FastAPI, namespace: str) -> None:
     """A callable is a dependency itself: what it asks for is validated and documented."""
 

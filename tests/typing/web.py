@@ -25,7 +25,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-app = FastAPI(lifespan=fastapi.lock_lifespan("redis://localhost", lifespan))
+FastAPI(lifespan=fastapi.lock_lifespan("redis://localhost", lifespan))
+app = FastAPI(lifespan=lifespan)
 fastapi.setup_locks(app, ["redis://a", "redis://b"], unavailable_after=2.0)
 Starlette(lifespan=starlette.lock_lifespan(LockClient.in_memory()))
 
