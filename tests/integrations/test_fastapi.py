@@ -190,13 +190,29 @@ async def test_a_value_is_found_where_fastapi_finds_it(app: FastAPI, namespace: 
     @app.get("/")
     async def read(
         lease: Annotated[Lease, LockDependency("{page}", namespace=namespace)],
-        page: Annotated[int, Query(validation_alias="p")] = 0,
+        page: Annotated[int, Query(validation_alias="p", default_factory=lambda: 7)],
     ) -> bool:
         return lease.name == str(page)
 
     async with called(app) as client:
         assert (await client.get("/?p=1")).json() is True
         assert (await client.get("/?page=1")).json() is True
+
+
+async def test_the_endpoints_declaration_counts(app: FastAPI, namespace: str) -> None:
+    """A dependency that reads the same parameter as something else does not name the lock."""
+
+    def raw(page: str) -> str:
+        return page
+
+    @app.get("/", dependencies=[Depends(raw)])
+    async def read(
+        page: int, lease: Annotated[Lease, LockDependency("{page}", namespace=namespace)]
+    ) -> str:
+        return lease.name
+
+    async with called(app) as client:
+        assert (await client.get("/?page=07")).json() == "7"
 
 
 @pytest.mark.parametrize("paths", [["/", "/{page}"], ["/{page}", "/"]])
@@ -233,6 +249,17 @@ async def test_a_function_names_the_lock(app: FastAPI, namespace: str) -> None:
         answer = await client.get("/07", headers={"x-tenant": "acme"})
         assert answer.json() == "acme/7"
         assert (await client.get("/07")).status_code == 422
+
+
+async def test_a_function_that_returns_no_name_is_an_error(app: FastAPI) -> None:
+    """It is the application's mistake, not the client's."""
+
+    @app.get("/", dependencies=[LockDependency(lambda: 7)])
+    async def read() -> None: ...
+
+    async with called(app) as client:
+        with pytest.raises(TypeError, match="must be a str, not 7"):
+            await client.get("/")
 
 
 async def test_a_request_that_names_nothing_lockable_is_refused(

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import httpx
 import pytest
 import redis.asyncio as redis_asyncio
-from fastapi import BackgroundTasks, Depends, FastAPI
-from fastapi.responses import StreamingResponse
+from fastapi import BackgroundTasks, Depends, FastAPI, Request
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from aiodistlock import Lease, LeaseLost, LockClient
 from aiodistlock.integrations.fastapi import LockDependency, setup_locks
@@ -67,6 +67,37 @@ async def test_a_loss_cancels_the_endpoint(
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["detail"] == "The lock was lost while the request was served."
+
+
+async def test_an_application_may_answer_a_loss_itself(
+    app: FastAPI, redis: redis_asyncio.Redis, namespace: str
+) -> None:
+    """Its own exception handler comes before ours, and its response is not replaced."""
+
+    @app.exception_handler(LeaseLost)
+    async def own(_: Request, error: LeaseLost) -> JSONResponse:
+        return JSONResponse(error.name, 409)
+
+    @app.get("/", dependencies=[LockDependency("n", namespace=namespace, ttl=TTL)])
+    async def read() -> None:
+        await take_away(redis, namespace)
+        await asyncio.sleep(3600)
+
+    async with served(app) as client:
+        answer = await client.get("/")
+    assert (answer.status_code, answer.json()) == (409, "n")
+
+
+async def test_an_endpoint_may_release_its_lock(app: FastAPI, held: Held, namespace: str) -> None:
+    """By hand, before its time: that is no loss."""
+
+    @app.get("/")
+    async def read(lease: Annotated[Lease, LockDependency("n", namespace=namespace)]) -> bool:
+        await lease.release()
+        return await held()
+
+    async with served(app) as client:
+        assert (await client.get("/")).json() is False
 
 
 async def test_a_thread_is_not_stopped_by_a_loss(

@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from aiodistlock import LeaseLost
 from aiodistlock.integrations.asgi import (
     App,
     LockedRequestMiddleware,
@@ -78,6 +78,19 @@ async def test_a_gone_client_is_answered_nothing() -> None:
     assert client.heard == [499, "http.response.body"]
 
 
+async def test_a_server_may_say_that_the_client_is_gone() -> None:
+    """What is sent to nobody may be an ``OSError``, which is nobody's error either."""
+
+    async def refuse(_: Message) -> None:
+        raise OSError("the client is gone")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        watch_client(scope)
+        await asyncio.sleep(3600)
+
+    await run(app, Client([GONE]).receive, refuse)
+
+
 async def test_an_application_that_will_not_be_cancelled_answers_itself() -> None:
     """It swallows the cancellation and responds: nobody begins a second response."""
     client = Client([GONE])
@@ -110,20 +123,26 @@ async def test_an_application_may_see_the_client_go() -> None:
 async def test_who_reads_already_goes_on_reading() -> None:
     """A read under way when the watch begins gets what it waits for."""
     said = asyncio.Event()
+    readers = most = 0
 
     async def receive_late() -> Message:
+        nonlocal readers, most
+        readers += 1
+        most = max(most, readers)
         await said.wait()
+        readers -= 1
         return CHUNK
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        reading = asyncio.create_task(anext_of(receive))
+        read = asyncio.create_task(anext_of(receive))
         await turns()
         watch_client(scope)
         await turns()
         said.set()
-        assert await reading == CHUNK
+        assert await read == CHUNK
 
     await run(app, receive_late, Client([]).send)
+    assert most == 1, "servers are not asked twice at a time"
 
 
 async def anext_of(receive: Receive) -> Message:
@@ -131,27 +150,30 @@ async def anext_of(receive: Receive) -> Message:
     return await receive()
 
 
-async def test_a_server_that_fails_is_heard_by_the_application() -> None:
+@pytest.mark.parametrize("listens", ["before", "after"])
+async def test_a_server_that_fails_is_heard_by_the_application(listens: str) -> None:
     """An error of the server's ``receive`` does not get lost in the watch."""
 
     async def broken() -> Message:
+        await asyncio.sleep(0)
         raise OSError("the server is broken")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         watch_client(scope)
-        await turns()
+        if listens == "after":
+            await turns()
         with pytest.raises(OSError, match="broken"):
             await receive()
 
     await run(app, broken, Client([]).send)
 
 
-@pytest.mark.parametrize("make", [lambda error: error, RuntimeError], ids=["as is", "other"])
-async def test_an_applications_error_passes(make: Callable[[Exception], Exception]) -> None:
+@pytest.mark.parametrize("error", [OSError("mine"), LeaseLost("mine", "expired", 7)])
+async def test_an_applications_error_passes(error: Exception) -> None:
     """Only what follows our own 503 is kept from the server."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        raise make(OSError("mine"))
+        raise error
 
-    with pytest.raises((OSError, RuntimeError), match="mine"):
+    with pytest.raises(type(error), match="mine"):
         await run(app, Client([]).receive, Client([]).send)
