@@ -180,8 +180,10 @@ async def _serve(
             watch = asyncio.create_task(_watch(request, scope), name="aiodistlock client watch")
             try:
                 async with lock as lease:
-                    request[LEASE] = lease
-                    return await handler()
+                    outer, request[LEASE] = request.get(LEASE, lease), lease
+                    response = await handler()
+                    request[LEASE] = outer  # for middlewares between two locks
+                    return response
             finally:
                 watch.cancel()
     except LOCK_PROBLEMS as error:

@@ -160,6 +160,27 @@ async def test_a_middleware_of_a_function(redis_url: str, namespace: str) -> Non
         assert await (await client.post("/?n=a")).json() is False
 
 
+async def test_each_lock_of_a_request_has_its_lease(redis_url: str, namespace: str) -> None:
+    """What stands between a middleware's lock and a handler's has the former, before and after."""
+    seen: list[str] = []
+
+    @web.middleware
+    async def between(request: web.Request, handler: Handler) -> web.StreamResponse:
+        seen.append(request[LEASE].name)
+        answer = await handler(request)
+        request[LEASE].check()
+        seen.append(request[LEASE].name)
+        return answer
+
+    locking = lock_middleware("outer", namespace=namespace)
+    app = web.Application(middlewares=[locking, between])
+    setup_locks(app, redis_url)
+    app.router.add_post("/", locked_handler("inner", namespace=namespace)(name_of))
+    async with served(app) as client:
+        assert await (await client.post("/")).json() == "inner"
+    assert seen == ["outer", "outer"]
+
+
 async def test_a_middleware_does_not_lock_what_has_no_route(redis_url: str) -> None:
     """A 404 and a 405 come as ever, also where the request has not what the name needs."""
     app = web.Application(middlewares=[lock_middleware("{header[x-tenant]}")])
