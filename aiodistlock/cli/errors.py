@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from .console import shown
+
 EXIT_USAGE: Final = 2
 
 # Of sysexits.h, as scripts know them.
@@ -21,5 +23,5 @@ class CommandError(Exception):
 
     def __init__(self, message: str, status: int) -> None:
         # Whatever a server or an operating system says, the user gets one line.
-        super().__init__(" ".join(message.split()))
+        super().__init__(shown(" ".join(message.split())))
         self.status = status

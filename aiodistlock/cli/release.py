@@ -23,8 +23,9 @@ from aiodistlock.stores import replies, scripts
 from aiodistlock.stores.answers import Taken
 
 from .connection import check_keys, reaching, redis_clients
+from .console import shown
 from .errors import EXIT_UNAVAILABLE, EXIT_USAGE, CommandError
-from .survey.report import show, shown
+from .survey.report import show
 from .survey.run import Where
 from .survey.state import Holder, LockState, added_up
 from .survey.survey import Survey, open_survey
@@ -93,7 +94,7 @@ async def take(client: Redis | RedisCluster, keys: LockKeys, holder: str) -> Non
     :raises CommandError: if somebody else holds it by now, or Redis is unavailable
     """
     with reaching():
-        reply = await _run(client, scripts.FORCE_RELEASE, keys, holder.encode(), _RETENTION)
+        reply = await _run(client, scripts.FORCE_RELEASE, keys, _encoded(holder), _RETENTION)
     taken = replies.force_release(reply)
     if not isinstance(taken, Taken):
         _report_other(keys, taken.holder)
@@ -105,6 +106,11 @@ async def take(client: Redis | RedisCluster, keys: LockKeys, holder: str) -> Non
             f"with fencing token {taken.fence}"
         )
     print(told)
+
+
+def _encoded(token: str) -> bytes:
+    # As the survey has decoded it.
+    return token.encode(errors="surrogateescape")
 
 
 def _report_other(keys: LockKeys, holder: str | None) -> NoReturn:
@@ -126,7 +132,7 @@ async def _take_from_majority(keys: LockKeys, state: LockState, survey: Survey) 
     There is no queue across nodes, so nobody is given the lock: those who wait get a hint.
     """
     assert state.holder is not None
-    token = state.holder.encode()
+    token = _encoded(state.holder)
     highest = max(time.time_ns() // 1000, (state.fence or 0) + MAX_LOCAL_HANDOFFS + 1)
 
     async def take(client: Redis | RedisCluster) -> bool:

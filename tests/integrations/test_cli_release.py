@@ -94,6 +94,15 @@ def test_nobodys_lock_is_left_alone(redis_url: str, namespace: str, seen: Seen) 
     assert seen.fence == 0
 
 
+def test_any_token_can_be_taken_from(redis_url: str, namespace: str, seen: Seen) -> None:
+    """Other libraries' tokens are bytes, and need be no text."""
+    seen.ask("SET", seen.keys.key, b"\xff\x1b[2J", "PX", 30_000)
+    done = command(redis_url, "release", "job", "--namespace", namespace, "--force", "--yes")
+    assert done.returncode == 0
+    assert r"\xff\x1b[2J" in done.stderr
+    assert seen.holder is None
+
+
 async def test_on_a_quorum_a_majority_is_taken_and_raised(start: Start) -> None:
     """With a node down, too; the waiter asks again, and gets a token above the old one."""
     nodes = [start() for _ in range(3)]

@@ -21,7 +21,14 @@ from aiodistlock.cli.survey.survey import Survey
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
 from tests.integrations.doctor_command import Start
-from tests.integrations.lock_command import COMMAND, command, environment, refused, started
+from tests.integrations.lock_command import (
+    COMMAND,
+    PATIENCE,
+    command,
+    environment,
+    refused,
+    started,
+)
 from tests.integrations.test_doctor_deployments import form_cluster
 
 PASSWORD = "s3cret-never-shown"
@@ -167,6 +174,10 @@ async def test_a_quorum_shows_what_a_majority_says(start: Start) -> None:
         lease = await locks.lock("job").acquire()
         (seen,) = await shown(urls, "ls")
         assert (seen["holder"]["token"], seen["votes"], seen["nodes"]) == (lease.token, 3, 3)
+        assert (seen["holder"]["host"], seen["holder"]["pid"]) == (
+            socket.gethostname(),
+            os.getpid(),
+        )
         assert seen["fencing_token"] == lease.fencing_token
         nodes[0].kill()
         done = await anyio.to_thread.run_sync(command, urls, "inspect", "job", "--json")
@@ -246,6 +257,67 @@ def test_a_shell_completes_the_commands() -> None:
         check=False,
     )
     assert done.stdout.split() == ["inspect"]
+
+
+def test_what_only_looks_like_a_lock_hides_none(redis_url: str, namespace: str) -> None:
+    """Sorted sets of others have no waiters; keys of other types are no locks."""
+    with redis_sync.Redis.from_url(redis_url) as redis:
+        odd: dict[bytes | str, float] = {"a b": 1, b"\xff": float("inf"), "0 b": float("-inf")}
+        keys = [f"{{{namespace}job}}:queue", f"{namespace}list"]
+        redis.zadd(keys[0], {**odd, "1 inbox token": 1e400})
+        redis.rpush(keys[1], "x")
+        redis.set(f"{namespace}job", "somebody", px=60_000)
+        try:
+            done = command(redis_url, "ls", "--json", "--namespace", namespace)
+        finally:
+            redis.delete(f"{namespace}job", *keys)
+    (seen,) = json.loads(done.stdout)
+    assert (seen["name"], seen["holder"]["token"], seen["waiters"]) == ("job", "somebody", [])
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["table", "json"])
+def test_a_pipe_that_is_closed_ends_a_command_silently(
+    redis_url: str, namespace: str, flags: tuple[str, ...]
+) -> None:
+    """As ``| head`` does: no message, no traceback, status 1."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    with redis_sync.Redis.from_url(redis_url) as redis:
+        redis.set(f"{namespace}job", "somebody", px=60_000)
+        try:
+            done = subprocess.run(
+                [*COMMAND, "ls", "--namespace", namespace, *flags],
+                env=environment(redis_url),
+                stdout=writes,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        finally:
+            os.close(writes)
+            redis.delete(f"{namespace}job")
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_row_is_one_line_for_grep(redis_url: str, namespace: str) -> None:
+    """However long its name: nobody sees the width of a pipe."""
+    name = "wallet:" + "x" * 150
+    with redis_sync.Redis.from_url(redis_url) as redis:
+        redis.set(f"{namespace}{name}", "web-1:77:0a1b2c3d:5", px=60_000)
+        try:
+            done = subprocess.run(
+                [*COMMAND, "ls", "--namespace", namespace],
+                env={key: each for key, each in environment(redis_url).items() if key != "COLUMNS"},
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        finally:
+            redis.delete(f"{namespace}{name}")
+    _, row = done.stdout.splitlines()
+    assert row.split()[:4] == [name, "web-1", "pid", "77"]
 
 
 @pytest.mark.parametrize("name", ["run", "ls", "inspect", "top", "release"])

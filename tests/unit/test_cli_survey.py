@@ -1,11 +1,15 @@
 """What the command line reads out of keys, tokens, votes and counters."""
 
 import pytest
+from rich.console import Console, RenderableType
 
+from aiodistlock.cli.console import PipedConsole, shown
+from aiodistlock.cli.errors import CommandError
 from aiodistlock.cli.survey.names import matches, name_of, scan_pattern
-from aiodistlock.cli.survey.report import shown, to_json
+from aiodistlock.cli.survey.report import table_of, to_json
 from aiodistlock.cli.survey.state import Holder, LockState, Waiter, added_up
 from aiodistlock.cli.top.meter import Meter, frame
+from aiodistlock.cli.top.view import render
 from aiodistlock.core.keys import LockKeys
 
 
@@ -54,6 +58,7 @@ def test_a_token_tells_host_and_pid() -> None:
     """Also where the label has colons; what another library wrote is shown as it is."""
     assert Holder.of("web-1:77:0a1b2c3d:5") == ("web-1:77:0a1b2c3d:5", "web-1", 77)
     assert Holder.of("a:b:77:0a1b2c3d:5")[1:] == ("a:b", 77)
+    assert Holder.of("web-1:77:0a1b2c3d:5.12")[1:] == ("web-1", 77)  # a vote of round 12
     assert Holder.of("c0ffee")[1:] == (None, None)
     assert str(Holder.of("c0ffee")) == "c0ffee"
 
@@ -121,3 +126,36 @@ def test_what_others_wrote_cannot_steer_a_terminal() -> None:
     """Names and tokens are shown without escape sequences; JSON escapes them itself."""
     assert shown("a\x1b[2Jb\n") == "a\\x1b[2Jb\\x0a"
     assert to_json(LockState("\x1b"), 1)["name"] == "\x1b"
+    assert shown(b"\xff".decode(errors="surrogateescape")) == r"\xff"
+    assert str(CommandError("held by \x1b[2J\nyou", 1)) == r"held by \x1b[2J you"
+
+
+LONG = LockState("wallet:" + "x" * 60, f"{'host' * 20}:77:0a1b2c3d:5", 12.3, 1795758661704934)
+
+
+def printed(what: RenderableType, width: int) -> str:
+    """What a terminal so wide shows."""
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(what)
+    return capture.get()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_long_names_do_not_push_the_figures_out_of_top(width: int) -> None:
+    """They are cut, and each figure is shown whole."""
+    head, row = printed(render(frame([LONG], {LONG.name: 3.0}, 1), 10), width).splitlines()[-2:]
+    assert head.split() == ["name", "holder", "ttl", "waiting", "longest", "wait", "hand-offs/s"]
+    assert row.split()[-4:] == ["12.3", "s", "-", "-", "3.0"][-4:]
+    assert row.startswith("wallet")
+
+
+def test_a_narrow_terminal_shows_all_of_a_lock() -> None:
+    """It may wrap lines, but no column is left out, as rich would do."""
+    console = PipedConsole(width=30, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print_table(table_of([LONG], 1))
+    head, *rows = capture.get().splitlines()
+    assert head.split() == ["name", "holder", "fencing", "token", "ttl", "waiting"]
+    assert LONG.name in "".join(row.split(" ")[0] for row in rows)
+    assert str(LONG.fence) in rows[0]

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aiodistlock.cli.errors import CommandError
+from aiodistlock.cli.console import shown
 
 from .state import Holder, LockState
-
-
-class PipedConsole(Console):
-    """A console whose closed pipe ends the command the ordinary way."""
-
-    def on_broken_pipe(self) -> NoReturn:
-        """Raise what becomes one line on stderr."""
-        raise CommandError("nobody reads the output any more", 1)
 
 
 def to_json(state: LockState, nodes: int) -> dict[str, Any]:
@@ -95,8 +87,3 @@ def ttl_of(state: LockState) -> Text:
 
 def _fence(state: LockState) -> str:
     return "-" if state.fence is None else str(state.fence)
-
-
-def shown(text: str) -> str:
-    """Return text that others wrote, without what could steer a terminal."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiodistlock.cli.connection import check_keys, check_urls
+from aiodistlock.cli.console import PipedConsole
 
-from .report import PipedConsole, show, table_of, to_json
+from .report import show, table_of, to_json
 from .state import LockState, added_up
 from .survey import Survey, open_survey
 
@@ -52,7 +53,7 @@ def list_locks(at: Where, pattern: str, *, free: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps([to_json(state, survey.size) for state in states], indent=2))
     elif states:
-        PipedConsole(highlight=False).print(table_of(states, survey.size))
+        PipedConsole(highlight=False).print_table(table_of(states, survey.size))
     warn(survey)
 
 

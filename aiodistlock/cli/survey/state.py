@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from aiodistlock.core.quorum import Sighting, seen_by_majority
 
-# Label or host, pid, eight random digits, counter.
-_TOKEN = re.compile(r"(?P<host>.+):(?P<pid>\d+):[0-9a-f]{8}:\d+")
+# Label or host, pid, eight random digits, counter; on a quorum the round of the vote, too.
+_TOKEN = re.compile(r"(?P<host>.+):(?P<pid>\d+):[0-9a-f]{8}:\d+(?:\.\d+)?")
 
 
 class Holder(NamedTuple):

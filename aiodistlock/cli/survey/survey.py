@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+import math
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -19,6 +21,9 @@ from .names import matches, name_of, scan_pattern
 from .state import LockState, Waiter, added_up
 
 _BATCH = 500
+
+# See prelude.lua.
+_RECORD = re.compile(rb"\d+ \S+ (?P<token>\S+)")
 
 T = TypeVar("T")
 
@@ -173,22 +178,27 @@ def _state(name: str, replies: Sequence[Any], now: int) -> LockState:
     holder, remaining, fence, records = (
         None if isinstance(reply, ResponseError) else reply for reply in replies
     )
-    waiters = []
-    for record, arrived in records or ():
-        token = _text(record).rpartition(" ")[2]
-        waiters.append(Waiter(token, max(0.0, (now - int(arrived)) / 1e6)))
     return LockState(
         name=name,
         holder=None if holder is None else _text(holder),
         ttl=remaining / 1000 if holder is not None and remaining and remaining >= 0 else None,
         fence=_integer(fence),
-        waiters=tuple(waiters),
+        waiters=tuple(_waiters(records or (), now)),
         votes=int(holder is not None),
     )
 
 
-def _text(value: bytes) -> str:
-    return value.decode(errors="replace")
+def _waiters(records: Iterable[tuple[bytes, float]], now: int) -> Iterator[Waiter]:
+    for record, arrived in records:
+        found = _RECORD.fullmatch(record)
+        # Anything else in a sorted set of that name is no waiter of ours.
+        if found is not None and 0 <= arrived < math.inf:
+            yield Waiter(_text(found["token"]), max(0.0, (now - int(arrived)) / 1e6))
+
+
+def _text(token: bytes) -> str:
+    # Other libraries' tokens are any bytes: `release` must find the very same again.
+    return token.decode(errors="surrogateescape")
 
 
 def _integer(value: Any) -> int | None:

@@ -13,8 +13,8 @@ import anyio
 from rich.console import Console
 from rich.live import Live
 
+from aiodistlock.cli.console import PipedConsole
 from aiodistlock.cli.errors import EXIT_USAGE, CommandError
-from aiodistlock.cli.survey.report import PipedConsole
 from aiodistlock.cli.survey.run import Where, warn
 from aiodistlock.cli.survey.survey import Survey, open_survey
 

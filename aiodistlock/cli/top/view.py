@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from aiodistlock.cli.survey.report import held_by, shown, to_json, ttl_of
+from aiodistlock.cli.console import shown
+from aiodistlock.cli.survey.report import held_by, to_json, ttl_of
 
 from .meter import Frame
 
@@ -30,9 +31,10 @@ def render(frame: Frame, height: int | None, trouble: str | None = None) -> Rend
         f"  longest wait {frame.longest_wait:.1f} s",
     )
     room = len(frame.rows) if height is None else max(1, height - _AROUND)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("name", overflow="ellipsis", no_wrap=True, ratio=1)
-    table.add_column("holder", overflow="ellipsis", no_wrap=True, ratio=1)
+    # Expanded, or ratios do not count, and long names would push the figures out.
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), expand=True)
+    for column in ("name", "holder"):
+        table.add_column(column, overflow="ellipsis", no_wrap=True, ratio=1)
     for column in ("ttl", "waiting", "longest wait", "hand-offs/s"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in frame.rows[:room]:

@@ -1,0 +1,37 @@
+"""What is printed: where to, and how text that others wrote is shown."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+_LEAST_WIDTH = 70
+"""In fewer columns rich would leave a table's first ones out; a terminal wraps lines itself."""
+
+_ANY_WIDTH = 100_000
+
+
+class PipedConsole(Console):
+    """A console that fits into a pipeline: ``| head`` and ``| grep`` work as expected."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Let the error through: typer ends the command without a word, with status 1."""
+        raise  # noqa: PLE0704  # rich calls this where it caught the error
+
+    def print_table(self, table: Table) -> None:
+        """Print a table; for programs such as grep, each row is one line."""
+        least = _LEAST_WIDTH
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            least = self.measure(table, options=self.options.update(width=_ANY_WIDTH)).maximum
+        self.width = max(self.width, least)
+        self.print(table)
+
+
+def shown(text: str) -> str:
+    """Return text that others wrote, without what could steer a terminal."""
+    # What is no UTF-8 at all comes as surrogates.
+    text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
