@@ -33,11 +33,6 @@ app = typer.Typer(
 lock_commands.add_to(app)
 
 
-@app.command(
-    help="Reconcile a ledger three times: no lock, a naive lock, AsyncLock. Workers "
-    "are killed and frozen inside the critical section.\n\n"
-    "Exit status: 0 if every act ends as told, 1 if not, 2 if the demo cannot run."
-)
 def demo(
     events: Annotated[
         Path | None,
@@ -57,7 +52,13 @@ def demo(
     limit: Annotated[int | None, typer.Option(help="Use only the first events.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Run the demo; its help is the option texts above."""
+    """
+    Reconcile a ledger three times: no lock, a naive lock, AsyncLock.
+
+    Workers are killed and frozen inside the critical section.
+
+    Exit status: 0 if every act ends as told, 1 if not, 2 if the demo cannot run.
+    """
     import json
 
     from .demo.report import DemoConsole, Reporter
@@ -76,38 +77,43 @@ def demo(
     raise typer.Exit(status)
 
 
-@app.command(
-    help="Look for what makes locks unsafe on a deployment, and say what to do: settings, "
-    "persistence, replication, versions, permissions, clocks, round trips. It takes and gives up "
-    "a lock that nobody else has, and changes nothing.\n\n"
-    "--json prints an object with deployment (single, sentinel, cluster or quorum), ttl, verdict "
-    "(ok, note, warning or danger), nodes (address, product, role, error, round_trip_p50, "
-    "round_trip_p99, clock_ahead, clock_error; seconds, null: unknown) and findings (level, "
-    "check, found, advice, nodes; no nodes: the deployment as a whole).\n\n"
-    "Exit status: 0 if no danger was found, 1 if one was, 2 if nothing could be examined."
-)
 def doctor(
     urls: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[URL]...",
-            show_default=False,
-            help="One Redis, redis+sentinel://h1,h2,h3/service or redis+cluster://h1,h2; several: "
-            "the independent nodes of a quorum. Default: $REDIS_URL.",
+            metavar="URL", show_default=False, help="Instead of --redis; several: a quorum."
         ),
     ] = None,
+    *,
+    redis: lock_commands.Urls = None,
     ttl: Annotated[float, typer.Option(help="Length of your leases, seconds.")] = 10.0,
     namespace: Annotated[str, typer.Option(help="Prefix of the keys of your locks.")] = "lock:",
     timeout: Annotated[float, typer.Option(help="How long to wait for an answer, seconds.")] = 3.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Run the doctor; its help is the option texts above."""
+    """
+    Look for what makes locks unsafe on a deployment, and say what to do.
+
+    Examined are settings, persistence, replication, versions, permissions, clocks, and round
+    trips. It takes and gives up a lock that nobody else has, and changes nothing.
+
+    --json prints an object with deployment (single, sentinel, cluster or quorum), ttl, verdict
+    (ok, note, warning or danger), nodes (address, product, role, error, round_trip_p50,
+    round_trip_p99, clock_ahead, clock_error; seconds, null: unknown) and findings (level,
+    check, found, advice, nodes; no nodes: the deployment as a whole).
+
+    Exit status: 0 if no danger was found, 1 if one was, 2 if nothing could be examined.
+    """
     from .doctor.run import Options, run
 
     options = Options(
-        urls=urls or (), ttl=ttl, namespace=namespace, timeout=timeout, as_json=as_json
+        urls=urls or redis or (), ttl=ttl, namespace=namespace, timeout=timeout, as_json=as_json
     )
     raise typer.Exit(run(options))
+
+
+lock_commands.add(app, demo, "demo", "demo --events ledger.jsonl --workers 8")
+lock_commands.add(app, doctor, "doctor", "doctor redis+cluster://h1,h2 --ttl 5 --json")
 
 
 def main() -> None:

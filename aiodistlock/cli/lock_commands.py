@@ -28,7 +28,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="Of the lock.")]
 Pattern = Annotated[
     str,
-    typer.Argument(metavar="[PATTERN]", show_default=False, help="Of names: *, ? and [...]."),
+    typer.Argument(metavar="PATTERN", show_default=False, help="Of names: *, ? and [...]."),
 ]
 
 
@@ -36,7 +36,7 @@ def run(
     name: Name,
     command: Annotated[
         list[str],
-        typer.Argument(metavar="COMMAND...", show_default=False, help="What to run, behind --."),
+        typer.Argument(metavar="COMMAND", show_default=False, help="What to run, behind --."),
     ],
     *,
     redis: Urls = None,
@@ -196,7 +196,8 @@ def release(
     raise typer.Exit(run_release(where(redis, namespace, timeout), name, force=force, yes=yes))
 
 
-def _add(app: typer.Typer, function: Callable[..., None], *examples: str) -> None:
+def add(app: typer.Typer, function: Callable[..., None], *examples: str) -> None:
+    """Add a command, with its docstring as help."""
     # typer wraps lines to the terminal, but keeps the docstring's breaks as well.
     paragraphs = getdoc(function) or ""
     text = "\n\n".join(" ".join(each.split()) for each in paragraphs.split("\n\n"))
@@ -207,14 +208,14 @@ def _add(app: typer.Typer, function: Callable[..., None], *examples: str) -> Non
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    _add(
+    add(
         app,
         run,
         "run nightly-report -- ./report.sh --all",
         "run --no-wait cleanup -- find /srv/tmp -mtime +7 -delete",
         "run deploy --timeout 600 --ttl 30 -- make deploy",
     )
-    _add(app, ls, "ls 'wallet:*'", "ls --all --json")
-    _add(app, inspect, "inspect wallet:42", "inspect wallet:42 --json")
-    _add(app, top, "top", "top 'wallet:*' --once --json")
-    _add(app, release, "release wallet:42 --force")
+    add(app, ls, "ls 'wallet:*'", "ls --all --json")
+    add(app, inspect, "inspect wallet:42", "inspect wallet:42 --json")
+    add(app, top, "top", "top 'wallet:*' --once --json")
+    add(app, release, "release wallet:42 --force")

@@ -320,7 +320,7 @@ def test_a_row_is_one_line_for_grep(redis_url: str, namespace: str) -> None:
     assert row.split()[:4] == [name, "web-1", "pid", "77"]
 
 
-@pytest.mark.parametrize("name", ["run", "ls", "inspect", "top", "release"])
+@pytest.mark.parametrize("name", ["run", "ls", "inspect", "top", "release", "demo", "doctor"])
 def test_help_has_examples_and_statuses(name: str) -> None:
     """What a user of a script must know is in --help."""
     text = CliRunner().invoke(app, [name, "--help"]).output

@@ -285,9 +285,16 @@ def test_a_frozen_redis_is_given_up(start: Start) -> None:
         server.thaw()
 
 
-def test_the_environment_names_the_redis(start: Start) -> None:
-    """Without a URL it is REDIS_URL that is examined."""
+@pytest.mark.parametrize("way", ["variable", "option", "argument"])
+def test_a_redis_is_named_as_for_the_other_commands(start: Start, way: str) -> None:
+    """By REDIS_URL; by --redis or an argument, which count for more."""
     server = start(*DURABLE)
-    done = doctor(environment={"REDIS_URL": server.url})
+    nowhere = {"REDIS_URL": "redis://127.0.0.1:1"}
+    if way == "variable":
+        done = doctor(environment={"REDIS_URL": server.url})
+    elif way == "option":
+        done = doctor("--redis", server.url, environment=nowhere)
+    else:
+        done = doctor(server.url, environment=nowhere)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"127.0.0.1:{server.port}" in done.stdout

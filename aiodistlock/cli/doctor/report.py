@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .errors import DoctorError
 from .facts import Deployment, Kind, NodeFacts
 from .findings import Finding, Level, worst
 
@@ -28,14 +27,6 @@ _CALLED: Final = {
     Kind.CLUSTER: "Redis Cluster",
     Kind.QUORUM: "a quorum",
 }
-
-
-class DoctorConsole(Console):
-    """A console whose closed pipe ends the doctor the ordinary way."""
-
-    def on_broken_pipe(self) -> NoReturn:
-        """Raise what becomes one line on stderr."""
-        raise DoctorError("nobody reads the output any more")
 
 
 def show(console: Console, deployment: Deployment, findings: Sequence[Finding], ttl: float) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 from rich.console import Console
 
+from aiodistlock.cli.connection import check_urls
+from aiodistlock.cli.console import PipedConsole
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import check_ttl
 
@@ -19,11 +20,9 @@ from .errors import DoctorError
 from .facts import Deployment
 from .findings import Level, worst
 from .node import Asking
-from .report import DoctorConsole, show, to_json
+from .report import show, to_json
 from .surroundings import gather
 from .targets import Target, parse
-
-_NO_URL = "no Redis to examine: give its URL, such as redis://localhost:6379, or set REDIS_URL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +41,7 @@ def run(options: Options) -> int:
     Examine, print, and return the exit status: 1 if there is a danger, else 0.
 
     :raises DoctorError: if nothing can be examined
+    :raises CommandError: if no URL was given
     """
     target = _target(options)
     asking = Asking(timeout=options.timeout, namespace=options.namespace)
@@ -53,7 +53,7 @@ def run(options: Options) -> int:
     if options.as_json:
         print(json.dumps(to_json(deployment, findings, options.ttl), indent=2))
     else:
-        show(DoctorConsole(highlight=False), deployment, findings, options.ttl)
+        show(PipedConsole(highlight=False), deployment, findings, options.ttl)
     return 1 if worst(findings) is Level.DANGER else 0
 
 
@@ -66,12 +66,7 @@ def _target(options: Options) -> Target:
         raise DoctorError(str(error)) from None
     if not 0 < options.timeout <= 60:
         raise DoctorError(f"timeout must be above 0 and up to 60 seconds, not {options.timeout:g}")
-    urls = list(options.urls)
-    if not urls and (from_environment := os.environ.get("REDIS_URL")):
-        urls = [from_environment]
-    if not urls:
-        raise DoctorError(_NO_URL)
-    return parse(urls)
+    return parse(check_urls(options.urls))
 
 
 def _watched(target: Target, asking: Asking) -> Deployment:
