@@ -222,6 +222,25 @@ def test_the_command_ends_if_we_are_killed(
     assert (done.returncode, done.stdout) == (0, "next\n")
 
 
+def test_the_command_ends_if_we_stand_still(
+    redis_url: str, namespace: str, seen: Seen, tmp_path: Path
+) -> None:
+    """Stopped, we renew nothing and notice nothing: the group ends with the lease all the same."""
+    with started(
+        redis_url,
+        *("run", "job", "--namespace", namespace, "--ttl", "0.9", "--grace", "0.2"),
+        *("--", "sh", "-c", STUBBORN.format(tmp_path / "pid")),
+    ) as process:
+        family = pids(tmp_path / "pid")
+        time.sleep(1.5)  # real time: it runs on for longer than a ttl, as long as we renew
+        assert not gone(family)
+        process.send_signal(signal.SIGSTOP)
+        until(lambda: gone(family), "the group has ended")
+        process.send_signal(signal.SIGCONT)
+        done = ended(process)
+    assert "lost" in refused(done, 70)
+
+
 def test_who_waits_is_not_outlived_either(redis_url: str, namespace: str, seen: Seen) -> None:
     """Killed while it waits for the lock, it leaves no process behind."""
     seen.ask("SET", seen.keys.key, "somebody", "PX", 30_000)

@@ -1,5 +1,6 @@
 """The commands on a terminal: foreground, Ctrl-C, Ctrl-Z, the screen, the question."""
 
+import shlex
 import signal
 from pathlib import Path
 
@@ -30,15 +31,63 @@ def test_a_command_may_ask_its_user(redis_url: str, namespace: str) -> None:
 
 
 def test_ctrl_c_is_the_commands(redis_url: str, namespace: str, seen: Seen) -> None:
-    """It dies of it, 130 is our status, the lock is free, and no traceback is seen."""
+    """It dies of it, and so do we (130 in a shell); the lock is free, no traceback is seen."""
     script = "echo ready; exec sleep 1000"
     line = [*COMMAND, "run", "job", "--namespace", namespace, "--", "sh", "-c", script]
     with terminal(redis_url, line) as tty:
         tty.wait_for("ready")
         tty.type(CTRL_C)
-        assert tty.ended() == 130
+        assert tty.ended() == -signal.SIGINT
         assert "Traceback" not in tty.seen
     assert seen.holder is None
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["runs", "waits"])
+def test_ctrl_c_ends_the_script_that_runs_us(
+    redis_url: str, namespace: str, seen: Seen, waits: bool
+) -> None:
+    """A shell goes on with its next line, unless it sees SIGINT, and its child die of that."""
+    run = shlex.join([*COMMAND, "run", "job", "--namespace", namespace, "--"])
+    script = f"{run} sh -c 'echo ready; exec sleep 1000'; echo 'goes on'"
+    if waits:
+        seen.ask("SET", seen.keys.key, "somebody", "PX", 30_000)
+    try:
+        with terminal(redis_url, ["bash", "-c", script]) as tty:
+            if waits:
+                until(lambda: seen.waiters == 1, "it waits")
+            else:
+                tty.wait_for("ready")
+            tty.type(CTRL_C)
+            assert tty.ended() == -signal.SIGINT
+            assert "goes on" not in tty.seen
+        assert seen.waiters == 0
+    finally:
+        seen.ask("DEL", seen.keys.key)
+
+
+def test_a_pager_behind_us_keeps_the_terminal(redis_url: str, namespace: str) -> None:
+    """In a pipeline the command is not put into the foreground: its reader may need that."""
+    run = shlex.join([*COMMAND, "run", "job", "--namespace", namespace, "--"])
+    pager = 'read line; read key < /dev/tty; echo "key $key"'
+    script = f"{run} sh -c 'echo out; exec sleep 1000' | sh -c '{pager}'"
+    with terminal(redis_url, ["bash", "-c", script]) as tty:
+        tty.type(b"q\n")
+        tty.wait_for("key q")
+        tty.type(CTRL_C)
+        assert tty.ended() != 0
+
+
+def test_in_a_pipeline_a_command_may_ask_its_user_all_the_same(
+    redis_url: str, namespace: str
+) -> None:
+    """It is put into the foreground when it reads from the terminal."""
+    run = shlex.join([*COMMAND, "run", "job", "--namespace", namespace, "--"])
+    script = f"{run} sh -c 'echo ready; read name; echo \"hello $name\"' | cat"
+    with terminal(redis_url, ["bash", "-c", script]) as tty:
+        tty.wait_for("ready")
+        tty.type(b"you\n")
+        tty.wait_for("hello you")
+        assert tty.ended() == 0
 
 
 def test_a_killed_command_leaves_no_broken_terminal(redis_url: str, namespace: str) -> None:
@@ -74,7 +123,7 @@ def test_a_lease_that_ran_out_in_a_stop_ends_the_command(
 ) -> None:
     """It never goes on without the lock, though it writes all the time: 70."""
     written = tmp_path / "written"
-    script = f"echo ready; while :; do echo more; done >> {written}"
+    script = f"exec 3> {written}; echo ready; while :; do echo more >&3; done"
     # With such a grace only a SIGTERM that is taken at once ends it in time.
     flags = ["--ttl", "0.5", "--grace", "60", "--namespace", namespace]
     ours = [*COMMAND, "run", "job", *flags, "--", "sh", "-c"]

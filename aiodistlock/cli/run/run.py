@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from .supervisor import TERMINATING, Supervisor
 from .terminal import Terminal
 
 _LONGEST_GRACE = 3600.0
+
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,25 +61,39 @@ def run(options: Options) -> int:
         raise CommandError(*wrong)
     # What it logs we tell ourselves, in one line.
     logging.getLogger("aiodistlock").addHandler(logging.NullHandler())
-    command = Command(options.command, options.grace)
-    return asyncio.run(_run(options, command))
+    status, had_terminal = asyncio.run(_run(options, Command(options.command, options.grace)))
+    if status == _INTERRUPTED and any(os.isatty(each) for each in (0, 1, 2)):
+        _interrupt(had_terminal)
+    return status
 
 
-async def _run(options: Options, command: Command) -> int:
+def _interrupt(had_terminal: bool) -> None:
+    """
+    Die of Ctrl-C: a shell goes on with its loop or script if we only return a status.
+
+    :param had_terminal: whether the shell, being in our process group, has not seen it
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(0 if had_terminal else os.getpid(), signal.SIGINT)
+
+
+async def _run(options: Options, command: Command) -> tuple[int, bool]:
+    """Return the exit status, and whether the command had the terminal at its end."""
     supervisor = Supervisor(command, Terminal())
     async with lock_client(options.urls, unavailable_after=options.unavailable_after) as locks:
+        locks.add_listener(supervisor.listen)
         try:
             lease = await _acquire(options, locks)
             if isinstance(lease, int):
-                return lease
+                return lease, False
             environment = {
                 "AIODISTLOCK_LOCK_NAME": options.name,
                 "AIODISTLOCK_FENCING_TOKEN": str(lease.fencing_token),
             }
-            supervisor.start(environment, lambda: lease.is_held)
+            supervisor.start(environment, lambda: lease.validity)
             status = await _held(supervisor, lease)
             command.guardian.dismiss()
-            return await _released(lease, status)
+            return await _released(lease, status), supervisor.had_terminal
         finally:
             # Before the client gives up what it holds.
             command.guardian.end_group()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 from collections.abc import Callable
 
 import anyio
+
+from aiodistlock import LockEvent, Renewed
+from aiodistlock.core.clock import local_clock
 
 from .command import Command
 from .terminal import Terminal
@@ -32,23 +36,36 @@ class Supervisor:
         self.ended: asyncio.Future[int] = self._loop.create_future()
         """The command's exit status, 128 and the signal's number if one ended it."""
         self.guardian_ended: asyncio.Future[None] = self._loop.create_future()
-        self._may_go_on: Callable[[], bool] = lambda: False
+        self._validity: Callable[[], float] = lambda: math.inf
+        self.had_terminal = False
+        """Whether the command ended in the foreground, where Ctrl-C was for it alone."""
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
 
-    def start(self, environment: dict[str, str], may_go_on: Callable[[], bool]) -> None:
+    def start(self, environment: dict[str, str], validity: Callable[[], float]) -> None:
         """
         Let the command run, and forward signals to it from now on.
 
-        :param may_go_on: whether the lock is still ours, asked after a stop
+        :param validity: seconds for which the lock is ours, 0 if it is lost
         """
-        self._may_go_on = may_go_on
+        self._validity = validity
+        self._tell_guardian()
         for number in _FORWARDED:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's "&"
                 self._loop.add_signal_handler(number, self._command.signal, number)
         self._loop.add_signal_handler(signal.SIGCONT, self._go_on)
-        self._terminal.lend(self._command.pid)
+        # In a pipeline, as before "| less", others may need it; who reads gets it in _stopped.
+        if os.isatty(1):
+            self._terminal.lend(self._command.pid)
         self._command.start(environment)
         self._reap()  # it may have been killed at the gate
+
+    def listen(self, event: LockEvent) -> None:
+        """Take note of a renewal."""
+        if isinstance(event, Renewed):
+            self._tell_guardian()
+
+    def _tell_guardian(self) -> None:
+        self._command.guardian.expect_news(local_clock() + self._validity())
 
     async def all_ended(self) -> None:
         """Wait until the guardian has done its work, and the command is gone."""
@@ -69,7 +86,7 @@ class Supervisor:
                 self._stopped(os.WSTOPSIG(status))
                 continue
             killed = os.WIFSIGNALED(status)
-            self._terminal.take_back(self._command.pid, repair=killed)
+            self.had_terminal = self._terminal.take_back(self._command.pid, repair=killed)
             code = 128 + os.WTERMSIG(status) if killed else os.WEXITSTATUS(status)
             self.ended.set_result(code)
         if not self.guardian_ended.done():
@@ -86,6 +103,8 @@ class Supervisor:
             return
         self._terminal.take_back(self._command.pid)
         forwards = self._loop.remove_signal_handler(signal.SIGTSTP)
+        # The command stands still, too: to end it, the guardian would have to wake it.
+        self._command.guardian.expect_news(math.inf)
         # The whole of our job, as Ctrl-Z would; nothing is renewed until it goes on.
         os.kill(0, signal.SIGTSTP)
         if forwards:
@@ -94,6 +113,7 @@ class Supervisor:
 
     def _go_on(self) -> None:
         """Have the command go on, unless the lock was lost while we stood still."""
-        if self._may_go_on():
+        if self._validity() > 0:
+            self._tell_guardian()
             self._terminal.lend(self._command.pid)
             self._command.signal(signal.SIGCONT)

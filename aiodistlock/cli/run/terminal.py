@@ -39,18 +39,21 @@ class Terminal:
             self._modes = termios.tcgetattr(self._fd)
         return self._put(group)
 
-    def take_back(self, group: int, *, repair: bool = False) -> None:
+    def take_back(self, group: int, *, repair: bool = False) -> bool:
         """
-        Put our group into the foreground if ``group`` is there.
+        Put our group into the foreground if ``group`` is there; tell whether it was.
 
         :param repair: restore the modes: who was killed could not do it
         """
+        was_there = False
         with contextlib.suppress(OSError, termios.error):
             if self._fd is None or os.tcgetpgrp(self._fd) != group:
-                return
+                return False
+            was_there = True
             self._put(os.getpgrp())
             if repair and self._modes is not None:
                 termios.tcsetattr(self._fd, termios.TCSADRAIN, self._modes)
+        return was_there
 
     def _put(self, group: int) -> bool:
         assert self._fd is not None, "there is a terminal"
