@@ -217,7 +217,7 @@ class RedisPyLock(Lock):
     async def do_extend(self, additional_time: Number, replace_ttl: bool) -> Literal[True]:
         """Change the remaining time of the lock; what ``extend`` awaits."""
         token = self._encode(self.local.token)
-        change = self._tokens.renew if replace_ttl else self._tokens.prolong
+        change = self._tokens.replace if replace_ttl else self._tokens.prolong
         with self._as_redis_py():
             if not await change(token, additional_time):
                 raise self._not_owned("extend")

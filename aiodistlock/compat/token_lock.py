@@ -233,6 +233,13 @@ class TokenLock:
             raise StoreUnavailable(self._keys.name, reply.causes)
         return not isinstance(reply, NotOurs)
 
+    async def replace(self, token: bytes, ttl: float) -> bool:
+        """As :meth:`renew`, but ``False`` also if there is no remaining time to replace."""
+        # By 0 would only ask; -1 ends it as well.
+        call = self._store().move_end(self._keys, token, by_ms=to_ms(ttl) or -1)
+        ends = await self._ends(call)
+        return ends is not None and ends.moved
+
     async def prolong(self, token: bytes, by: float) -> bool:
         """
         Add seconds to the remaining time; ``False`` if there is none, or not ours.

@@ -159,7 +159,11 @@ class SingleStore:
     def move_end(
         self, keys: LockKeys, token: bytes, from_ms: int = 0, by_ms: int = 0
     ) -> RedisCall[MoveEndReply]:
-        """Move the end of our lease if it is ``from_ms`` by the server's clock; 0: only ask."""
+        """
+        Move the end of our lease if it is ``from_ms`` by the server's clock.
+
+        From 0: set it to ``by_ms`` from now; by 0, too: only ask.
+        """
         args = bulks(token, from_ms, by_ms, self._retention)
         return self._run(RedisCall(scripts.MOVE_END, keys, args, replies.move_end))
 

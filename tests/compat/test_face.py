@@ -205,14 +205,30 @@ async def test_time_is_added_replaced_and_set_anew(
 async def test_a_key_that_somebody_made_last_for_ever_cannot_be_extended(
     here: Redis, name: str, lock_class: type[Lock]
 ) -> None:
-    """There is nothing to add to: LockNotOwnedError, and it stays so."""
+    """There is nothing to add to, or replace: LockNotOwnedError, and it stays so."""
     lock = here.lock(name, 10, lock_class=lock_class)
     assert await lock.acquire()
     await here.persist(name)
-    with pytest.raises(LockNotOwnedError):
-        await lock.extend(10)
+    for replace_ttl in (False, True):
+        with pytest.raises(LockNotOwnedError):
+            await lock.extend(10, replace_ttl)
     assert await remaining(here, name) == -1
+    assert await lock.reacquire() is True
+    assert 9_000 < await remaining(here, name) <= 10_000
     await lock.release()
+
+
+@pytest.mark.parametrize("arguments", [(-10,), (-20,), (0, True), (-5, True)], ids=str)
+async def test_a_lock_that_is_extended_to_no_time_is_over(
+    here: Redis, name: str, lock_class: type[Lock], arguments: tuple[Any, ...]
+) -> None:
+    """Less than nothing left: the key is gone."""
+    lock = here.lock(name, 10, lock_class=lock_class)
+    assert await lock.acquire()
+    assert await lock.extend(*arguments) is True
+    assert await here.get(name) is None
+    with pytest.raises(LockNotOwnedError):
+        await lock.release()
 
 
 async def test_locked_and_owned_tell_whose_it_is(

@@ -42,6 +42,19 @@ def test_the_end_may_come_closer(lock: Scripts) -> None:
     assert lock.holder is None
 
 
+def test_the_end_may_be_set_anew_wherever_it_is(lock: Scripts) -> None:
+    """From 0 by some time is from now: DONE, and DONE again; no time, or less, ends it."""
+    lock.acquire("a")
+    for _ in range(2):
+        before = lock.server_us // 1000
+        code, end = lock.move_end("a", 0, 5_000)
+        assert code == "DONE"
+        assert before + 5_000 <= end <= lock.server_us // 1000 + 5_000
+        assert 0 < lock.remaining() <= 5_000
+    assert lock.move_end("a", 0, -1)[0] == "DONE"
+    assert lock.holder is None
+
+
 def test_an_end_that_moved_meanwhile_stays(lock: Scripts) -> None:
     """HELD tells where it is now, for the next try."""
     lock.acquire("a", ttl=5_000)
@@ -58,6 +71,7 @@ def test_a_lease_without_ttl_has_no_end(lock: Scripts) -> None:
     lock.command("SET", lock.key, "a")
     assert lock.move_end("a") == ("HELD", -1)
     assert lock.move_end("a", lock.server_us // 1000, 1_000) == ("HELD", -1)
+    assert lock.move_end("a", 0, 1_000) == ("HELD", -1)
     assert lock.remaining() == -1
 
 
@@ -88,6 +102,7 @@ def test_a_wrong_token_moves_nothing(lock: Scripts, token: str) -> None:
     lock.acquire("a", ttl=5_000)
     end = end_of(lock)
     assert lock.move_end(token) == lock.move_end(token, end, 10_000) == ("OTHER",)
+    assert lock.move_end(token, 0, 10_000) == ("OTHER",)
     assert 0 < lock.remaining() <= 5_000
 
 
