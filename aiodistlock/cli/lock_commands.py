@@ -64,10 +64,10 @@ def run(
     Hold a lock while COMMAND runs: flock(1) for a fleet.
 
     COMMAND finds AIODISTLOCK_FENCING_TOKEN and AIODISTLOCK_LOCK_NAME in its environment. It
-    runs in a process group of its own, in the foreground of the terminal if there is one.
-    Signals are forwarded to the group. If the lease is lost, or this process is killed, the
-    group gets SIGTERM, and after --grace SIGKILL: until then it may run beside the next
-    holder, so have what it writes to check the fencing token.
+    runs in a process group of its own, in the foreground of the terminal if it writes there.
+    Signals are forwarded to the group. If the lease is lost, or this process is killed or
+    stopped, the group gets SIGTERM, and after --grace SIGKILL: until then it may run beside
+    the next holder, so have what it writes to check the fencing token.
 
     Exit status: that of COMMAND, 128+n if signal n ended it (or us, while waiting). 69: Redis
     is unavailable. 70: the lease was lost. 75: not acquired in time. 126: COMMAND cannot be

@@ -80,14 +80,17 @@ def test_a_pager_behind_us_keeps_the_terminal(redis_url: str, namespace: str) ->
 def test_in_a_pipeline_a_command_may_ask_its_user_all_the_same(
     redis_url: str, namespace: str
 ) -> None:
-    """It is put into the foreground when it reads from the terminal."""
+    """It is put into the foreground when it reads from the terminal; its job is not stopped."""
     run = shlex.join([*COMMAND, "run", "job", "--namespace", namespace, "--"])
     script = f"{run} sh -c 'echo ready; read name; echo \"hello $name\"' | cat"
-    with terminal(redis_url, ["bash", "-c", script]) as tty:
-        tty.wait_for("ready")
+    with terminal(redis_url, ["bash", "--norc", "-i"]) as tty:
+        tty.wait_for(r"\$ ")
+        tty.type(f"{script}; echo status $?\n".encode())
+        tty.wait_for(r"[\r\n]ready")
         tty.type(b"you\n")
         tty.wait_for("hello you")
-        assert tty.ended() == 0
+        tty.wait_for("status 0")
+        assert "Stopped" not in tty.seen
 
 
 def test_a_killed_command_leaves_no_broken_terminal(redis_url: str, namespace: str) -> None:
