@@ -3,19 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from aiodistlock import AsyncLock, Backoff
 from aiodistlock.client import shared_client
+
+Client = TypeVar("Client", Redis, RedisCluster)
 
 # Whoever polls by this one waits for longer than any test lasts.
 NEVER = Backoff(initial=60.0, cap=60.0)
 
 
 @asynccontextmanager
-async def closing(redis: Redis) -> AsyncIterator[Redis]:
+async def closing(redis: Client) -> AsyncIterator[Client]:
     """Close a user's client, and what its locks share, which would go with the object."""
     try:
         yield redis
