@@ -87,6 +87,15 @@ async def test_the_dashboard_shows_what_is_measured() -> None:
     assert {re.sub(r"_(bucket|count|sum)$", "", each) for each in shown} == families
 
 
+@pytest.mark.parametrize("title", ["Leases lost, last hour", "Redis unavailable, last hour"])
+def test_the_first_event_of_a_kind_counts(title: str) -> None:
+    """Its series begins with 1, and Prometheus's rates and increases begin with the second."""
+    (panel,) = (each for each in DASHBOARD["panels"] if each["title"] == title)
+    (target,) = panel["targets"]
+    functions = set(re.findall(r"(\w+)\(", target["expr"]))
+    assert functions == {"sum", "max_over_time", "vector"}
+
+
 def test_the_dashboard_is_sound() -> None:
     """Panels do not overlap, brackets match, every panel asks the datasource that there is."""
     panels = DASHBOARD["panels"]
