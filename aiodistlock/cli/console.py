@@ -23,10 +23,8 @@ class PipedConsole(Console):
 
     def print_table(self, table: Table) -> None:
         """Print a table; for programs such as grep, each row is one line."""
-        least = _LEAST_WIDTH
-        if not self.is_terminal and "COLUMNS" not in os.environ:
-            least = self.measure(table, options=self.options.update(width=_ANY_WIDTH)).maximum
-        self.width = max(self.width, least)
+        piped = not self.is_terminal and "COLUMNS" not in os.environ
+        self.width = _ANY_WIDTH if piped else max(self.width, _LEAST_WIDTH)
         self.print(table)
 
 

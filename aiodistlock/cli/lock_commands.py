@@ -155,7 +155,7 @@ def top(
     least so many. Locks with the most waiters come first.
 
     --json prints an object a line for each picture: at, held, waiting, handoffs_per_second,
-    longest_wait, and locks as of ls.
+    longest_wait, and locks as of ls, each with the latter two.
 
     Exit status: 0, also after Ctrl-C; 128+n after signal n, 69 if Redis is unavailable, 2 for
     wrong usage.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from inspect import iscoroutinefunction
 from weakref import WeakSet
 
 from aiodistlock.core.events import Listener, LockEvent
@@ -18,8 +19,11 @@ class Ear:
     __slots__ = ("_failed", "listener")
 
     def __init__(self, listener: Listener) -> None:
-        if not callable(listener):
-            raise TypeError(f"a listener must be a callable that takes an event, not {listener!r}")
+        if iscoroutinefunction(listener) or not callable(listener):
+            raise TypeError(
+                f"a listener must be a callable that takes an event, and no coroutine function, "
+                f"not {listener!r}"
+            )
         self.listener = listener
         self._failed = False
 
@@ -81,7 +85,7 @@ def add_listener(listener: Listener) -> None:
 
     :param listener: called with each :class:`LockEvent`, synchronously, in the event loop
         of the lock; what it raises is logged once
-    :raises TypeError: if it cannot be called
+    :raises TypeError: if it cannot be called, or is a coroutine function
     """
     _listen_everywhere(_with(_everywhere, listener))
 

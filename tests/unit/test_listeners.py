@@ -88,8 +88,12 @@ async def test_a_client_takes_listeners_when_it_is_made(redis_url: str, namespac
     assert told.order == "W1 A1 R1"
 
 
-def test_what_cannot_be_called_is_no_listener(redis_url: str) -> None:
-    """It is refused at once, with what is wrong."""
+async def _awaits(event: LockEvent) -> None: ...
+
+
+@pytest.mark.parametrize("what", ["me", _awaits])
+def test_what_cannot_be_called_is_no_listener(redis_url: str, what: object) -> None:
+    """It is refused at once, with what is wrong; so is what somebody would have to await."""
     client = LockClient.in_memory()
     adders: list[Callable[[Any], object]] = [
         client.add_listener,
@@ -97,8 +101,8 @@ def test_what_cannot_be_called_is_no_listener(redis_url: str) -> None:
         lambda listener: LockClient.from_url(redis_url, listeners=[listener]),
     ]
     for add in adders:
-        with pytest.raises(TypeError, match="callable that takes an event, not 'me'"):
-            add("me")
+        with pytest.raises(TypeError, match=f"callable that takes an event, .* not {what!r}"):
+            add(what)
 
 
 async def test_waiting_is_told_in_the_callers_context() -> None:
