@@ -1,5 +1,6 @@
 """The commands on a terminal: foreground, Ctrl-C, Ctrl-Z, the screen, the question."""
 
+import re
 import shlex
 import signal
 from pathlib import Path
@@ -171,6 +172,23 @@ def test_top_gives_the_terminal_back(
         assert tty.seen.rindex(SHOW_CURSOR) > tty.seen.index(ENTER_SCREEN)
         assert "Traceback" not in tty.seen
         assert tty.modes == before
+
+
+def test_ctrl_z_gives_the_terminal_back_as_well(redis_url: str, namespace: str) -> None:
+    """The shell has its screen and cursor while top is stopped; "fg" shows it again."""
+    line = shlex.join([*COMMAND, "top", "-n", "0.2", "--namespace", namespace])
+    with terminal(redis_url, ["bash", "--norc", "-i"]) as tty:
+        tty.wait_for(r"\$ ")
+        tty.type(line.encode() + b"\n")
+        for _ in range(2):
+            tty.wait_for("no lock is held")
+            tty.type(CTRL_Z)
+            tty.wait_for(re.escape(LEAVE_SCREEN))
+            tty.wait_for("Stopped")
+            tty.type(b"fg\n")
+            tty.wait_for(re.escape(ENTER_SCREEN))
+        tty.type(CTRL_C + b"echo status $?\n")
+        tty.wait_for("status 0")
 
 
 @pytest.mark.parametrize(("answer", "status"), [(b"y\n", 0), (b"\n", 1), (CTRL_C, 130)])

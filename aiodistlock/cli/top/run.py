@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, nullcontext
@@ -85,6 +86,7 @@ async def _show(survey: Survey, options: Options, console: Console) -> None:
     live = None
     if not options.as_json:
         live = Live(console=console, screen=True, auto_refresh=False)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, _stop, live)
     with live or nullcontext():
         async with aclosing(watch.frames(keep_trying=live is not None)) as frames:
             async for seen, trouble in frames:
@@ -92,6 +94,17 @@ async def _show(survey: Survey, options: Options, console: Console) -> None:
                     _print(seen, options, console)
                 else:
                     live.update(render(seen, console.height, trouble), refresh=True)
+
+
+def _stop(live: Live) -> None:
+    """Leave the screen to the shell for as long as Ctrl-Z has us stopped."""
+    loop = asyncio.get_running_loop()
+    live.stop()
+    # Not SIGSTOP: where no shell could have us go on, the kernel ignores this one.
+    loop.remove_signal_handler(signal.SIGTSTP)
+    os.kill(0, signal.SIGTSTP)
+    loop.add_signal_handler(signal.SIGTSTP, _stop, live)
+    live.start(refresh=True)
 
 
 def _print(seen: Frame, options: Options, console: Console) -> None:
