@@ -280,6 +280,16 @@ def test_a_killed_guardian_does_not_keep_the_command_alive(
     assert "lost" in refused(done, 70)
 
 
+def test_a_stopped_guardian_does_not_stop_us() -> None:
+    """It reads nothing, for longer than the pipe has room: we go on telling."""
+    script = (
+        "import os, signal; from aiodistlock.cli.run.guardian import Guardian; it = Guardian(); "
+        "os.kill(it.pid, signal.SIGSTOP); [it.expect_news(n) for n in range(10_000)]; "
+        "os.kill(it.pid, signal.SIGKILL); os.waitpid(it.pid, 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=30, check=False).returncode == 0
+
+
 def test_what_the_command_leaves_running_goes_on(
     redis_url: str, namespace: str, tmp_path: Path
 ) -> None:
