@@ -66,6 +66,14 @@ def test_ctrl_c_ends_the_script_that_runs_us(
         seen.ask("DEL", seen.keys.key)
 
 
+def test_who_ignores_ctrl_c_goes_on(redis_url: str, namespace: str) -> None:
+    """As a shell's background job does: 130 is then a status like any other."""
+    run = shlex.join([*COMMAND, "run", "job", "--namespace", namespace, "--"])
+    script = f"trap '' INT; exec {run} sh -c 'exit 130'"
+    with terminal(redis_url, ["bash", "-c", script]) as tty:
+        assert tty.ended() == 130
+
+
 def test_a_pager_behind_us_keeps_the_terminal(redis_url: str, namespace: str) -> None:
     """In a pipeline the command is not put into the foreground: its reader may need that."""
     run = shlex.join([*COMMAND, "run", "job", "--namespace", namespace, "--"])

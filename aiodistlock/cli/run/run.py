@@ -62,7 +62,8 @@ def run(options: Options) -> int:
     # What it logs we tell ourselves, in one line.
     logging.getLogger("aiodistlock").addHandler(logging.NullHandler())
     status, had_terminal = asyncio.run(_run(options, Command(options.command, options.grace)))
-    if status == _INTERRUPTED and any(os.isatty(each) for each in (0, 1, 2)):
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if status == _INTERRUPTED and not ignored and any(map(os.isatty, (0, 1, 2))):
         _interrupt(had_terminal)
     return status
 
