@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,13 +19,18 @@ Run = Callable[..., pytest.RunResult]
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run in a process of its own, where the package is installed as its metadata says."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = pyproject["project"]
     # Whatever is installed here: the run sees the entry point as this source has it.
     metadata = pytester.mkdir("site") / "aiodistlock-0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Name: aiodistlock\nVersion: 0\n")
     ((name, module),) = project["entry-points"]["pytest11"].items()
     (metadata / "entry_points.txt").write_text(f"[pytest11]\n{name} = {module}\n")
+    for source, module in pyproject["tool"]["hatch"]["build"]["targets"]["wheel"][
+        "force-include"
+    ].items():
+        shutil.copy(ROOT / source, metadata.parent / module)
     path = [str(ROOT), str(metadata.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
 

@@ -1,8 +1,8 @@
 """Fixtures for pytest; an entry point has it load them where the package is installed.
 
 So it is loaded in each run of each project there, also in those that use none of them.
-That is why it stands beside the package, whose import would cost those runs half a second
-or more, and imports it in the fixtures only.
+That is why it is installed beside the package (as ``_aiodistlock_pytest``), whose import
+would cost those runs half a second or more, and imports it in the fixtures only.
 
 All are plain fixtures, so they serve tests under pytest-asyncio, under anyio's plugin,
 and tests that call ``asyncio.run`` themselves.  A client begins to work in the event loop
