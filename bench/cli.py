@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,9 @@ from bench.workloads import WORKLOADS
 
 HERE = Path(__file__).parent
 OUT = HERE / "results"
+
+PIPED_WIDTH = 150
+"""Columns where the output is no terminal: in rich's 80 the tables cannot be read."""
 
 app = typer.Typer(add_completion=False)
 
@@ -42,6 +46,8 @@ def main(
     rewrites ``bench/RESULTS.md`` and the figures in ``bench/README.md``.
     """
     console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_WIDTH
     if redraw is not None:
         results = Results.read(redraw)
         report.show(results, console)
