@@ -26,7 +26,7 @@ from aiodistlock.stores.answers import (
     RenewReply,
 )
 from aiodistlock.stores.base import Call, Store
-from aiodistlock.stores.redis_call import is_transient
+from aiodistlock.stores.redis_call import error_code, is_transient
 
 
 class NotAcknowledged(Exception):
@@ -96,8 +96,11 @@ class Barrier:
             return NotAcknowledged(f"ack='fsync' needs Redis 7.2 or later ({text})"), False
         if "appendonly" in text:
             return NotAcknowledged(f"ack='fsync' needs `appendonly yes` ({text})"), False
-        # A replica refuses to wait: it was the master, or will be.
-        passes = is_transient(reply) or "replica instances" in text
+        # A replica refuses to wait: it was the master, or will be.  A master that is made
+        # one while it waits says so, and hangs up.
+        passes = (
+            is_transient(reply) or error_code(reply) == "UNBLOCKED" or "replica instances" in text
+        )
         return NotAcknowledged(f"the wait for the acknowledgement was refused: {text}"), passes
 
 

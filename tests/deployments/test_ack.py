@@ -230,6 +230,32 @@ async def test_a_grant_by_message_is_acknowledged_before_it_is_held(
             await vainly
 
 
+async def test_a_master_that_is_demoted_while_it_waits_fails_nobody(
+    replicated: Replicated,
+) -> None:
+    """It answers the wait with an error and hangs up; the acquire goes on at the next master."""
+    async with LockClient.from_url(replicated.master.url) as locks:
+        lock = locks.lock("n", ttl=20.0, ack="replicas:1", backoff=EAGER)
+        async with lock:
+            pass
+        replicated.cut_off(2)
+        acquiring = asyncio.create_task(lock.acquire(timeout=10))
+        with redis_sync.from_url(replicated.master.url) as master:
+            while not master.info("clients")["blocked_clients"]:
+                await asyncio.sleep(0.005)
+            master.replicaof(LOOPBACK, "1")
+
+            async def refused() -> bool:
+                return bool(master.info("errorstats").get("errorstat_READONLY"))
+
+            await eventually(refused, True)
+            assert not acquiring.done()
+            master.replicaof("NO", "ONE")
+        for replica in replicated.replicas:
+            replica.thaw()
+        await (await acquiring).release()
+
+
 async def test_cancelled_while_it_waits_for_the_acknowledgement_nothing_is_left(
     replicated: Replicated,
 ) -> None:
