@@ -18,7 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from aiodistlock.core.slots import SLOTS, slot_of
 from aiodistlock.testing.discovery import LOOPBACK
-from aiodistlock.testing.embedded import EmbeddedRedis
+from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
 
 NODE_TIMEOUT = 1.0
 """Seconds of silence after which the nodes suspect one of them."""
@@ -36,11 +36,18 @@ ARGS = (
 )
 
 
+TLS_ARGS = ("--tls-cluster", "yes", "--tls-replication", "yes")
+
+
 class Node:
     """One process of the cluster, and an administrator's connection to it."""
 
-    def __init__(self, binary: Path) -> None:
-        self.server = EmbeddedRedis(binary=binary, args=ARGS)
+    def __init__(self, binary: Path, tls: TlsFiles | None = None) -> None:
+        self._tls: dict[str, Any] = (
+            {} if tls is None else {"ssl": True, "ssl_ca_certs": str(tls.ca)}
+        )
+        args = ARGS if tls is None else (*ARGS, *TLS_ARGS)
+        self.server = EmbeddedRedis(binary=binary, args=args, tls=tls)
         self.server.start()
         self.id = self.command("CLUSTER", "MYID").decode()
 
@@ -52,7 +59,7 @@ class Node:
     def command(self, *args: Any, timeout: float = 2.0) -> Any:
         """Run a command on this very node, and return the raw reply."""
         with redis_sync.Redis(
-            host=LOOPBACK, port=self.port, socket_timeout=timeout, protocol=2
+            host=LOOPBACK, port=self.port, socket_timeout=timeout, protocol=2, **self._tls
         ) as client:
             client.response_callbacks.clear()
             return client.execute_command(*args)
@@ -72,6 +79,7 @@ class Cluster:
     Primaries with their share of the slots each, and replicas.
 
     :param before: called with the number of each node before that is started
+    :param tls: the nodes speak TLS with these files, to clients and to each other
     """
 
     def __init__(
@@ -82,13 +90,14 @@ class Cluster:
         shards: int = 3,
         replicas: int = 1,
         before: Callable[[int], None] = lambda _number: None,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.nodes: list[Node] = []
         self._hurt = False
         self._shards = shards
         for number in range(shards * (1 + replicas)):
             before(number)
-            node = Node(binary)
+            node = Node(binary, tls)
             stack.callback(node.server.stop)
             self.nodes.append(node)
             node.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
@@ -124,7 +133,9 @@ class Cluster:
     @property
     def url(self) -> str:
         """Where ``LockClient.from_url`` finds the cluster."""
-        return "redis+cluster://" + ",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes)
+        scheme = "redis" if self.nodes[0].server.url.startswith("redis:") else "rediss"
+        hosts = ",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes)
+        return f"{scheme}+cluster://{hosts}"
 
     def wait_until_whole(self, within: float = 20.0) -> None:
         """Wait until all nodes agree that all is well, and every replica has its data."""

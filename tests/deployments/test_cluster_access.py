@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import redis as redis_sync
@@ -10,8 +12,10 @@ from redis.asyncio import RedisCluster
 from aiodistlock import AsyncLock, LockClient, StoreUnavailable
 from aiodistlock.client import shared_client
 from aiodistlock.stores.urls import client_from_url
+from aiodistlock.testing.embedded import TlsFiles
 from tests.deployments.cluster import Cluster
-from tests.deployments.world import clients, granted
+from tests.deployments.world import clients, granted, name_on, queued
+from tests.servers import supports_tls
 
 PASSWORD = "correct horse"
 
@@ -75,6 +79,31 @@ async def test_a_cluster_that_is_not_there_ends_an_acquire_by_its_bounds() -> No
         with pytest.raises(StoreUnavailable):
             await locks.lock("n").acquire()
         assert time.monotonic() - began < 2.5
+
+
+@pytest.mark.bounded(60)
+async def test_tls_to_every_node(redis_binary: Path, tls_files: TlsFiles) -> None:
+    """With ``rediss+cluster://`` all primaries are reached, and verified; so are moved slots."""
+    if not supports_tls(redis_binary):
+        pytest.skip(f"{redis_binary} was built without TLS")
+    with ExitStack() as stack:
+        cluster = Cluster(redis_binary, stack, shards=2, replicas=0, tls=tls_files)
+        async with clients(cluster, ssl_ca_certs=str(tls_files.ca)) as (here, there):
+            for node in cluster.nodes:
+                name = name_on(cluster, node, "lock:")
+                mine, theirs = (each.lock(name, ttl=20.0) for each in (here, there))
+                lease = await mine.acquire()
+                waiting = asyncio.create_task(granted(theirs))
+                await queued(cluster, mine)
+                (target,) = cluster.others(f"lock:{name}")
+                await asyncio.to_thread(cluster.migrate, f"lock:{name}", target)
+                await lease.extend(20.0)
+                await lease.release()
+                _, newer = await waiting
+                await newer.release()
+        async with clients(cluster, 1, unavailable_after=2.0) as (stranger,):
+            with pytest.raises(StoreUnavailable, match="certificate"):
+                await stranger.lock("n").acquire(timeout=9)
 
 
 async def test_locks_on_one_cluster_client_share_one_lock_client(
