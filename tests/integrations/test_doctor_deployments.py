@@ -1,5 +1,6 @@
 """``aiodistlock doctor`` finds its way through a Cluster, and from Sentinels to Redis."""
 
+import asyncio
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 import redis as redis_sync
 
+from aiodistlock.cli.doctor.node import Asking
+from aiodistlock.cli.doctor.surroundings import gather
+from aiodistlock.cli.doctor.targets import parse
 from aiodistlock.stores import scripts
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.integrations.doctor_command import (
@@ -21,6 +25,7 @@ from tests.integrations.doctor_command import (
     level,
     refused,
 )
+from tests.proxy import ChaosProxy, Do, on
 
 
 def form_cluster(nodes: list[EmbeddedRedis]) -> None:
@@ -132,6 +137,21 @@ def test_sentinels_lead_to_the_primary(start: Start, sentinel: EmbeddedRedis) ->
         report = examined(f"{url}/mymaster")
         (danger,) = [each for each in report["findings"] if "NOQUORUM" in each["found"]]
         assert danger["level"] == "danger"
+        # The first falls silent half-way: the other one knows the replica, too.
+        asyncio.run(_leads_to_the_replica_though_one_is_silent(sentinel, replica))
     assert "know no primary 'other'" in refused(doctor(f"{url}/other"))
     assert "is no Sentinel" in refused(doctor(f"redis+sentinel://127.0.0.1:{primary.port}/m"))
     assert "redis+sentinel://" in refused(doctor(sentinel.url))
+
+
+async def _leads_to_the_replica_though_one_is_silent(
+    sentinel: EmbeddedRedis, replica: EmbeddedRedis
+) -> None:
+    async with ChaosProxy.before(sentinel.url) as proxy:
+        proxy.rules.append(on("reply", "SENTINEL", Do.BLACK_HOLE, number=2))
+        hosts = f"127.0.0.1:{proxy.port},127.0.0.1:{sentinel.port}"
+        target = parse([f"redis+sentinel://{hosts}/mymaster"])
+        asking = Asking(timeout=1.0, namespace="lock:")
+        deployment = await gather(target, asking, lambda _doing: None)
+    assert [each.place for each in deployment.replicas] == [f"127.0.0.1:{replica.port}"]
+    assert [each.error is None for each in deployment.sentinels] == [False, True]

@@ -159,7 +159,8 @@ async def _sentinel(target: Target, asking: Asking, tell: Tell) -> Deployment:
     if not named:
         raise DoctorError(f"the Sentinels know no primary {target.service!r}")
     primary = named.most_common(1)[0][0]
-    replicas = next(found for facts, found in asked if facts.primary == primary)
+    # Of one that fell silent half-way, or may not tell, no replicas are known.
+    replicas = max((found for facts, found in asked if facts.primary == primary), key=len)
     assert target.redis is not None, "a Sentinel's target tells how to reach Redis"
     endpoints = [target.redis.at(*_split(each)) for each in (primary, *replicas)]
     facts = await _examine(endpoints, asking, tell)
