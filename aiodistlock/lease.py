@@ -34,6 +34,7 @@ class Lease:
     """
 
     __slots__ = (
+        "__weakref__",
         "_body",
         "_depth",
         "_lost",
@@ -238,7 +239,10 @@ class Lease:
     def lose(self, reason: str) -> None:
         """Take note of the loss, and cancel the body."""
         self._lost_reason = reason
-        self._forget(self._process_lease.contender)
+        contender, token = self._process_lease.contender, self._process_lease.token
+        self._forget(contender)
+        # At Redis it keeps others out until the body has ended, or its ttl.
+        contender.engine.let_go[token] = self
         if self._body is not None:
             self._body.cancel_body()
         self._report_loss(reason)

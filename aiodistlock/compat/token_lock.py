@@ -82,7 +82,9 @@ class Possession:
 
     def let_go(self) -> None:
         """Have the engine look after it no longer, nor take its grant for a stray."""
-        self._lease.contender.engine.let_go[self._lease.token] = self
+        engine = self._lease.contender.engine
+        engine.let_go[self._lease.token] = self
+        engine.all_watched = False
         self._lease.let_go()
         if self._lease.story is not None:
             # Whoever has the token ends it, perhaps another process, perhaps nobody: for

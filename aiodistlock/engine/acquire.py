@@ -73,7 +73,9 @@ class Engine:
         self.holders: dict[bytes, Holder] = {}
         """The local holder of each key that this process holds; its client's engines share it."""
         self.let_go: WeakValueDictionary[bytes, Holder] = WeakValueDictionary()
-        """Who possesses a lock by a token alone, without the watchdog, by that token."""
+        """Who has a lock by a token alone, unwatched, or a lost one to give back, by token."""
+        self.all_watched = True
+        """Whether none of our tokens was given away, to be released by whoever has it."""
         self.longest_ttl = math.inf
         """Seconds to which a lease may be extended at most, as the store can bear it."""
         self.audience = Audience()
@@ -82,7 +84,7 @@ class Engine:
         self.store: Store
         self.watchdog: Watchdog
         self._contenders: WeakValueDictionary[bytes, Contender] = WeakValueDictionary()
-        self._token_prefix = client_id.encode() + b":"
+        self.token_prefix = client_id.encode() + b":"
         self._token_count = 0
         _engines.add(self)
 
@@ -94,7 +96,7 @@ class Engine:
     def next_token(self) -> bytes:
         """Return a token that no acquisition had before."""
         self._token_count += 1
-        return b"%s%d" % (self._token_prefix, self._token_count)
+        return b"%s%d" % (self.token_prefix, self._token_count)
 
     def contender(self, keys: LockKeys) -> Contender:
         """Return this process's contender for a name."""
@@ -112,7 +114,7 @@ class Engine:
         attempt = self.attempts.get(grant.token)
         if attempt is not None:
             attempt.on_grant(grant, server_clock)
-        elif not self._holds(grant.token):
+        elif not self.holds(grant.token):
             # Granted to somebody who has left; its abandon may be on its way already.
             # (If we hold that very token, a reply was faster than the message.)
             try:
@@ -134,11 +136,12 @@ class Engine:
         else:
             attempt.on_unacknowledged_grant()
 
-    def _holds(self, token: bytes) -> bool:
+    def holds(self, token: bytes) -> bool:
+        """Tell whether a token is of a lease or an attempt of ours that goes on."""
         passing_on = (attempt.contender.process_lease for attempt in self.attempts.values())
         leases = (*self.watchdog.leases(), *passing_on)
         held = any(lease is not None and lease.token == token for lease in leases)
-        return held or token in self.let_go
+        return held or token in self.attempts or token in self.let_go
 
     def on_connected(self) -> None:
         """Check all leases: this may be another server than before."""

@@ -169,10 +169,15 @@ class Attempt:
 
     def queued(self, reply: Queued) -> None:
         """Wait for the grant, and ask again when it may have been lost."""
-        self.contender.last_seen = reply
+        contender, engine = self.contender, self.contender.engine
+        contender.last_seen = reply
         assert self.call is not None, "it was answered"
-        server_clock = self.contender.engine.store.server_clock(self.call)
-        server_clock.observe(reply.server_us, reply.sent_at)
+        engine.store.server_clock(self.call).observe(reply.server_us, reply.sent_at)
+        holder = reply.holder.encode()
+        ours = engine.all_watched and holder.startswith(engine.token_prefix)
+        if ours and not engine.holds(holder):
+            # A failover lost our release: nobody else frees the lock before its ttl is over.
+            engine.store.abandon(contender.keys, holder, None)
         self.ask_later(reply)
 
     def _not_queued(self, reply: Held) -> None:

@@ -1,0 +1,100 @@
+"""A release that its server forgot, as in a failover: the lock need not wait for the ttl."""
+
+import asyncio
+import gc
+
+import pytest
+import redis.asyncio as redis_asyncio
+from anyio import fail_after
+
+from aiodistlock import AsyncLock, LeaseLost
+from aiodistlock.client import shared_client
+from aiodistlock.compat import RedisPyLock
+from tests.faults.world import PATIENT, client, lose, nothing_left, waiters
+
+TTL = 30.0
+"""Longer than a test may take: nobody is served by the expiry."""
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_lease_that_was_given_back_bars_nobody_who_waits(
+    redis_url: str, redis: redis_asyncio.Redis, namespace: str, protocol: int
+) -> None:
+    """Its process finds it at the key again, and gives it back once more; the first is served."""
+    options = {"ttl": TTL, "namespace": namespace, "backoff": PATIENT}
+    async with client(redis_url, protocol=protocol) as here, client(redis_url) as there:
+        lease = await here.lock("n", **options).acquire()
+        await lease.release()
+        # What a server says that never heard of the release.
+        await redis.set(f"{namespace}n", lease.token, px=int(1000 * TTL))
+        first = asyncio.create_task(there.lock("n", **options).acquire())
+        while await waiters(redis, namespace, "n") != 1:
+            await asyncio.sleep(0.005)
+        with fail_after(5):
+            second = asyncio.create_task(here.lock("n", **options).acquire())
+            newer = await first
+            assert not second.done()
+            await newer.release()
+            newest = await second
+        assert lease.fencing_token < newer.fencing_token < newest.fencing_token
+        await newest.release()
+    await nothing_left(redis, namespace)
+
+
+async def test_an_acquisition_that_was_abandoned_bars_nobody_who_waits(
+    redis_url: str, redis: redis_asyncio.Redis, namespace: str
+) -> None:
+    """The same where it was granted to somebody who had left."""
+    lock = {"ttl": TTL, "namespace": namespace, "backoff": PATIENT}
+    async with client(redis_url) as here:
+        engine = here.engine("n")
+        await redis.set(f"{namespace}n", engine.next_token(), px=int(1000 * TTL))
+        with fail_after(5):
+            await (await here.lock("n", **lock).acquire()).release()
+    await nothing_left(redis, namespace)
+
+
+async def test_a_token_that_was_given_away_is_left_to_who_has_it(
+    redis_url: str, redis: redis_asyncio.Redis, namespace: str
+) -> None:
+    """redis-py's lock holds until its timeout though the object is gone; so does ours."""
+    async with redis_asyncio.Redis.from_url(redis_url) as own:
+        given = own.lock(f"{namespace}n", timeout=TTL, lock_class=RedisPyLock)
+        assert await given.acquire()
+        token = given.local.token
+        del given
+        gc.collect()
+        lock = AsyncLock(own, "n", namespace=namespace, ttl=TTL, backoff=PATIENT)
+        waiting = asyncio.create_task(lock.acquire())
+        while await waiters(redis, namespace, "n") != 1:
+            await asyncio.sleep(0.005)
+        # Whatever was sent behind the request that queued is answered by then.
+        assert (await lock.inspect()).holder == token.decode()
+        with fail_after(5):
+            another = own.lock(f"{namespace}n", lock_class=RedisPyLock)
+            another.local.token = token
+            await another.release()
+            await (await waiting).release()
+        await shared_client(own).aclose()
+    await nothing_left(redis, namespace)
+
+
+@pytest.mark.parametrize("auto_renew", [True, False])
+async def test_others_wait_until_a_body_whose_lease_is_lost_has_ended(
+    redis_url: str, redis: redis_asyncio.Redis, namespace: str, auto_renew: bool
+) -> None:
+    """What stands at the key then is no leftover, though nobody may rely on it."""
+    options = {"ttl": TTL, "namespace": namespace, "backoff": PATIENT, "on_lost": "signal"}
+    async with client(redis_url) as here:
+        lock = here.lock("n", auto_renew=auto_renew, **options)
+        with pytest.raises(LeaseLost):  # noqa: PT012 - the block raises
+            async with lock as lease:
+                lose(lease)
+                waiting = asyncio.create_task(lock.acquire())
+                while await waiters(redis, namespace, "n") != 1:
+                    await asyncio.sleep(0.005)
+                # Whatever was sent behind the request that queued is answered by then.
+                assert (await lock.inspect()).holder == lease.token
+        with fail_after(5):
+            await (await waiting).release()
+    await nothing_left(redis, namespace)
