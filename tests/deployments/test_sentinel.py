@@ -14,7 +14,7 @@ from aiodistlock.engine.pipe import Pipe
 from aiodistlock.stores.durable import DurableStore
 from aiodistlock.stores.single import SingleStore
 from aiodistlock.testing.embedded import EmbeddedRedis
-from tests.deployments.sentinel import SentinelDeployment
+from tests.deployments.sentinel import MASTER, SentinelDeployment
 from tests.faults.world import EAGER, PATIENT, client, eventually
 
 WITHIN = 2.0
@@ -83,6 +83,44 @@ async def test_waiters_go_on_at_the_new_master(
     assert min(at for at, _ in grants if at > over_at) - over_at < WITHIN
     fences = [fence for _, fence in grants]
     assert fences == sorted(set(fences))
+
+
+async def test_a_planned_failover_bars_no_name_until_its_ttl(
+    sentinels: SentinelDeployment,
+) -> None:
+    """Releases on the former master, which goes on for a while, are lost: they come again."""
+    grants: dict[str, list[float]] = {f"n{number}": [] for number in range(20)}
+    stop = asyncio.Event()
+
+    async def turns(locks: LockClient, name: str) -> None:
+        lock = locks.lock(name, ttl=30.0, local_handoffs=0, backoff=PATIENT)
+        while not stop.is_set():
+            with contextlib.suppress(LeaseLost):
+                async with lock:
+                    grants[name].append(time.monotonic())
+                    await asyncio.sleep(0.001)  # a critical section
+
+    async with sentinels.locks() as one, sentinels.locks() as two:
+
+        async def missing(since: float) -> list[str]:
+            return [name for name, at in grants.items() if max(at, default=0.0) <= since]
+
+        async with asyncio.TaskGroup() as group:
+            for name in grants:
+                for locks in (one, two):
+                    group.create_task(turns(locks, name))
+            await eventually(lambda: missing(0.0), [], within=5)
+            former = sentinels.master
+            sentinels.ask(sentinels.sentinels[-1], "SENTINEL", "FAILOVER", MASTER)
+            await sentinels.failed_over(former)
+
+            async def moved() -> set[int | None]:
+                return {_port(one), _port(two)}
+
+            await eventually(moved, {sentinels.master_port}, within=5)
+            over_at = time.monotonic()
+            await eventually(lambda: missing(over_at), [], within=5)
+            stop.set()
 
 
 async def _is_handed_over(one: LockClient, two: LockClient) -> None:
