@@ -3,6 +3,7 @@
 # ruff: noqa: PT012 - how a whole block ends is what is tested
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -27,6 +28,37 @@ def strike(cluster: Cluster, node: Node, harm: str) -> float:
     """Let it happen; return when."""
     getattr(cluster, harm)(node)
     return time.monotonic()
+
+
+class FencedLedger:
+    """A resource that refuses tokens below the highest it has seen, as DESIGN.md asks for."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect(":memory:")
+        self._database.execute("CREATE TABLE ledger (value TEXT, fence INTEGER)")
+        self._database.execute("INSERT INTO ledger VALUES ('', 0)")
+
+    def write(self, value: str, fence: int) -> bool:
+        """Write, unless a newer holder has written."""
+        update = "UPDATE ledger SET value = ?, fence = ? WHERE fence <= ?"
+        return self._database.execute(update, (value, fence, fence)).rowcount == 1
+
+    @property
+    def value(self) -> str:
+        """What was written last."""
+        (found,) = self._database.execute("SELECT value FROM ledger").fetchone()
+        return str(found)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+
+@pytest.fixture
+def ledger() -> Iterator[FencedLedger]:
+    """A resource of the test's own."""
+    with contextlib.closing(FencedLedger()) as made:
+        yield made
 
 
 async def until_served(cluster: Cluster, key: str, former: Node) -> float:
@@ -79,13 +111,12 @@ def cut_replica(cluster: Cluster, node: Node) -> Node:
 
 
 async def test_a_lost_lease_is_found_at_the_takeover_and_its_stale_write_refused(
-    cluster: Cluster, cluster_namespace: str, harm: str
+    cluster: Cluster, cluster_namespace: str, harm: str, ledger: FencedLedger
 ) -> None:
     """P2: a write that was not replicated makes two holders; the fencing token tells them apart."""
     node, other = cluster.primaries()[:2]
     name = name_on(cluster, node, cluster_namespace)
     key = cluster_namespace + name
-    ledger = FencedLedger()
     async with clients(cluster) as (here, there):
         # Renewed every 20 s: only a check at the takeover finds the loss in time.
         options = {"namespace": cluster_namespace, "ttl": 60.0}
@@ -109,26 +140,6 @@ async def test_a_lost_lease_is_found_at_the_takeover_and_its_stale_write_refused
         kept.check()
         await newer.release()
         await kept.release()
-
-
-class FencedLedger:
-    """A resource that refuses tokens below the highest it has seen, as DESIGN.md asks for."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect(":memory:")
-        self._database.execute("CREATE TABLE ledger (value TEXT, fence INTEGER)")
-        self._database.execute("INSERT INTO ledger VALUES ('', 0)")
-
-    def write(self, value: str, fence: int) -> bool:
-        """Write, unless a newer holder has written."""
-        update = "UPDATE ledger SET value = ?, fence = ? WHERE fence <= ?"
-        return self._database.execute(update, (value, fence, fence)).rowcount == 1
-
-    @property
-    def value(self) -> str:
-        """What was written last."""
-        (found,) = self._database.execute("SELECT value FROM ledger").fetchone()
-        return str(found)
 
 
 async def test_a_lease_that_cannot_be_renewed_ends_before_the_next_begins(
