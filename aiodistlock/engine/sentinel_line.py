@@ -15,7 +15,7 @@ from aiodistlock.engine.wire import Wire, pack
 from aiodistlock.stores.redis_call import error_code
 
 ASK_WITHIN = 2.0
-"""Seconds for which a sentinel is waited for at all."""
+"""Seconds for which a sentinel is waited for at all: to connect, and then to answer."""
 
 
 class Sighting(NamedTuple):
@@ -56,8 +56,12 @@ class SentinelLine:
     async def _ask(self) -> Sighting | None:
         self._problem = TimeoutError("no answer")
         try:
+            # A bound each: from afar the handshake takes more round trips than the question.
+            if self._wire is None:
+                connection = await open_connection(self._pool, within=ASK_WITHIN)
+                self._wire = Wire(connection, self._received, _ignored, self._lost, local_clock)
             async with asyncio.timeout(ASK_WITHIN):
-                state, address = await self._exchange()
+                state, address = await self._exchange(self._wire)
             self._problem = state if isinstance(state, ResponseError) else None
             return _read(state, address)
         except Exception as error:  # noqa: BLE001  # redis-py, DNS, credential providers: the others are asked too
@@ -65,16 +69,13 @@ class SentinelLine:
             self._hang_up()
             return None
 
-    async def _exchange(self) -> list[Any]:
-        if self._wire is None:
-            connection = await open_connection(self._pool)
-            self._wire = Wire(connection, self._received, _ignored, self._lost, local_clock)
+    async def _exchange(self, wire: Wire) -> list[Any]:
         self._replies = []
         self._answer = asyncio.get_running_loop().create_future()
         name = self._service_name
         # The first has epoch and flags, the second the address, also of a replica that
         # was promoted but that the others do not follow yet.
-        self._wire.write(
+        wire.write(
             pack((b"SENTINEL", b"MASTER", name))
             + pack((b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", name))
         )

@@ -17,6 +17,7 @@ from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
 from tests import servers
 from tests.deployments.sentinel import MASTER
 from tests.faults.world import eventually
+from tests.proxy import ChaosProxy, Delay
 
 
 @contextlib.contextmanager
@@ -155,6 +156,20 @@ async def test_silent_sentinels_are_no_reason_to_wait_longer(
             with pytest.raises(StoreUnavailable):
                 await locks.lock("n").acquire(timeout=10)
             assert time.monotonic() - began < 1.0
+
+
+async def test_a_sentinel_far_away_is_given_time_for_each_round_trip(
+    redis_binary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handshake does not use up the time that the answer may take."""
+    monkeypatch.setattr("aiodistlock.engine.sentinel_line.ASK_WITHIN", 1.25)
+    with _one_sentinel(redis_binary, tmp_path) as (_, sentinel):
+        async with ChaosProxy(LOOPBACK, sentinel.port) as proxy:
+            # Four replies to the handshake, and two to the question.
+            proxy.rules.append(lambda frame: Delay(0.25) if frame.kind == "reply" else None)
+            url = f"redis+sentinel://{LOOPBACK}:{proxy.port}/{MASTER}"
+            async with LockClient.from_url(url) as locks, locks.lock("n", timeout=10):
+                pass
 
 
 @pytest.mark.bounded(90)
