@@ -42,6 +42,10 @@ from aiodistlock.stores.rounds.look import Look
 from aiodistlock.stores.rounds.nodes import Node, Quorum
 from aiodistlock.stores.single import QUEUE_TTL_MS
 
+LOOK_WITHIN = 0.5
+"""Seconds for which an inspection waits for its nodes, if no ttl in use allows more: it may
+be the first that connects to them."""
+
 
 @lru_cache(maxsize=8)
 def _vote_args(retention: bytes, inbox: bytes, quarantine_us: int) -> bytes:
@@ -206,7 +210,7 @@ class QuorumStore:
 
     def inspect(self, keys: LockKeys) -> Call[InspectReply]:
         """Ask who holds the lock, as a majority sees it, and who waits anywhere."""
-        round_ = Look(self.quorum, keys, self._limit)
+        round_ = Look(self.quorum, keys, max(LOOK_WITHIN, self._limit))
         round_.issue()
         return round_
 

@@ -98,6 +98,18 @@ async def test_a_split_that_lasts_is_not_asked_about_all_the_time(nodes: Nodes) 
         assert 3 < proxies[0].requests["VOTE"] < 25
 
 
+async def test_an_inspection_has_time_to_connect(nodes: Nodes) -> None:
+    """As the first call of a client it waits for handshakes, though there is no ttl to go by."""
+    async with nodes.client() as client, client.lock("a") as lease, AsyncExitStack() as stack:
+        for node in range(3):
+            proxy = await stack.enter_async_context(ChaosProxy.before(nodes.urls[node]))
+            # Some 0.1 s for the handshake: twice what the shortest ttl would leave.
+            proxy.rules.append(lambda frame: Delay(0.02) if frame.kind == "reply" else None)
+            nodes.urls[node] = proxy.url
+        async with nodes.client() as fresh:
+            assert (await fresh.lock("a").inspect()).holder == lease.token
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
 async def test_any_number_of_nodes_makes_a_quorum(nodes: Nodes, count: int) -> None:
     """One alone, and even numbers: one holder, tokens rise, and a majority is enough."""
