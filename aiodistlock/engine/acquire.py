@@ -114,7 +114,7 @@ class Engine:
         attempt = self.attempts.get(grant.token)
         if attempt is not None:
             attempt.on_grant(grant, server_clock)
-        elif not self.holds(grant.token):
+        elif not self.holds(grant.key, grant.token):
             # Granted to somebody who has left; its abandon may be on its way already.
             # (If we hold that very token, a reply was faster than the message.)
             try:
@@ -136,12 +136,16 @@ class Engine:
         else:
             attempt.on_unacknowledged_grant()
 
-    def holds(self, token: bytes) -> bool:
-        """Tell whether a token is of a lease or an attempt of ours that goes on."""
-        passing_on = (attempt.contender.process_lease for attempt in self.attempts.values())
-        leases = (*self.watchdog.leases(), *passing_on)
-        held = any(lease is not None and lease.token == token for lease in leases)
-        return held or token in self.attempts or token in self.let_go
+    def holds(self, key: bytes, token: bytes) -> bool:
+        """Tell whether a token at a key is of a lease or an attempt of ours that goes on."""
+        holder, contender = self.holders.get(key), self._contenders.get(key)
+        lease = None if contender is None else contender.process_lease
+        return (
+            token in self.attempts
+            or token in self.let_go
+            or (holder is not None and holder.token.encode() == token)
+            or (lease is not None and lease.token == token)
+        )
 
     def on_connected(self) -> None:
         """Check all leases: this may be another server than before."""

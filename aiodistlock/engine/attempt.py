@@ -175,7 +175,7 @@ class Attempt:
         engine.store.server_clock(self.call).observe(reply.server_us, reply.sent_at)
         holder = reply.holder.encode()
         ours = engine.all_watched and holder.startswith(engine.token_prefix)
-        if ours and not engine.holds(holder):
+        if ours and not engine.holds(contender.keys.key, holder):
             # A failover lost our release: nobody else frees the lock before its ttl is over.
             engine.store.abandon(contender.keys, holder, None)
         self.ask_later(reply)
