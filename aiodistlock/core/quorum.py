@@ -21,6 +21,9 @@ LIMIT_SHARE = 0.05
 LEAST_LIMIT = 0.05
 """The same in seconds, at least."""
 
+LOOK_LIMIT = 1.0
+"""Seconds for which a look waits: no lease depends on it, and it may have to connect first."""
+
 
 def majority(nodes: int) -> int:
     """Return how many of so many nodes decide."""

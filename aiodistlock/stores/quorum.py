@@ -22,7 +22,7 @@ from anyio import create_task_group
 from aiodistlock.core.clock import Clock, ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import to_ms
-from aiodistlock.core.quorum import LEAST_LIMIT, limit
+from aiodistlock.core.quorum import LEAST_LIMIT, LOOK_LIMIT, limit
 from aiodistlock.stores.answers import (
     AbandonReply,
     AcquireReply,
@@ -41,10 +41,6 @@ from aiodistlock.stores.rounds.keep import Keep, Renew
 from aiodistlock.stores.rounds.look import Look
 from aiodistlock.stores.rounds.nodes import Node, Quorum
 from aiodistlock.stores.single import QUEUE_TTL_MS
-
-LOOK_WITHIN = 0.5
-"""Seconds for which an inspection waits for its nodes, if no ttl in use allows more: it may
-be the first that connects to them."""
 
 
 @lru_cache(maxsize=8)
@@ -210,7 +206,7 @@ class QuorumStore:
 
     def inspect(self, keys: LockKeys) -> Call[InspectReply]:
         """Ask who holds the lock, as a majority sees it, and who waits anywhere."""
-        round_ = Look(self.quorum, keys, max(LOOK_WITHIN, self._limit))
+        round_ = Look(self.quorum, keys, max(LOOK_LIMIT, self._limit))
         round_.issue()
         return round_
 
