@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from aiodistlock import LockClient
-from tests.contract.world import ORDERED, World
+from tests.contract.world import ORDERED, STYLES, World
 from tests.deployments.cluster import Cluster
 
 
@@ -53,7 +53,7 @@ def second(processes: list[LockClient]) -> LockClient:
     return processes[1]
 
 
-@pytest.fixture(params=["async with lock", "lock.hold()", "acquire and release"])
+@pytest.fixture(params=STYLES)
 def style(request: pytest.FixtureRequest) -> str:
     """How the lock is held; for :func:`tests.contract.world.held`."""
     param: str = request.param

@@ -5,6 +5,7 @@
 import asyncio
 import contextlib
 import random
+import re
 import time
 from typing import Any
 
@@ -23,7 +24,7 @@ from aiodistlock import (
     Renewed,
     Waiting,
 )
-from tests.contract.world import ORDERED, World, free, held, queued, turns
+from tests.contract.world import NEVER, ORDERED, World, free, held, queued, turns
 from tests.faults.world import lose
 from tests.stories import Told
 
@@ -104,7 +105,7 @@ async def test_a_remote_handoff(
 ) -> None:
     """Granted by message, the lock comes from another process, which has released it."""
     async with world.lock(first) as lease:
-        next_one = asyncio.create_task(_visit(second, world))
+        next_one = asyncio.create_task(_enter(world.lock(second, backoff=NEVER)))
         await queued(world.lock(first), 1)
         assert told_there.order == "W1"
     await next_one
@@ -219,6 +220,9 @@ async def test_a_loss_that_only_the_release_shows(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It is a loss like any other: told once, logged once, and no release."""
+    async with world.lock(first, "longer"):
+        pass  # or a quorum's release would wait for its nodes no longer than such a ttl lets it
+    told.events.clear()
     lock = world.lock(first, ttl=0.06, auto_renew=False)
     lease = await lock.acquire() if by_hand else None
     with pytest.raises(LeaseLost):
@@ -253,15 +257,16 @@ async def test_a_client_that_is_closed(
 
 async def test_a_renewal(world: World, first: LockClient, told: Told) -> None:
     """The watchdog's and the user's: with the lag since it was due."""
-    async with world.lock(first, ttl=0.3) as lease:
+    async with world.lock(first, ttl=1.5) as lease:
         await told.until(Renewed)
-        watchdogs = told.only(Renewed)
-        await lease.extend(5.0)
-    assert told.stories == ["WAnnR"]
-    assert watchdogs.fencing_token == lease.fencing_token
+        await lease.extend(60.0)
+    # Another one of the watchdog's own may have come before the extension.
+    (story,) = told.stories
+    assert re.fullmatch("WAnn+R", story)
     # Looked at up to a step of the wheel early, which does not count as late.
-    assert 0 < watchdogs.lag < 5
-    assert 0 < told.all(Renewed)[1].lag < 5
+    for renewed in told.all(Renewed):
+        assert renewed.fencing_token == lease.fencing_token
+        assert 0 < renewed.lag < 5
 
 
 async def test_a_reentrant_acquisition_is_no_other(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aiodistlock import AsyncLock, LockClient
-from tests.contract.world import Room, World, held, queued, turns
+from tests.contract.world import ORDERED, Room, World, held, queued, turns
 
 
 async def _visit(lock: AsyncLock, style: str, room: Room, times: int) -> None:
@@ -107,6 +107,7 @@ async def test_one_task_holds_two_names(world: World, first: LockClient) -> None
 
 
 @pytest.mark.needs_queue
+@pytest.mark.parametrize("world", ORDERED, indirect=True)
 async def test_without_the_cohort_each_task_queues_for_itself(
     world: World, first: LockClient
 ) -> None:
@@ -171,8 +172,8 @@ async def test_a_cohort_lets_the_other_process_have_its_turn(
             began, before = loop.time(), holds
             async with theirs.hold(timeout=5.0):
                 waited = loop.time() - began
-            # The span is 50 ms; a loaded machine may stall the loop for some more.
-            assert waited < 1.0
+            # The span is 50 ms; a loaded machine may stall the loop for far more.
+            assert waited < 3.0
             if local_handoffs == 2:
                 # What is going on when we come, and one cohort's turn at most.
                 assert holds - before <= 2 * (1 + local_handoffs) + 4

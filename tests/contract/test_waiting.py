@@ -7,11 +7,8 @@ from typing import Any
 import pytest
 from anyio import CancelScope, fail_after, move_on_after
 
-from aiodistlock import AcquireTimeout, Backoff, LockClient
-from tests.contract.world import ORDERED, World, free, held, queued, turns
-
-# Whoever polls by this one waits for longer than any test lasts.
-NEVER = Backoff(initial=60.0, cap=60.0)
+from aiodistlock import AcquireTimeout, LockClient
+from tests.contract.world import NEVER, ORDERED, World, free, held, queued, turns
 
 
 async def test_a_free_lock_is_had_at_once(world: World, first: LockClient, style: str) -> None:
@@ -132,7 +129,7 @@ async def test_a_waiter_behind_a_failed_try_still_waits(
 
 
 @pytest.mark.needs_queue
-@pytest.mark.parametrize("timeout", [0, 0.05])
+@pytest.mark.parametrize("timeout", [0, 0.3])
 @pytest.mark.parametrize("who", [0, 1], ids=["the same process", "another process"])
 @pytest.mark.parametrize("local_handoffs", [0, 128])
 async def test_a_timeout_names_the_holder(
@@ -141,6 +138,8 @@ async def test_a_timeout_names_the_holder(
     """After ``timeout`` the error tells who holds the lock and for how much longer."""
     lock = world.lock(processes[0], ttl=5.0)
     waiting = world.lock(processes[who], local_handoffs=local_handoffs)
+    # Connected, so that there is time for an answer.
+    assert not await waiting.locked()
     async with lock as lease:
         with pytest.raises(AcquireTimeout, match=lease.token) as caught:
             await asyncio.create_task(waiting.acquire(timeout=timeout))
@@ -175,8 +174,8 @@ async def test_a_timeout_is_kept_and_not_exceeded(
         began = loop.time()
         with pytest.raises(AcquireTimeout):
             await world.lock(second).acquire(timeout=0.2)
-        # Half a second for a machine with other things to do.
-        assert 0.19 <= loop.time() - began < 0.7
+        # The lock is never released; the rest is for a machine with other things to do.
+        assert 0.19 <= loop.time() - began < 3.0
 
 
 async def test_the_lock_has_a_timeout_of_its_own(
@@ -248,7 +247,7 @@ async def test_the_last_waiter_takes_its_place_in_the_queue_along(
             async with held(waiting, style):
                 raise AssertionError("the lock is held")
         assert scope.cancelled_caught
-        assert (await lock.inspect()).waiters == ()
+        await queued(lock, 0)
     await free(lock)
 
 
