@@ -101,8 +101,8 @@ async def measure(url: str, acquires: int = 2000, seed: int = 0) -> Figures:
         try:
             await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
             figures.seconds = time.monotonic() - began
-            # Timed-out acquires do not wait for their clean-up: it has two seconds.
-            until = time.monotonic() + 2
+            # Timed-out acquires do not wait for their clean-up: it has five seconds.
+            until = time.monotonic() + 5
             while (orphans := await left(redis, namespace)) and time.monotonic() < until:
                 await asyncio.sleep(0.01)
         finally:

@@ -61,7 +61,7 @@ async def test_a_lease_that_redis_refuses_to_renew(
     told = Told()
     async with client(redis_url, listeners=[told]) as made:
         with pytest.raises(LeaseLost):
-            async with made.lock("n", ttl=0.3, namespace=namespace):
+            async with made.lock("n", ttl=1.5, namespace=namespace):
                 await redis.delete(f"{namespace}n")
                 await asyncio.sleep(20)
     assert told.order == "W1 A1 L1"
@@ -99,7 +99,7 @@ async def test_a_release_that_fails(
     """It is told as a release, with why Redis did not confirm it."""
     told = Told()
     async with client(embedded_redis.url, listeners=[told], unavailable_after=0.3) as made:
-        lease = await made.lock("n", ttl=1.0).acquire()
+        lease = await made.lock("n", ttl=2.0).acquire()
         embedded_redis.kill()
         releasing = asyncio.create_task(lease.release())
         if cancelled:
@@ -143,14 +143,14 @@ async def test_the_lag_of_a_renewal_tells_of_silence(
     told = Told()
     async with (
         client(embedded_redis.url, listeners=[told]) as made,
-        made.lock("n", ttl=1.0),
+        made.lock("n", ttl=2.1),
     ):
-        # Due after a third of a second; then Redis, or the loop, must be silent for longer.
+        # Due after a third of that; then Redis, or the loop, must be silent for longer.
         if silent == "redis":
             embedded_redis.freeze()
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1.0)
             embedded_redis.thaw()
         else:
-            time.sleep(0.5)
+            time.sleep(1.0)
         await told.until(Renewed)
     assert told.all(Renewed)[0].lag > 0.1

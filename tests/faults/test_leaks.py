@@ -147,10 +147,10 @@ async def test_a_lease_keeps_a_forgotten_redis_client_and_its_watchdog_alive(
     embedded_redis: EmbeddedRedis, own: redis_asyncio.Redis
 ) -> None:
     """Who holds only the lease still holds the lock, renewed."""
-    lease = await AsyncLock(redis_asyncio.from_url(embedded_redis.url), "n", ttl=0.3).acquire()
+    lease = await AsyncLock(redis_asyncio.from_url(embedded_redis.url), "n", ttl=1.5).acquire()
     gc.collect()
-    # Real time: two ttls, which only renewals survive.
-    await asyncio.sleep(0.6)
+    # Real time: more than the ttl, which only renewals survive.
+    await asyncio.sleep(1.6)
     lease.check()
     await lease.release()
     del lease
@@ -238,13 +238,13 @@ async def test_cycles_and_renewals_leave_nothing_to_the_garbage_collector(
         pass
     locks = LockClient.from_url(redis_url)
     lock = locks.lock("n", namespace=namespace)
-    held = await locks.lock("held", namespace=namespace, ttl=0.6).acquire()
+    held = await locks.lock("held", namespace=namespace, ttl=1.5).acquire()
 
     async def work() -> None:
         for _ in range(50):
             async with lock:
                 pass
-        await asyncio.sleep(0.5)  # two renewals are due meanwhile
+        await asyncio.sleep(1.1)  # two renewals are due meanwhile
 
     await work()
     gc.collect()

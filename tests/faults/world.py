@@ -41,7 +41,7 @@ async def load_scripts(redis: redis_asyncio.Redis) -> None:
 
 
 async def eventually(
-    what: Callable[[], Awaitable[Any]], wanted: object, *, within: float = 2.0
+    what: Callable[[], Awaitable[Any]], wanted: object, *, within: float = 5.0
 ) -> None:
     """Ask until the answer is as wanted; what is not awaited by its sender takes time."""
     until = time.monotonic() + within
@@ -56,7 +56,7 @@ async def left(redis: redis_asyncio.Redis, namespace: str) -> list[bytes]:
     return sorted(key for key in found if not key.endswith(b":fence"))
 
 
-async def nothing_left(redis: redis_asyncio.Redis, namespace: str, within: float = 2.0) -> None:
+async def nothing_left(redis: redis_asyncio.Redis, namespace: str, within: float = 5.0) -> None:
     """Check that soon no key and no queue is left below a namespace."""
     await eventually(lambda: left(redis, namespace), [], within=within)
 
