@@ -68,7 +68,7 @@ class Nodes:
         """Return how many wait at a node for a name."""
         return int(self._redis[node].zcard(LockKeys(name, "lock:").queue))
 
-    async def soon(self, what: Any, wanted: object, within: float = 2.0) -> None:
+    async def soon(self, what: Any, wanted: object, within: float = 5.0) -> None:
         """Ask until the answer is as wanted; what nobody awaits takes time."""
         until = time.monotonic() + within
         while (answer := what()) != wanted:

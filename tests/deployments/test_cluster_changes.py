@@ -135,7 +135,7 @@ async def test_a_password_that_was_changed_is_told_and_may_be_changed_back(
             began = time.monotonic()
             with pytest.raises(StoreUnavailable, match="invalid username"):
                 await lock.acquire()
-            assert time.monotonic() - began < 2.0
+            assert time.monotonic() - began < 10.0  # and not after half a minute
             await asyncio.to_thread(set_password, "first")
             async with lock:
                 pass
@@ -186,14 +186,15 @@ async def test_a_client_closes_in_time_though_a_node_is_gone(
     gone, well = cluster.primaries()[:2]
     names = [name_on(cluster, node, cluster_namespace) for node in (gone, well)]
     locks = LockClient.from_url(cluster.url)
-    # It expires by itself; another second, and nobody would see that.
+    # The first one expires by itself.
     leases = [
-        await locks.lock(name, namespace=cluster_namespace, ttl=3.0).acquire() for name in names
+        await locks.lock(name, namespace=cluster_namespace, ttl=ttl).acquire()
+        for name, ttl in zip(names, (3.0, 30.0), strict=True)
     ]
     cluster.freeze(gone)
     began = time.monotonic()
     await locks.aclose()
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 5.0
     assert not any(lease.is_held for lease in leases)
     async with clients(cluster, 1) as (other,):
         assert await other.lock(names[1], namespace=cluster_namespace).try_acquire() is not None
@@ -201,6 +202,6 @@ async def test_a_client_closes_in_time_though_a_node_is_gone(
     cluster.heal()
     async with (
         clients(cluster, 1) as (other,),
-        other.lock(names[0], namespace=cluster_namespace, timeout=6.0),
+        other.lock(names[0], namespace=cluster_namespace, timeout=10.0),
     ):
         pass

