@@ -118,7 +118,7 @@ async def test_one_waits_until_the_other_releases(
         holder.tell()
         await holder.said("released")
         (entered,) = await waiter.said("entered")
-        assert asked <= float(entered) < asked + 2.0
+        assert asked <= float(entered) < asked + 5.0
         waiter.tell()
         await waiter.said("released")
 
@@ -134,7 +134,7 @@ async def test_a_killed_holder_blocks_the_other_until_its_timeout(
         holder.kill()
         (entered,) = await waiter.said("entered")
         # The ttl began a round trip before it said so.
-        assert 0.9 < float(entered) - since < 1.0 + 1.5
+        assert 0.9 < float(entered) - since < 1.0 + 3.0
         waiter.tell()
         await waiter.said("released")
 
@@ -182,13 +182,14 @@ async def test_a_frozen_waiter_holds_a_lock_without_timeout_for_no_longer_than_a
         asked = time.monotonic()
         holder.tell()
         (entered,) = await waiter.said("entered")
-        assert float(entered) - asked < CLAIM_WITHIN + 1.0
+        assert float(entered) - asked < CLAIM_WITHIN + 3.0
         frozen.process.send_signal(signal.SIGCONT)
         await eventually(lambda: redis.zcard(f"{{{name}}}:queue"), 1)
+        told = time.monotonic()
         waiter.tell()
-        (released,) = await waiter.said("released")
+        await waiter.said("released")
         (entered,) = await frozen.said("entered")
-        assert float(entered) > float(released) - 0.5
+        assert float(entered) >= told
         assert await redis.pttl(name) == -1
         frozen.tell()
         await frozen.said("released")

@@ -88,7 +88,7 @@ async def test_a_foreign_holder_is_polled_for_every_sleep_seconds(here: Redis, n
     released = loop.time()
     await here.delete(name)
     assert await waiting
-    assert loop.time() - released < 1.0  # 0.05 s, on a machine that is busy
+    assert loop.time() - released < 5.0  # 0.05 s, on a machine that is busy
     await here.delete(name)
 
 
@@ -252,7 +252,7 @@ async def test_a_client_that_is_gone_before_it_claims_blocks_nobody_for_ever(
     assert 0 < await here.pttl(name) <= token_lock.CLAIM_WITHIN * 1000
     proxy.black_hole()
     next_one = lock(here, name, None)
-    assert await next_one.acquire(blocking_timeout=token_lock.CLAIM_WITHIN + 1)
+    assert await next_one.acquire(blocking_timeout=token_lock.CLAIM_WITHIN + 5)
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)
     assert await next_one.owned()
@@ -314,7 +314,7 @@ async def test_an_unreachable_redis_is_redis_pys_error(embedded_redis: EmbeddedR
         began = loop.time()
         with pytest.raises(RedisTimeoutError):
             await other.acquire(blocking_timeout=0.1)
-        assert 1.0 < loop.time() - began < 3.0
+        assert 1.0 < loop.time() - began < 5.0
         embedded_redis.thaw()
         assert not await other.acquire(blocking_timeout=0.1)
 

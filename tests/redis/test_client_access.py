@@ -86,7 +86,7 @@ async def test_a_wrong_password_is_an_error_in_time(guarded: EmbeddedRedis) -> N
     """Who may not in gets ``StoreUnavailable`` with the server's own words, no hang."""
     with guarded:
         async with LockClient.from_url(
-            guarded.url, password="wrong", unavailable_after=0.2
+            guarded.url, password="wrong", unavailable_after=0.8
         ) as client:
             with pytest.raises(StoreUnavailable, match=r"(?i)password|auth"):
                 await client.lock("wallet").acquire()
@@ -173,7 +173,7 @@ async def test_tls_is_used(
 async def test_an_unknown_authority_is_refused(tls_port: int, namespace: str) -> None:
     """The locks' connection verifies the server's certificate as the client does."""
     async with LockClient.from_url(
-        f"rediss://127.0.0.1:{tls_port}", unavailable_after=0.2
+        f"rediss://127.0.0.1:{tls_port}", unavailable_after=0.8
     ) as client:
         with pytest.raises(StoreUnavailable, match=r"(?i)certificate|ssl"):
             await client.lock("wallet", namespace=namespace).acquire()
