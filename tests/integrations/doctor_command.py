@@ -1,39 +1,25 @@
 """Runs ``aiodistlock doctor`` as a user does, and reads what it says."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Protocol
 
 import redis as redis_sync
 
 from aiodistlock.testing.embedded import EmbeddedRedis
+from tests.integrations.in_process import run_here
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "s3cret-never-shown"
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
-
-# A run takes about 1 s on an idle core.
-PATIENCE = 30
 
 
 def doctor(
     *args: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the doctor to its end, as in a pipe 80 columns wide."""
-    variables = {**os.environ, "COLUMNS": "80"}
-    variables.pop("REDIS_URL", None)
-    return subprocess.run(
-        [sys.executable, "-m", "aiodistlock", "doctor", *args],
-        cwd=ROOT,
-        env={**variables, **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    return run_here("doctor", *args, environment={"COLUMNS": "80", **(environment or {})})
 
 
 def examined(*args: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from aiodistlock.cli.survey.survey import Survey
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
 from tests.integrations.doctor_command import Start
+from tests.integrations.in_process import run_here
 from tests.integrations.lock_command import (
     COMMAND,
     PATIENCE,
@@ -238,7 +239,7 @@ def test_a_frozen_redis_is_given_up(start: Start) -> None:
 )
 def test_without_a_url_nothing_is_guessed(args: tuple[str, ...]) -> None:
     """Status 2, and the variable to set."""
-    assert "REDIS_URL" in refused(command(None, *args), 2)
+    assert "REDIS_URL" in refused(run_here(*args, environment={}), 2)
 
 
 def test_a_shell_completes_the_commands() -> None:
