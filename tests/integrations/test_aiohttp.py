@@ -21,7 +21,7 @@ from aiodistlock.integrations.aiohttp import (
 from aiodistlock.testing.discovery import free_port
 from tests.faults.world import eventually
 
-TTL = 0.3
+TTL = 1.2
 """Renewed, and so found lost, within 0.1 s."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -27,7 +27,7 @@ async def release(url: str, namespace: str, *args: str) -> Done:
 async def test_the_holder_loses_the_lock_and_its_token(redis_url: str, namespace: str) -> None:
     """It hears of it at its next renewal; the next token is above all that it may have used."""
     async with LockClient.from_url(redis_url) as locks:
-        lock = locks.lock("job", namespace=namespace, ttl=1.0)
+        lock = locks.lock("job", namespace=namespace, ttl=3.0)
         lease = await lock.acquire()
         done = await release(redis_url, namespace, "--force", "--yes")
         assert done.returncode == 0
@@ -67,7 +67,7 @@ def test_a_stuck_run_is_ended(redis_url: str, namespace: str, seen: Seen, tmp_pa
     """Its command gets SIGTERM, its status is 70."""
     line = f"touch {tmp_path}/runs; exec sleep 1000"
     at = ("--namespace", namespace)
-    with started(redis_url, "run", "job", *at, "--ttl", "0.6", "--", "sh", "-c", line) as process:
+    with started(redis_url, "run", "job", *at, "--ttl", "1.5", "--", "sh", "-c", line) as process:
         until((tmp_path / "runs").exists, "it runs")
         assert command(redis_url, "release", "job", *at, "--force", "--yes").returncode == 0
         done = ended(process)

@@ -137,7 +137,7 @@ def test_a_lease_that_ran_out_in_a_stop_ends_the_command(
     written = tmp_path / "written"
     script = f"exec 3> {written}; echo ready; while :; do echo more >&3; done"
     # With such a grace only a SIGTERM that is taken at once ends it in time.
-    flags = ["--ttl", "0.5", "--grace", "60", "--namespace", namespace]
+    flags = ["--ttl", "1.5", "--grace", "60", "--namespace", namespace]
     ours = [*COMMAND, "run", "job", *flags, "--", "sh", "-c"]
     with terminal(redis_url, ["bash", "--norc", "-i"]) as tty:
         tty.wait_for(r"\$ ")

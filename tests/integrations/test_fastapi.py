@@ -121,13 +121,18 @@ async def test_a_request_waits_for_its_turn(app: FastAPI, namespace: str) -> Non
 
 async def test_requests_at_once_that_do_not_wait(app: FastAPI, namespace: str) -> None:
     """Of those that come together one is served; the others are told of contention."""
+    told = asyncio.Event()
 
     @app.get("/", dependencies=[LockDependency("n", namespace=namespace, timeout=0)])
     async def read() -> None:
-        await asyncio.sleep(0.05)  # longer than the others take to come
+        await told.wait()
 
     async with called(app) as client:
-        answers = await asyncio.gather(*(client.get("/") for _ in range(3)))
+        answers = []
+        for answer in asyncio.as_completed([client.get("/") for _ in range(3)]):
+            answers.append(await answer)
+            if len(answers) == 2:
+                told.set()
     assert sorted(answer.status_code for answer in answers) == [200, 423, 423]
     assert {answer.headers.get("retry-after", "1").isdigit() for answer in answers} == {True}
 

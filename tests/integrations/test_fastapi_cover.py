@@ -16,7 +16,7 @@ from aiodistlock.integrations.fastapi import LockDependency, setup_locks
 from tests.faults.world import eventually
 from tests.integrations.asgi_server import called, served
 
-TTL = 0.3
+TTL = 1.2
 """Renewed, and so found lost, within 0.1 s."""
 
 Held = Callable[[], Awaitable[bool]]

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from aiodistlock import AcquireTimeout, AsyncLock, LeaseLost, LockClient, StoreUnavailable
 from aiodistlock.integrations.opentelemetry import Telemetry, instrument, uninstrument
+from aiodistlock.testing import ManualClock
 from aiodistlock.testing.discovery import free_port
 from tests.faults.world import lose
 from tests.redis.clients import closing
@@ -163,7 +164,7 @@ async def test_a_loss_is_an_error(backend: Backend) -> None:
 async def test_an_unavailable_redis_is_an_error(backend: Backend) -> None:
     """The acquisition's span says so, without what was sent or the password."""
     url = f"redis://:hunter2@127.0.0.1:{free_port()}"
-    async with LockClient.from_url(url, unavailable_after=0.05) as client:
+    async with LockClient.from_url(url, unavailable_after=0.3) as client:
         instrument(client, **backend.options)
         with pytest.raises(StoreUnavailable):
             await client.lock("n").acquire()
@@ -176,7 +177,11 @@ async def test_an_unavailable_redis_is_an_error(backend: Backend) -> None:
 
 async def test_the_metrics(backend: Backend) -> None:
     """Waits and holds in seconds, outcomes, hand-offs, and what is under way at this moment."""
-    async with LockClient.in_memory() as here, LockClient.in_memory(share=here) as there:
+    clock = ManualClock()  # the hand-offs must come within their span
+    async with (
+        LockClient.in_memory(clock=clock) as here,
+        LockClient.in_memory(share=here) as there,
+    ):
         telemetry = Telemetry(**backend.options)
         for client in (here, there):
             client.add_listener(telemetry)
@@ -185,6 +190,7 @@ async def test_the_metrics(backend: Backend) -> None:
             remote = asyncio.create_task(_visit(there, "wallet:1"))
             late = asyncio.create_task(here.lock("wallet:1").acquire(timeout=0.01))
             assert await here.lock("wallet:1").try_acquire() is None
+            await clock.advance(0.02)
             with pytest.raises(AcquireTimeout):
                 await late
             await lease.extend(20.0)

@@ -117,8 +117,8 @@ PLAIN_TESTS = """
 
     def test_real_time(distlock):
         async def hold():
-            async with distlock.lock("wallet", ttl=0.2):
-                await asyncio.sleep(0.3)
+            async with distlock.lock("wallet", ttl=1.0):
+                await asyncio.sleep(1.1)
         asyncio.run(hold())
 """
 

@@ -172,7 +172,7 @@ async def test_a_loss_is_answered_with_503(
 ) -> None:
     """The endpoint is cancelled."""
 
-    @locked_endpoint("n", namespace=namespace, ttl=0.3)
+    @locked_endpoint("n", namespace=namespace, ttl=1.2)
     async def read(request: Request) -> Response:
         await redis.delete(f"{namespace}n")
         await asyncio.sleep(3600)
