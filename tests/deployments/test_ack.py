@@ -111,7 +111,8 @@ async def test_local_locks_do_not_wait(replicated: Replicated) -> None:
 async def test_too_few_replicas_leave_nothing_and_fail_in_the_end(replicated: Replicated) -> None:
     """What is not acknowledged is given up, tried again, and ends as StoreUnavailable."""
     async with (
-        LockClient.from_url(replicated.master.url, unavailable_after=1.0) as locks,
+        # Time for more than one wait of a second, or none may have been answered by then.
+        LockClient.from_url(replicated.master.url, unavailable_after=2.5) as locks,
         _raw(replicated.master) as raw,
     ):
         lock = locks.lock("n", ack="replicas:2", backoff=EAGER)
