@@ -230,12 +230,12 @@ def test_the_command_ends_if_we_stand_still(
     """Stopped, we renew nothing and notice nothing: the group ends with the lease all the same."""
     with started(
         redis_url,
-        *("run", "job", "--namespace", namespace, "--ttl", "0.9", "--grace", "0.2"),
+        *("run", "job", "--namespace", namespace, "--ttl", "1.5", "--grace", "0.2"),
         *("--", "sh", "-c", STUBBORN.format(tmp_path / "pid")),
     ) as process:
         family = pids(tmp_path / "pid")
         if renewed:
-            time.sleep(1.5)  # real time: it runs for longer than a ttl, as long as we renew
+            time.sleep(1.8)  # real time: it runs for longer than a ttl, as long as we renew
         assert not gone(family)
         process.send_signal(signal.SIGSTOP)
         until(lambda: gone(family), "the group has ended")

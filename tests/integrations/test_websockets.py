@@ -45,13 +45,13 @@ async def serve(websocket: WebSocket) -> None:
 def add_route(app: FastAPI, kind: str, namespace: str) -> None:
     """Add a WebSocket whose lock is named by its path."""
     if kind == "FastAPI":
-        lock = LockDependency("{n}", namespace=namespace, timeout=0, ttl=0.3)
+        lock = LockDependency("{n}", namespace=namespace, timeout=0, ttl=1.0)
 
         @app.websocket("/{n}")
         async def endpoint(websocket: WebSocket, n: str, lease: Annotated[Lease, lock]) -> None:
             await serve(websocket)
     else:
-        locked = locked_endpoint("{n}", namespace=namespace, timeout=0, ttl=0.3)
+        locked = locked_endpoint("{n}", namespace=namespace, timeout=0, ttl=1.0)
         app.router.routes.append(WebSocketRoute("/{n}", locked(serve)))
 
 
