@@ -62,6 +62,11 @@ class Possession:
         """What stands at the key."""
         self.highest = report(fence, 0, process_lease.server_us)
         """The fencing token to report with the release, 0 for none."""
+        # From the grant on, not from when the task runs: what else arrives in the same
+        # read must find that the token is somebody's.
+        engine = process_lease.contender.engine
+        engine.let_go[process_lease.token] = self
+        engine.all_watched = False
 
     @property
     def token(self) -> str:
@@ -81,10 +86,7 @@ class Possession:
         return self._lease.contender.release(self._lease)
 
     def let_go(self) -> None:
-        """Have the engine look after it no longer, nor take its grant for a stray."""
-        engine = self._lease.contender.engine
-        engine.let_go[self._lease.token] = self
-        engine.all_watched = False
+        """Have the engine look after it no longer."""
         self._lease.let_go()
         if self._lease.story is not None:
             # Whoever has the token ends it, perhaps another process, perhaps nobody: for

@@ -79,6 +79,37 @@ async def test_a_token_that_was_given_away_is_left_to_who_has_it(
     await nothing_left(redis, namespace)
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_token_is_its_owner_s_before_the_owner_s_task_has_run(
+    redis_url: str, redis: redis_asyncio.Redis, namespace: str, protocol: int
+) -> None:
+    """The grant to one and the place in the queue of another arrive in one read."""
+    async with redis_asyncio.Redis.from_url(redis_url, protocol=protocol) as own:
+        # Connected, and heard: both requests leave in one write.
+        warm = {"namespace": namespace, "ttl": TTL, "local_handoffs": 0, "backoff": PATIENT}
+        holding = await AsyncLock(own, "warm", **warm).acquire()
+        waiting = asyncio.create_task(AsyncLock(own, "warm", **warm).acquire())
+        while await waiters(redis, namespace, "warm") != 1:
+            await asyncio.sleep(0.005)
+        await holding.release()
+        await (await waiting).release()
+        locks = [
+            own.lock(f"{namespace}n", timeout=TTL, lock_class=RedisPyLock, thread_local=False)
+            for _ in range(2)
+        ]
+        tasks = [asyncio.create_task(lock.acquire()) for lock in locks]
+        while await waiters(redis, namespace, "n") != 1:
+            await asyncio.sleep(0.005)
+        assert await locks[0].owned()
+        assert not tasks[1].done()
+        with fail_after(5):
+            await locks[0].release()
+            assert await tasks[1]
+            await locks[1].release()
+        await shared_client(own).aclose()
+    await nothing_left(redis, namespace)
+
+
 @pytest.mark.parametrize("auto_renew", [True, False])
 async def test_others_wait_until_a_body_whose_lease_is_lost_has_ended(
     redis_url: str, redis: redis_asyncio.Redis, namespace: str, auto_renew: bool
