@@ -10,8 +10,9 @@ Rules
    a reply is taken in.  So a task that cancels another one that was woken with it meets
    what it would meet in asyncio: a future that is done, and a task that is about to run.
 2. Tasks run as from the loop: one after another, each in its own context, none within
-   another task.  What one lets through (``KeyboardInterrupt``) goes to the loop, and the
-   others run all the same.
+   another task.  What one lets through (``KeyboardInterrupt``) ends the loop, and the
+   others are left to it, as what else is ready: none of them runs on in a child process
+   that leaves by ``SystemExit``.
 3. Elsewhere (one task hands a lock to the next in memory, a timer ends a wait) a future
    wakes its task as asyncio does.
 """
@@ -57,11 +58,14 @@ def read_begins(loop: asyncio.AbstractEventLoop) -> list[_Step]:
 def read_ends(loop: asyncio.AbstractEventLoop, woken: list[_Step]) -> None:
     """Run the tasks that were woken since :func:`read_begins`."""
     _woken.pop(loop, None)
-    for run, callback, future in woken:
-        try:
+    steps = iter(woken)
+    try:
+        for run, callback, future in steps:
             run(callback, future)
-        except BaseException as error:  # noqa: BLE001  # as if the loop had run the task
-            loop.call_soon(_raise, error)
+    except BaseException as error:  # noqa: BLE001  # as if the loop had run the task
+        loop.call_soon(_raise, error)
+        for run, callback, future in steps:
+            loop.call_soon(run, callback, future)
 
 
 def _raise(error: BaseException) -> NoReturn:
