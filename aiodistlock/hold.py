@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
-from aiodistlock.engine.acquire import settled
 from aiodistlock.engine.body import Body
+from aiodistlock.engine.cleanup import settled
 from aiodistlock.errors import LeaseLost
 from aiodistlock.lease import Lease
 from aiodistlock.stores.answers import Done, Failed, NotOurs, ReleaseReply

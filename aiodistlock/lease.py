@@ -7,8 +7,8 @@ import logging
 from typing import Any
 
 from aiodistlock.core.options import check_ttl
-from aiodistlock.engine.acquire import settled
 from aiodistlock.engine.body import Body
+from aiodistlock.engine.cleanup import settled
 from aiodistlock.engine.contender import Contender
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.engine.waiter import Waiter

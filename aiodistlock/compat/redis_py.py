@@ -14,7 +14,7 @@ from redis.asyncio.lock import Lock
 from aiodistlock import deployment
 from aiodistlock.compat.token_lock import Possession, TokenLock, Wish
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.engine.acquire import settled
+from aiodistlock.engine.cleanup import settled
 from aiodistlock.errors import LockError, StoreUnavailable
 from aiodistlock.stores.answers import Done, Failed, ReleaseReply
 

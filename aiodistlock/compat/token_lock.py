@@ -22,7 +22,8 @@ from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.fencing import report
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import MAX_SECONDS, MIN_TTL, LockOptions, lock_options, to_ms
-from aiodistlock.engine.acquire import Engine, settled
+from aiodistlock.engine.acquire import Engine
+from aiodistlock.engine.cleanup import settled
 from aiodistlock.engine.contender import Contender
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.engine.waiter import Waiter

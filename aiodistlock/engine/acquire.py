@@ -12,13 +12,12 @@ from threading import get_ident
 from typing import Any, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
-import anyio
-
 from aiodistlock.core.clock import Clock, ClockWithTimers, ServerClock, Timers, local_clock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import ClientOptions, LockOptions
 from aiodistlock.engine.attempt import Attempt
 from aiodistlock.engine.audience import Audience
+from aiodistlock.engine.cleanup import settled
 from aiodistlock.engine.contender import Contender
 from aiodistlock.engine.inbox import Grant
 from aiodistlock.engine.process_lease import Holder, ProcessLease
@@ -31,10 +30,6 @@ from aiodistlock.stores.base import Call, Store
 
 logger = logging.getLogger("aiodistlock")
 
-CLEANUP_WITHIN = 0.25
-"""Longest that a cancelled task waits for its clean-up to be confirmed, seconds."""
-
-R = TypeVar("R")
 H = TypeVar("H", bound=Holder)
 
 _engines: WeakSet[Engine] = WeakSet()
@@ -290,15 +285,3 @@ class Engine:
         if not self.closed:
             self._end("its Redis client is gone")
         self.store.stop()
-
-
-async def settled(call: Call[R]) -> R | None:
-    """
-    Wait for a clean-up to be answered, shielded and bounded; ``None`` if it was not.
-
-    The request goes out whether or not anybody waits for the answer.
-    """
-    until = anyio.current_time() + CLEANUP_WITHIN
-    with anyio.CancelScope(deadline=until, shield=True):
-        return await call
-    return None

@@ -181,8 +181,8 @@ class Watchdog:
         """Send a renewal of a lease that is not in the wheel, and put it in."""
         options = lease.options
         ttl_ms, lasts = options.ttl_ms, options.relied_on
-        if ttl is None and lease.deadline - now > options.ttl:
-            ttl = lease.deadline - now
+        if ttl is None and lease.deadline - now > lasts:
+            ttl = max(lease.deadline - now, options.ttl)
         if ttl is not None:
             ttl_ms, lasts = to_ms(ttl), relied_on(ttl)
             lease.expect(now + lasts)

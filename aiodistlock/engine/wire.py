@@ -105,7 +105,7 @@ class Wire(asyncio.Protocol):
                     self._on_push(reply)
                 else:
                     self._on_reply(reply)
-                if len(woken) == TOGETHER:
+                if len(woken) >= TOGETHER:
                     read_ends(loop, woken)
                     woken = read_begins(loop)
         except ConnectionError as error:

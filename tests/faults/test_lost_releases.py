@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from typing import Any
 
 import pytest
 import redis.asyncio as redis_asyncio
@@ -86,7 +87,12 @@ async def test_a_token_is_its_owner_s_before_the_owner_s_task_has_run(
     """The grant to one and the place in the queue of another arrive in one read."""
     async with redis_asyncio.Redis.from_url(redis_url, protocol=protocol) as own:
         # Connected, and heard: both requests leave in one write.
-        warm = {"namespace": namespace, "ttl": TTL, "local_handoffs": 0, "backoff": PATIENT}
+        warm: dict[str, Any] = {
+            "namespace": namespace,
+            "ttl": TTL,
+            "local_handoffs": 0,
+            "backoff": PATIENT,
+        }
         holding = await AsyncLock(own, "warm", **warm).acquire()
         waiting = asyncio.create_task(AsyncLock(own, "warm", **warm).acquire())
         while await waiters(redis, namespace, "warm") != 1:

@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import AcquireTimeout, AsyncLock, LeaseLost, LockClient, StoreUnavailable
-from aiodistlock.engine import acquire
+from aiodistlock.engine import cleanup
 from aiodistlock.testing.discovery import free_port
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.faults.world import EAGER, PATIENT, client, eventually, nothing_left, waiters
@@ -93,7 +93,7 @@ async def test_a_timeout_holds_against_a_frozen_server(
 ) -> None:
     """acquire(timeout=0.2) ends after 0.2 s, and leaves nothing once the server goes on."""
     # Whoever waited for the clean-up would come far too late.
-    monkeypatch.setattr(acquire, "CLEANUP_WITHIN", 20.0)
+    monkeypatch.setattr(cleanup, "CLEANUP_WITHIN", 20.0)
     here, there = pair
     embedded_redis.freeze()
     began = time.monotonic()

@@ -319,3 +319,17 @@ async def test_a_lease_is_not_renewed_right_before_its_max_hold_ends(bench: Benc
     await bench.until(1001 + 4 * GRAIN)
     assert bench.lost == [(lease, "max_hold is over")]
     assert bench.calls == []
+
+
+@pytest.mark.parametrize("left", [TTL / 2, TTL - DRIFT / 2, TTL, TTL + 1.0, 60.0])
+async def test_a_renewal_under_way_leaves_no_deadline_that_it_cuts_short(
+    bench: Bench, left: float
+) -> None:
+    """Whatever was left before, the server may let it last for what was asked, less drift."""
+    lease = bench.lease()
+    lease.confirm(bench.now + left)
+    bench.watchdog.recheck()
+    ((_, _, ttl_ms, _),) = bench.calls
+    assert ttl_ms >= 1000 * TTL
+    assert lease.deadline <= bench.now + left
+    assert lease.deadline <= deadline(bench.now, ttl_ms / 1000)
