@@ -27,13 +27,6 @@ TTL = 1.2
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@pytest.fixture
-async def elsewhere(redis_url: str) -> AsyncIterator[LockClient]:
-    """Another process that wants the same locks."""
-    async with LockClient.from_url(redis_url) as client:
-        yield client
-
-
 def app_of(redis_url: str, handler: Handler | type[web.View], path: str = "/") -> web.Application:
     """Build an application with one route for all methods, set up."""
     app = web.Application()

@@ -23,21 +23,6 @@ class Filter(BaseModel):
     page: int
 
 
-@pytest.fixture
-async def elsewhere(redis_url: str) -> AsyncIterator[LockClient]:
-    """Another process that wants the same locks."""
-    async with LockClient.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def app(redis_url: str) -> FastAPI:
-    """An application that was set up."""
-    made = FastAPI()
-    setup_locks(made, redis_url)
-    return made
-
-
 async def test_the_lease_is_injected_and_covers_the_endpoint(
     app: FastAPI, elsewhere: LockClient, namespace: str
 ) -> None:

@@ -12,7 +12,7 @@ from fastapi import BackgroundTasks, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from aiodistlock import Lease, LeaseLost, LockClient
-from aiodistlock.integrations.fastapi import LockDependency, setup_locks
+from aiodistlock.integrations.fastapi import LockDependency
 from tests.faults.world import eventually
 from tests.integrations.asgi_server import called, served
 
@@ -20,14 +20,6 @@ TTL = 1.2
 """Renewed, and so found lost, within 0.1 s."""
 
 Held = Callable[[], Awaitable[bool]]
-
-
-@pytest.fixture
-def app(redis_url: str) -> FastAPI:
-    """An application that was set up."""
-    made = FastAPI()
-    setup_locks(made, redis_url)
-    return made
 
 
 @pytest.fixture

@@ -21,13 +21,6 @@ from aiodistlock.testing.discovery import free_port
 from tests.integrations.asgi_server import called, served
 
 
-@pytest.fixture
-async def elsewhere(redis_url: str) -> AsyncIterator[LockClient]:
-    """Another process that wants the same locks."""
-    async with LockClient.from_url(redis_url) as client:
-        yield client
-
-
 def fastapi_app(template: str, namespace: str) -> FastAPI:
     """Make an application with one locked route; it is not set up."""
     app = FastAPI()

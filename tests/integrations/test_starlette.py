@@ -19,13 +19,6 @@ from tests.faults.world import eventually
 from tests.integrations.asgi_server import called, served
 
 
-@pytest.fixture
-async def elsewhere(redis_url: str) -> AsyncIterator[LockClient]:
-    """Another process that wants the same locks."""
-    async with LockClient.from_url(redis_url) as client:
-        yield client
-
-
 def app_of(redis_url: str, *routes: Route | Mount) -> Starlette:
     """Build an application that is set up."""
     app = Starlette(routes=routes)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 import pytest
@@ -13,25 +12,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from aiodistlock import Lease, LockClient
-from aiodistlock.integrations.fastapi import LockDependency, setup_locks
+from aiodistlock.integrations.fastapi import LockDependency
 from aiodistlock.integrations.starlette import locked_endpoint
 from tests.faults.world import eventually
 from tests.integrations.asgi_server import served
-
-
-@pytest.fixture
-async def elsewhere(redis_url: str) -> AsyncIterator[LockClient]:
-    """Another process that wants the same locks."""
-    async with LockClient.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def app(redis_url: str) -> FastAPI:
-    """An application that was set up."""
-    made = FastAPI()
-    setup_locks(made, redis_url)
-    return made
 
 
 async def serve(websocket: WebSocket) -> None:
