@@ -4,6 +4,7 @@ import asyncio
 import functools
 import inspect
 import os
+import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -32,6 +33,10 @@ _SERVER = pytest.StashKey[servers.Server | None]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the server first of all, so that the header can name it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell without job control starts `pytest &` so, and what the tests start would
+        # inherit it: those that press Ctrl-C would wait in vain.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         config.stash[_SERVER] = servers.resolve(dict(os.environ))
     except LookupError as error:
