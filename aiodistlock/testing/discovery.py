@@ -17,6 +17,10 @@ LOOPBACK: Final = "127.0.0.1"
 # server there may even connect to itself.
 _PORTS: Final = range(20_000, 32_000)
 
+# Not `random`'s own generator: test runs seed that (pytest-randomly does before each test),
+# and all workers of one run alike, which would all ask for the same port.
+_random: Final = random.SystemRandom()
+
 
 class EmbeddedRedisError(RuntimeError):
     """The embedded server could not be started."""
@@ -80,7 +84,7 @@ def free_port() -> int:
     Another process may take it before it is used: whoever binds it must be
     ready to ask for another.
     """
-    for port in random.sample(_PORTS, 200):
+    for port in _random.sample(_PORTS, 200):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -1,4 +1,5 @@
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -259,6 +260,15 @@ def test_a_port_that_was_taken_meanwhile_costs_another_try(
         with EmbeddedRedis(binary=redis_binary) as server:
             assert server.port != other.port
             assert next(offers, None) is None
+
+
+def test_runs_that_are_seeded_alike_do_not_ask_for_the_same_ports() -> None:
+    """pytest-randomly seeds all workers of one run alike, before each test."""
+    offers = set()
+    for _ in range(2):
+        random.seed(1)
+        offers.add(tuple(discovery.free_port() for _ in range(3)))
+    assert len(offers) == 2
 
 
 def test_a_missing_server_says_what_to_install(
