@@ -129,7 +129,10 @@ def test_signals_are_the_commands(
 ) -> None:
     """It is told, decides what to do, and its status is ours."""
     name = number.name.removeprefix("SIG")
-    script = f"trap 'echo told; exit 9' {name}; sleep 1000 & echo $$ > {tmp_path}/pid; wait"
+    # Its child tells its pid, once it is another program: between fork and exec it would
+    # take a signal for its parent's, and sleep on with our output open.
+    child = f"sh -c 'echo $$ > {tmp_path}/pid; exec sleep 1000'"
+    script = f"trap 'echo told; exit 9' {name}; {child} & wait"
     with started(
         redis_url, "run", "job", "--namespace", namespace, "--", "sh", "-c", script
     ) as process:

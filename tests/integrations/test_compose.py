@@ -82,7 +82,7 @@ def running(profile: str, binary: Path, folder: Path) -> Iterator[dict[int, int]
     """Run a profile's commands here; yields where each published port is."""
     mine = services(profile)
     pairs = [pair for each in mine.values() for pair in published(each)]
-    moved = {outside: _port() for outside, _ in pairs}
+    moved = dict(zip((outside for outside, _ in pairs), _ports(len(pairs)), strict=True))
     tools = folder / "bin"
     tools.mkdir()
     (tools / "redis-server").symlink_to(binary)
@@ -118,11 +118,14 @@ def running(profile: str, binary: Path, folder: Path) -> Iterator[dict[int, int]
             process.wait()
 
 
-def _port() -> int:
-    """Find a port whose Cluster bus, 10,000 above it, is not in the ephemeral range either."""
-    while (port := free_port()) > 22_000:
-        pass
-    return port
+def _ports(count: int) -> set[int]:
+    """Find ports whose Cluster bus, 10,000 above it, is not in the ephemeral range either."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = free_port()
+        if port <= 22_000:
+            found.add(port)
+    return found
 
 
 def _moved(text: str, moved: dict[int, int]) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from aiodistlock.testing.embedded import EmbeddedRedis
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 
@@ -48,8 +50,12 @@ def test_readme_has_code() -> None:
 
 
 @pytest.mark.parametrize(("line", "code"), [pytest.param(*b, id=f"line {b[0]}") for b in blocks()])
-def test_a_block_of_readme_runs(tmp_path: Path, redis_url: str, line: int, code: str) -> None:
+def test_a_block_of_readme_runs(
+    tmp_path: Path, embedded_redis: EmbeddedRedis, line: int, code: str
+) -> None:
     """Each Python block runs on its own, without an error or a warning."""
+    # A server of its own: README's names are nobody's namespace, and their counters stay.
+    redis_url = embedded_redis.url
     script = tmp_path / "README.py"
     # In the lines where README has it, so that a traceback tells the right ones.
     padding = f"redis_url = {redis_url!r}" + "\n" * (line - 1)
