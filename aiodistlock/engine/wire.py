@@ -75,7 +75,8 @@ class Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.heard_at = clock()
         """Local instant at which anything arrived last."""
-        self.resp3 = connection.protocol == 3
+        # Of a URL, redis-py 6 and 7 keep it as text.
+        self.resp3 = int(connection.protocol) == 3
         self.write: Callable[[bytes], object] = self._transport.write
 
     @contextlib.contextmanager

@@ -73,7 +73,7 @@ async def test_a_server_that_is_busy_as_we_connect_is_asked_again(
 
         busy = asyncio.create_task(spinning())
         await asyncio.sleep(0.15)  # let the script run beyond the threshold
-        async with LockClient.from_url(f"{embedded_redis.url}/1") as locks:
+        async with LockClient.from_url(f"{embedded_redis.url}/1?protocol=3") as locks:
             lease = await locks.lock("n").acquire(timeout=10)
             await lease.release()
             pipe = _pipe(locks)
@@ -89,7 +89,7 @@ async def test_a_message_that_is_no_grant_of_ours_breaks_nothing(
     redis_url: str, redis: redis_asyncio.Redis, namespace: str
 ) -> None:
     """Anybody may publish: keys that cannot be locks, and bytes that are no text."""
-    async with LockClient.from_url(redis_url) as locks:
+    async with LockClient.from_url(redis_url, protocol=3) as locks:
         lock = locks.lock("n", namespace=namespace)
         assert not await lock.locked()
         pipe = _pipe(locks)

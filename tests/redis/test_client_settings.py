@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from anyio import fail_after
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
@@ -107,6 +107,24 @@ async def test_a_client_from_a_pool(redis_url: str, namespace: str) -> None:
     ):
         await exchange(one, other, namespace)
     await pool.aclose()
+
+
+class ProtocolAsText(Connection):
+    """A connection of redis-py 6 or 7 whose protocol comes from a URL."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.protocol: Any = str(self.protocol)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_protocol_kept_as_text_is_understood(
+    redis_url: str, namespace: str, protocol: int
+) -> None:
+    """Grants are heard, in whichever way redis-py keeps what a URL says."""
+    settings = {"connection_class": ProtocolAsText, "protocol": protocol}
+    async with pair(redis_url, **settings) as (one, other):
+        await exchange(one, other, namespace)
 
 
 async def test_subscriptions_of_the_user_are_undisturbed(redis_url: str, namespace: str) -> None:
