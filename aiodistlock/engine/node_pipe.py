@@ -4,7 +4,8 @@ Besides what ``engine/pipe.py`` says:
 
 1. A call that is redirected (``MOVED``, ``ASK``) goes back to whoever routes the calls.
 2. Grants are heard on sharded channels.  A channel's SSUBSCRIBE goes before the first
-   request that names it, on every connection anew, so whoever queues is heard.
+   request that names it, on every connection anew, so whoever queues is heard.  Until
+   such a request is answered a grant is not believed, but asked about.
 3. Calls can be taken away, in order; what is still answered to them is dropped.
 """
 
@@ -97,6 +98,9 @@ class NodePipe(Pipe):
         self.subscribed: set[int] = set()
         self._subscriptions: list[Greeting] = []
         """What to say before the next request."""
+        self._unproven: set[int] = set()
+        """Subscribed slots of which the node has answered nothing since: a replica lets
+        subscribe, too, and is told by its primary what was granted to nobody."""
         self._router = router
         self._beat_at = 0.0
         self._down_until = 0.0
@@ -236,15 +240,25 @@ class NodePipe(Pipe):
         if not self._router.refused(self, call, error):
             super()._refused(call, error)
 
+    def _received(self, reply: Any) -> None:
+        if self._unproven and type(reply) is list:
+            head = self._backlog.sent[0] if self._backlog.sent else None
+            if isinstance(head, RedisCall):
+                self._unproven.discard(head.keys.slot)
+        super()._received(reply)
+
     def _pushed(self, push: list[Any]) -> None:
         kind, sent = push[0], self._backlog.sent
         if kind == b"smessage":
             grant = read_grant(push[2])
-            if grant is not None:
+            if grant is not None and slot_of(push[1]) in self._unproven:
+                self._router.unsubscribed(slot_of(push[1]))
+            elif grant is not None:
                 self._router.on_grant(grant, self._inbox.server_clock)
         elif kind == b"ssubscribe":
             # Its confirmation stands where the reply to SSUBSCRIBE would.
             sent.popleft()
+            self._unproven.add(slot_of(push[1]))
         elif kind == b"sunsubscribe":
             head = sent[0] if sent else None
             if isinstance(head, Greeting) and head.command == (b"SUNSUBSCRIBE", push[1]):
@@ -258,6 +272,7 @@ class NodePipe(Pipe):
     def _take_back(self) -> None:
         super()._take_back()
         self.subscribed.clear()
+        self._unproven.clear()
         self._subscriptions.clear()
 
 

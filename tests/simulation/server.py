@@ -22,7 +22,7 @@ class Server:
         self.publish = publish
         self.lua = lua51.LuaRuntime(encoding=None)
         self.load = self.lua.eval(b"function(source) return loadstring(source) end")
-        redis = {b"call": self.call, b"pcall": self.call}
+        redis = {b"call": self.call, b"pcall": self.call, b"set_repl": lambda _: None}
         self.lua.globals()[b"redis"] = self.lua.table_from(redis)
         self.compiled: dict[bytes, Any] = {}
         self.known: set[bytes] = set()

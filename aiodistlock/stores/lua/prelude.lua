@@ -79,8 +79,9 @@ local function grant_next(now, floor, gap, retention, me, my_ttl)
   while true do
     local record = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
     if not record then return nil, fence end
-    -- The one write of a hand-off that can fail (out of memory) comes first.
-    fence = fence or issue_fence(now, floor, gap, retention)
+    -- The one write of a hand-off that can fail (out of memory) comes first.  Each gets
+    -- a token of its own: who is dropped may have heard it after all, by another way.
+    fence = issue_fence(now, fence or floor, fence and 0 or gap, retention)
     redis.call('ZREM', KEYS[3], record)
     local ttl, inbox, token = string.match(record, '^(%d+) (%S+) (%S+)$')
     if token == me then
@@ -90,7 +91,11 @@ local function grant_next(now, floor, gap, retention, me, my_ttl)
     redis.call('SET', KEYS[1], token, 'PX', ttl)
     local grant = string.format('%.0f %.0f %s %s %s', fence, now, ttl, token, KEYS[1])
     -- pcall: where an ACL forbids the channel the waiter counts as gone, it polls.
+    -- Not replicated: a replica would tell it to whoever is still connected there, and
+    -- whom nobody heard of here has been dropped.
+    redis.set_repl(redis.REPL_NONE)
     local heard = redis.pcall('PUBLISH', inbox, grant)
+    redis.set_repl(redis.REPL_ALL)
     if type(heard) == 'number' and heard > 0 then return token, fence end
   end
 end
