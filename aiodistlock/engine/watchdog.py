@@ -25,7 +25,7 @@ from aiodistlock.core.lease_state import TRY_SHARE, LeaseEvent, relied_on
 from aiodistlock.core.options import to_ms
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.engine.wheel import GRAIN, TOGETHER, Wheel
-from aiodistlock.stores.answers import Inspected, InspectReply, NotOurs, Renewed, RenewReply
+from aiodistlock.stores.answers import Failed, Inspected, InspectReply, NotOurs, Renewed, RenewReply
 from aiodistlock.stores.base import Call, Store
 
 NAP = 0.25
@@ -34,6 +34,9 @@ NAP = 0.25
 The event loop's clock stands still while the machine is suspended; the leases' does
 not.  So after a resume the task must not sleep on for what was left before.
 """
+
+CHECK_AGAIN = 1.0
+"""Seconds until a check is repeated that a server refused for a passing reason."""
 
 
 class Watchdog:
@@ -234,9 +237,15 @@ class Watchdog:
                 call = self._store.inspect(lease.contender.keys)
                 call.on_reply = partial(self._found, lease)
             elif lease.renewal is None or lease.renewal.done:
-                self.renew(lease)
+                self.renew(lease, then=partial(self._unless_refused, lease))
+
+    def _unless_refused(self, lease: ProcessLease, reply: RenewReply | InspectReply) -> None:
+        """Ask again soon where a check was refused for a passing reason: it showed nothing."""
+        if type(reply) is Failed and reply.transient and lease.alive and not self._stopped:
+            self._timers.call_later(CHECK_AGAIN, self.recheck, lambda each: each is lease)
 
     def _found(self, lease: ProcessLease, found: InspectReply) -> None:
+        self._unless_refused(lease, found)
         if lease.alive and type(found) is Inspected and found.holder != lease.token.decode():
             what = "nothing" if found.holder is None else "another token"
             self.refused(lease, f"the server has {what} at its key")

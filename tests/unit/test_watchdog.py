@@ -11,6 +11,7 @@ import pytest
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.lease_state import LeaseState, deadline
 from aiodistlock.core.options import LockOptions
+from aiodistlock.engine import watchdog
 from aiodistlock.engine.contender import Contender
 from aiodistlock.engine.process_lease import ProcessLease
 from aiodistlock.engine.watchdog import Watchdog
@@ -272,6 +273,40 @@ async def test_a_new_server_is_only_asked_about_a_lease_that_is_not_renewed(
     call.finish(Inspected(holder, 1.0, 1, ()))
     assert [lost for lost, _ in bench.lost] == ([] if holder == "by hand" else [lease])
     assert lease.deadline == until
+
+
+@pytest.mark.parametrize("auto_renew", [True, False])
+async def test_a_check_that_a_starting_server_refuses_is_repeated(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, auto_renew: bool
+) -> None:
+    """It has shown nothing; a refusal for good, or a lease that is over, ends it."""
+    monkeypatch.setattr(watchdog, "CHECK_AGAIN", 0.0)
+    lease = bench.lease(ttl=600.0, auto_renew=auto_renew)
+
+    def checks() -> list[Call[Any]]:
+        return [call for *_, call in (bench.calls if auto_renew else bench.inspected)]
+
+    async def refused(*, transient: bool) -> int:
+        checks()[-1].finish(Failed(ConnectionError("CLUSTERDOWN"), transient, bench.now))
+        await asyncio.sleep(0.01)
+        return len(checks())
+
+    bench.watchdog.recheck()
+    assert await refused(transient=True) == 2
+    assert await refused(transient=True) == 3
+    assert await refused(transient=False) == 3
+    bench.watchdog.recheck()
+    bench.watchdog.refused(lease, "gone")
+    assert await refused(transient=True) == 4
+
+
+async def test_the_release_of_a_lost_lease_is_not_given_up_at_its_deadline(bench: Bench) -> None:
+    """A renewal that nobody confirmed may have prolonged it at the server."""
+    lease = bench.lease()
+    assert lease.matters_until(bench.now) == lease.deadline
+    await bench.until(lease.deadline)
+    assert [lost for lost, _ in bench.lost] == [lease]
+    assert lease.matters_until(bench.now) == bench.now + TTL
 
 
 async def test_a_jump_of_the_clock_loses_what_is_over(bench: Bench) -> None:
