@@ -229,7 +229,8 @@ class Contender:
         self.process_lease = None
         self.engine.watchdog.remove(lease)
         lease.event(LeaseEvent.GIVEN_UP)
-        lease.drop_renewal()
+        if lease.renewal is not None:
+            lease.drop_renewal()
         call = self.release_at_redis(lease)
         if lease.story is not None:
             lease.story.released(call)
@@ -238,8 +239,7 @@ class Contender:
     def release_at_redis(self, lease: ProcessLease) -> Call[ReleaseReply]:
         """Send the request that gives the lock up."""
         highest = report(lease.fence, lease.handoffs, lease.server_us)
-        until = lease.matters_until(self.engine.clock())
-        return self.engine.store.release(self.keys, lease.token, highest, until)
+        return self.engine.store.release(self.keys, lease.token, highest, lease.matters_until)
 
     def _renew(self, lease: ProcessLease, options: LockOptions) -> None:
         """Renew to the ttl that the next holder uses, then hand over."""

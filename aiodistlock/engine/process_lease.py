@@ -128,11 +128,12 @@ class ProcessLease:
         due = min(due, self.deadline)
         self.due_at = due if self.ends_at is None else min(due, self.ends_at)
 
-    def matters_until(self, now: float) -> float:
-        """Return the local instant after which the server has let the lock go anyway."""
-        # Lost, perhaps only to us: renewals that nobody confirmed may have run.
+    @property
+    def matters_until(self) -> float:
+        """Local instant after which the server has let the lock go anyway."""
+        # Lost, perhaps only to us: a renewal that nobody confirmed may have run until then.
         lost = self.state is LeaseState.LOST
-        return now + self.options.ttl if lost else self.deadline
+        return self.deadline + self.options.ttl if lost else self.deadline
 
     def drop_renewal(self) -> None:
         """Let go of a renewal under way: its answer is about what is over."""
