@@ -106,7 +106,8 @@ async def test_nodes_get_other_names(cluster: Cluster, cluster_namespace: str) -
             when, newer = await waiting
             assert when - released < 3.0  # far sooner than its poll; the machine may be busy
             await newer.release()
-            assert {pipe.address.host for pipe in pipes(here)} == {"localhost"}
+            while {pipe.address.host for pipe in pipes(here)} != {"localhost"}:
+                await asyncio.sleep(0.02)  # the next view closes the last of the former ones
     finally:
         announce("", "ip")
 

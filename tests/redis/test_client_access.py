@@ -150,7 +150,12 @@ async def tls_port(redis_url: str, tls_files: TlsFiles) -> AsyncIterator[int]:
         # Cancelled below only: asyncio's stream callback would report that as an error.
         with suppress(asyncio.CancelledError):
             server = await asyncio.open_connection(upstream.hostname, upstream.port or 6379)
-            await asyncio.gather(copy(reader, server[1]), copy(server[0], writer))
+            try:
+                await asyncio.gather(copy(reader, server[1]), copy(server[0], writer))
+            finally:
+                # A copy that is cancelled before it begins closes nothing.
+                server[1].close()
+                writer.close()
 
     listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     async with listener:
