@@ -134,9 +134,10 @@ class Inbox:
             if grant is not None:
                 self._on_grant(grant, self.server_clock)
 
-    def _subscribe(self, connection: AbstractConnection) -> None:
-        self._wire = Wire(connection, self._received, self.deliver, self._lost, self._clock)
+    def _subscribe(self, connection: AbstractConnection) -> Wire:
+        self._wire = wire = Wire(connection, self._received, self.deliver, self._lost, self._clock)
         self._say_subscribe()
+        return wire
 
     def _say_subscribe(self) -> None:
         if self._wire is not None:

@@ -13,6 +13,7 @@ from redis.asyncio.connection import AbstractConnection
 from aiodistlock.core.backoff import Backoff
 from aiodistlock.engine.opening import Connector, open_connection
 from aiodistlock.engine.sentinels import LOOK_EVERY, Sentinels
+from aiodistlock.engine.wire import Wire
 
 logger = logging.getLogger("aiodistlock")
 
@@ -35,7 +36,7 @@ class Keeper:
     :param pool: the pool whose factory makes the connection
     :param wanted: whether anybody needs the connection; asked before each connect: once
         it says no, the task ends
-    :param opened: gets each connection as soon as it is open
+    :param opened: gets each connection as soon as it is open, and makes a wire of it
     :param failed: told of each failure to connect, and how many came before it
     :param lingers: whether to outlive the end of the event loop's main task a little
     :param ended: told when the task ends, whoever ended it: it closes what is open
@@ -48,7 +49,7 @@ class Keeper:
         rng: Random,
         *,
         wanted: Callable[[], bool],
-        opened: Callable[[AbstractConnection], object],
+        opened: Callable[[AbstractConnection], Wire],
         failed: Callable[[Exception, int], object],
         ended: Callable[[], object],
         lingers: bool = True,
@@ -90,6 +91,7 @@ class Keeper:
 
     async def _run(self) -> None:
         failures = 0
+        wire: Wire | None = None
         try:
             while self._wanted():
                 self._lost.clear()
@@ -101,7 +103,7 @@ class Keeper:
                     failures += 1
                     continue
                 opened_at = asyncio.get_running_loop().time()
-                self._opened(connection)
+                wire = self._opened(connection)
                 await self._until_lost(connection)
                 if asyncio.get_running_loop().time() - opened_at > SHORT_LIFE:
                     failures = 0
@@ -120,10 +122,14 @@ class Keeper:
                     await self._linger()
             raise
         finally:
-            self._task = None
             if self._sentinels is not None:
                 self._sentinels.close()
             self._ended()
+            try:
+                if wire is not None and self.stopped:
+                    await wire.gone(LINGER)
+            finally:
+                self._task = None
 
     async def _open(self) -> AbstractConnection:
         if self._sentinels is None:

@@ -54,6 +54,13 @@ async def open_connection(
         async with asyncio.timeout(bound):
             await connect(connection)
     except BaseException:
-        await connection.disconnect(nowait=True)
+        await discard(connection)
         raise
     return connection
+
+
+async def discard(connection: AbstractConnection) -> None:
+    """Close a connection at once; under TLS redis-py would leave it to the server's goodbye."""
+    if connection._writer is not None:
+        connection._writer.transport.abort()
+    await connection.disconnect(nowait=True)

@@ -207,7 +207,7 @@ class Pipe:
             self._wire.close()
             self._take_back()
 
-    def _take_over(self, connection: AbstractConnection) -> None:
+    def _take_over(self, connection: AbstractConnection) -> Wire:
         """Greet the server, then send again whatever is unanswered."""
         wire = Wire(connection, self._received, self._pushed, self._ended, self._clock)
         wire.on_read = self._flush
@@ -217,6 +217,7 @@ class Pipe:
         self._say(self._greeter.greetings(wire.resp3))
         self._flush()
         self._on_connected()
+        return wire
 
     def _say(self, greetings: list[Greeting]) -> None:
         if self._wire is not None:

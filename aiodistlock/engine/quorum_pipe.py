@@ -22,6 +22,7 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from aiodistlock.core.quorum import LEAST_LIMIT
 from aiodistlock.engine.greeting import Greeting
 from aiodistlock.engine.pipe import Pipe
+from aiodistlock.engine.wire import Wire
 from aiodistlock.stores.redis_call import RedisCall
 from aiodistlock.stores.rounds.base import Vote
 from aiodistlock.stores.rounds.nodes import NodeError
@@ -87,9 +88,9 @@ class QuorumPipe(Pipe):
         self.introduced = True
         self._on_identified()
 
-    def _take_over(self, connection: AbstractConnection) -> None:
+    def _take_over(self, connection: AbstractConnection) -> Wire:
         self.ready = True
-        super()._take_over(connection)
+        return super()._take_over(connection)
 
     def _connect_failed(self, error: Exception, failures: int) -> None:
         super()._connect_failed(error, failures)

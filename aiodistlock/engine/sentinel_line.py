@@ -120,7 +120,7 @@ class SentinelLine:
     def _hang_up(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
-            wire.close()
+            wire.drop()
 
 
 def _ignored(_push: list[Any]) -> None:

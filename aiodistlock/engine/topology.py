@@ -14,7 +14,7 @@ from redis.exceptions import AuthenticationError, ResponseError
 from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.slots import Address, SlotRange, read_ranges
 from aiodistlock.engine.nodes import Nodes
-from aiodistlock.engine.opening import open_connection
+from aiodistlock.engine.opening import discard, open_connection
 from aiodistlock.stores.redis_call import is_transient
 
 logger = logging.getLogger("aiodistlock")
@@ -130,7 +130,7 @@ class Topology:
                 slots = await _reply(connection, "CLUSTER", "SLOTS")
                 sharded = await _knows_sharding(connection)
             finally:
-                await connection.disconnect(nowait=True)
+                await discard(connection)
         return View(read_ranges(slots, address, self._nodes.remap), sharded)
 
     def stop(self) -> None:

@@ -78,6 +78,7 @@ class Wire(asyncio.Protocol):
         # Of a URL, redis-py 6 and 7 keep it as text.
         self.resp3 = int(connection.protocol) == 3
         self.write: Callable[[bytes], object] = self._transport.write
+        self._gone = asyncio.Event()
 
     @contextlib.contextmanager
     def one_write(self) -> Iterator[None]:
@@ -117,6 +118,7 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end, unless it was ours."""
+        self._gone.set()
         self.abort(exc or ConnectionError("connection closed by the server"))
 
     def abort(self, error: Exception) -> None:
@@ -132,6 +134,27 @@ class Wire(asyncio.Protocol):
         if self._on_lost is not None:
             self._on_lost = None
             self._transport.close()
+            self._forget()
+
+    async def gone(self, within: float) -> None:
+        """
+        Wait until a closed connection is gone; ``within`` seconds, then it is cut.
+
+        Under TLS the server's goodbye is waited for, and one that is frozen says none.
+        """
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within):
+                    await self._gone.wait()
+        finally:
+            if not self._gone.is_set():
+                self._transport.abort()
+
+    def drop(self) -> None:
+        """End the connection at once, whatever is still to be written; nothing is reported."""
+        if self._on_lost is not None:
+            self._on_lost = None
+            self._transport.abort()
             self._forget()
 
     def _forget(self) -> None:

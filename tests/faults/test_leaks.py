@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import AcquireTimeout, AsyncLock, LockClient
-from aiodistlock.testing.embedded import EmbeddedRedis
+from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
 from tests.faults.world import EAGER, client, eventually, nothing_left
 
 ROOT = Path(__file__).parents[2]
@@ -227,6 +227,31 @@ def test_a_program_that_ends_without_any_close_ends_without_a_warning(
     told = [process.communicate(timeout=30)[1] for process in started]
     assert told == [""] * len(started)
     assert [process.returncode for process in started] == [0] * len(started)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("ending", ["no close", "close", "close when frozen"])
+def test_a_program_ends_with_its_tls_connections(
+    tls_redis: EmbeddedRedis, tls_files: TlsFiles, ending: str, protocol: int
+) -> None:
+    """The server's goodbye is waited for, or the connection cut: the loop waits for neither."""
+
+    async def main() -> None:
+        client = LockClient.from_url(
+            tls_redis.url, ssl_ca_certs=str(tls_files.ca), protocol=protocol
+        )
+        async with client.lock("n"):
+            waiting = asyncio.ensure_future(client.lock("n").acquire())
+            await asyncio.sleep(0.1)  # so that the second connection of RESP2 is open
+            waiting.cancel()
+        if ending == "close when frozen":
+            tls_redis.freeze()
+        if ending != "no close":
+            await client.aclose()
+
+    asyncio.run(main())
+    tls_redis.thaw()
+    gc.collect()  # where a transport is left, its ResourceWarning fails the test
 
 
 async def test_cycles_and_renewals_leave_nothing_to_the_garbage_collector(

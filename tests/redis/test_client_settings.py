@@ -26,7 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "no socket timeout": {"socket_timeout": None, "socket_connect_timeout": None},
     "tiny socket timeout": {"socket_timeout": 0.01},
     "tiny socket timeout, protocol 2": {"socket_timeout": 0.01, "protocol": 2},
-    "health checks": {"health_check_interval": 0.001},
+    "health checks": {"health_check_interval": 0.02},
     "retries": {"retry": Retry(ExponentialBackoff(), 10), "retry_on_timeout": True},
     "client name": {"client_name": "service"},
     "one connection": {"max_connections": 1},

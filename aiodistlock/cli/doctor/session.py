@@ -104,7 +104,7 @@ class Session:
         wire, self._wire = self._wire, None
         self._waiting.clear()
         if wire is not None:
-            wire.close()
+            wire.drop()
 
 
 def _ignore(_push: list[Any]) -> None: ...
