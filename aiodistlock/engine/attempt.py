@@ -145,7 +145,8 @@ class Attempt:
         if type(reply) is Queued:
             self.queued(reply)
         elif type(reply) is Held:
-            self.contender.last_seen = reply
+            if reply.holder:  # else it stands back, and asked nobody
+                self.contender.last_seen = reply
             if self.queues:
                 self._not_queued(reply)
             else:

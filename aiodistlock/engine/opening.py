@@ -10,6 +10,9 @@ from typing import Any, Protocol
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, ResponseError
+
+from aiodistlock.stores.redis_call import is_transient
 
 
 class Connector(Protocol):
@@ -53,10 +56,17 @@ async def open_connection(
     try:
         async with asyncio.timeout(bound):
             await connect(connection)
-    except BaseException:
+    except BaseException as error:
         await discard(connection)
+        if type(error) is TimeoutError and not str(error):
+            raise TimeoutError(f"no connection within {bound:.3g} s") from None
         raise
     return connection
+
+
+def lasts(error: Exception) -> bool:
+    """Tell whether connecting again will not help: a wrong password, an ACL, no such database."""
+    return isinstance(error, (AuthenticationError, ResponseError)) and not is_transient(error)
 
 
 async def discard(connection: AbstractConnection) -> None:

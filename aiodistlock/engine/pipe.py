@@ -27,17 +27,17 @@ from random import Random
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import AuthenticationError, ResponseError
+from redis.exceptions import ResponseError
 
 from aiodistlock.core.clock import Clock, ServerClock
 from aiodistlock.engine.backlog import Backlog
 from aiodistlock.engine.greeting import Greeter, Greeting
 from aiodistlock.engine.inbox import Inbox
 from aiodistlock.engine.keeper import Keeper
-from aiodistlock.engine.opening import Connector
+from aiodistlock.engine.opening import Connector, lasts
 from aiodistlock.engine.silence import Silence
 from aiodistlock.engine.wire import Wire, pack
-from aiodistlock.stores.redis_call import RedisCall, error_code, is_transient
+from aiodistlock.stores.redis_call import RedisCall, error_code
 
 logger = logging.getLogger("aiodistlock")
 
@@ -197,8 +197,7 @@ class Pipe:
 
     def _connect_failed(self, error: Exception, failures: int) -> None:
         self._note(error, failures)
-        if isinstance(error, (AuthenticationError, ResponseError)) and not is_transient(error):
-            # Asking again will not help: wrong password, no such database, an ACL.
+        if lasts(error):
             self._backlog.fail_all(error, transient=False)
 
     def _close(self) -> None:

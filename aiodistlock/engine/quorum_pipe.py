@@ -21,6 +21,7 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
 from aiodistlock.core.quorum import LEAST_LIMIT
 from aiodistlock.engine.greeting import Greeting
+from aiodistlock.engine.opening import lasts
 from aiodistlock.engine.pipe import Pipe
 from aiodistlock.engine.wire import Wire
 from aiodistlock.stores.redis_call import RedisCall
@@ -94,17 +95,22 @@ class QuorumPipe(Pipe):
 
     def _connect_failed(self, error: Exception, failures: int) -> None:
         super()._connect_failed(error, failures)
-        self._not_ready(f"{type(error).__name__}: {error}")
+        self._not_ready(f"{type(error).__name__}: {error}", lasting=lasts(error))
 
-    def _not_ready(self, problem: str) -> None:
+    def _not_ready(self, problem: str, *, lasting: bool = False) -> None:
         self.ready = False
-        self.trouble = NodeError(self.address, problem)
+        self.trouble = NodeError(self.address, problem, lasting=lasting)
         self._silent_since = self._clock()
         if self._wire is None:
             # Whoever may do without this node need not wait for it any longer.
             for call in self._backlog.calls():
                 if isinstance(call, Vote) and not call.round.cleans_up:
                     call.fail(self.trouble)
+
+    def _resend_with_source(self, call: RedisCall[Any]) -> None:
+        super()._resend_with_source(call)
+        if isinstance(call, Vote) and not call.obsolete:
+            call.round.asked_late(call.node)
 
     def clean_up(self, call: RedisCall[Any]) -> None:
         """Send a call that takes something back, or keep it for the next connection."""

@@ -9,13 +9,12 @@ from random import Random
 from typing import Any, NamedTuple
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import AuthenticationError, ResponseError
+from redis.exceptions import ResponseError
 
 from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.slots import Address, SlotRange, read_ranges
 from aiodistlock.engine.nodes import Nodes
-from aiodistlock.engine.opening import discard, open_connection
-from aiodistlock.stores.redis_call import is_transient
+from aiodistlock.engine.opening import discard, lasts, open_connection
 
 logger = logging.getLogger("aiodistlock")
 
@@ -110,7 +109,7 @@ class Topology:
                 return
             errors.append(ConnectionError(f"{address.host}:{address.port} knows of no slots"))
         self._failures += 1
-        lasting = [each for each in errors if _lasts(each)]
+        lasting = [each for each in errors if lasts(each)]
         self._on_failed((lasting or errors)[0], len(lasting) < len(errors))
 
     def _candidates(self) -> list[Address]:
@@ -146,11 +145,6 @@ class Topology:
             # Again until it ends: redis-py may swallow a cancellation while connecting.
             task.cancel()
             await asyncio.wait([task], timeout=0.1)
-
-
-def _lasts(error: Exception) -> bool:
-    """Tell whether asking again will not help: no cluster, a wrong password, an ACL."""
-    return isinstance(error, (AuthenticationError, ResponseError)) and not is_transient(error)
 
 
 async def _reply(connection: AbstractConnection, *command: str) -> Any:

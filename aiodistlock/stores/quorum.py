@@ -35,6 +35,7 @@ from aiodistlock.stores.base import Call
 from aiodistlock.stores.redis_call import bulks
 from aiodistlock.stores.rounds.acquire import Acquire
 from aiodistlock.stores.rounds.base import Round
+from aiodistlock.stores.rounds.courtesy import Courtesy
 from aiodistlock.stores.rounds.fenced import Fencing
 from aiodistlock.stores.rounds.give_up import Abandon, Release
 from aiodistlock.stores.rounds.keep import Keep, Renew
@@ -78,6 +79,7 @@ class QuorumStore:
         self._limit = LEAST_LIMIT
         """The longest limit until now; for what comes without a ttl."""
         self._rounds = count(1)
+        self._courtesy = Courtesy(clock)
         self._renewals: WeakValueDictionary[bytes, Renew] = WeakValueDictionary()
         """The last renewal of each lease, as long as an answer to it may heal a node."""
 
@@ -118,7 +120,11 @@ class QuorumStore:
         inbox = b"" if grant_ttl_ms is None else self._channel
         vote_token = b"%b.%d" % (token, next(self._rounds))
         round_ = self._vote(keys, vote_token, ttl_ms, inbox, on_reply)
-        round_.issue()
+        owed = self._courtesy.owed(keys.key) if inbox else 0.0
+        if owed:
+            round_.stand_back(owed)
+        else:
+            round_.issue()
         return round_
 
     def pass_on(
@@ -162,7 +168,7 @@ class QuorumStore:
         if highest:
             rest = bulks(highest, self._fencing.retention, self._channel)
         args = b"$%d\r\n%b\r\n%b" % (len(token), token, rest)
-        round_ = Release(self.quorum, keys, args, self._limit, until)
+        round_ = Release(self.quorum, keys, args, self._limit, until, self._courtesy)
         round_.issue()
         return round_
 

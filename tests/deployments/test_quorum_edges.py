@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from aiodistlock import AcquireTimeout, LockClient, LockError
+from aiodistlock import AcquireTimeout, LockClient, LockError, StoreUnavailable
 from aiodistlock.engine.quorum_pipe import MOST_KEPT
 from aiodistlock.stores import scripts
 from aiodistlock.testing.discovery import LOOPBACK
-from tests.deployments.quorum import EAGER, Nodes, store_of
+from tests.deployments.quorum import EAGER, NEVER, Nodes, store_of
 from tests.proxy import ChaosProxy, Delay, Do, on
 
 UNVOTE = {scripts.UNVOTE.sha.decode(): "UNVOTE"}
@@ -162,3 +162,86 @@ async def test_a_close_in_the_middle_of_a_round_leaves_nothing(nodes: Nodes, ste
     else:
         assert not lease.is_held
     await nodes.soon(nodes.keys, [])
+
+
+async def test_a_split_with_a_dead_node_is_asked_about_again(nodes: Nodes) -> None:
+    """Nobody has two of three votes: that is no holder whose ttl is to be waited for."""
+    nodes.urls[:] = nodes.urls[:3]
+    async with nodes.client() as client:
+        await _warm(client)
+        nodes.redis(1).set("lock:a", "another", px=30_000)
+        nodes.servers[2].kill()
+        acquiring = asyncio.create_task(client.lock("a", backoff=NEVER).acquire(timeout=6.0))
+        await nodes.soon(lambda: nodes.waiters("a", 1), 1)
+        nodes.redis(1).delete("lock:a")
+        await (await acquiring).release()
+
+
+async def test_a_wrong_password_on_a_majority_is_told_at_once_each_time(nodes: Nodes) -> None:
+    """Not only to the first acquire; and when it is right again, it works again."""
+    nodes.urls[:] = [url.replace("://", "://:secret@") for url in nodes.urls]
+    for node in range(5):
+        nodes.redis(node).config_set("requirepass", "secret")
+    async with nodes.client() as client:
+        await _warm(client)
+    for node in range(3):
+        nodes.redis(node).config_set("requirepass", "another")
+    async with nodes.client(unavailable_after=20.0) as client:
+        lock = client.lock("a", backoff=EAGER)
+        for _ in range(3):
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailable, match=r"WRONGPASS|invalid username"):
+                await lock.acquire(timeout=25.0)
+            assert time.monotonic() - began < 10.0
+        for node in range(3):
+            nodes.redis(node).config_set("requirepass", "secret")
+        async with asyncio.timeout(20.0):
+            while True:
+                try:
+                    lease = await lock.acquire()
+                except StoreUnavailable:
+                    await asyncio.sleep(0.02)
+                else:
+                    break
+        await lease.release()
+
+
+async def test_who_releases_lets_those_go_first_who_were_told(nodes: Nodes) -> None:
+    """A task that wants the lock again at once does not starve another process."""
+    nodes.urls[:] = nodes.urls[:1]
+    done = False
+    cycles = 0
+
+    async def hog(client: LockClient) -> None:
+        nonlocal cycles
+        while not done:
+            async with client.lock("a"):
+                cycles += 1
+                await asyncio.sleep(0.001)
+
+    async with nodes.client() as one, nodes.client() as other:
+        for client in (one, other):
+            await _warm(client)
+        hogging = asyncio.create_task(hog(one))
+        for _ in range(10):
+            lease = await other.lock("a", backoff=NEVER).acquire(timeout=20.0)
+            await lease.release()
+        done = True
+        await hogging
+    # Each of the ten waits for one release, two while hints cannot be heard yet.
+    assert cycles < 40
+
+
+async def test_a_holder_is_seen_though_one_node_is_silent_and_one_lost_its_vote(
+    nodes: Nodes,
+) -> None:
+    """What a majority may have is not free."""
+    nodes.urls[:] = nodes.urls[:3]
+    async with nodes.client() as client, client.lock("a", ttl=20.0) as lease:
+        await nodes.soon(lambda: nodes.holders("a", [0, 1, 2]), [lease.token] * 3)
+        nodes.redis(1).delete("lock:a")
+        nodes.servers[2].freeze()
+        async with nodes.client() as other:
+            seen = await other.lock("a").inspect()
+        nodes.servers[2].thaw()
+        assert seen.holder == lease.token

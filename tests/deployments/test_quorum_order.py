@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from aiodistlock import LockClient
 from aiodistlock.stores import scripts
 from tests.deployments.quorum import EAGER, Nodes
-from tests.proxy import ChaosProxy, Delay, on
+from tests.proxy import ChaosProxy, Delay, Hold, on
 
 SCRIPTS = {scripts.VOTE.sha.decode(): "VOTE", scripts.UNVOTE.sha.decode(): "UNVOTE"}
 
@@ -39,3 +39,26 @@ async def test_a_node_that_forgot_a_script_keeps_the_order(nodes: Nodes) -> None
             await proxy.seen("reply", "UNVOTE", 2)
         assert nodes.holders("a", [0, 3, 4]) == [lease.token] * 3
         await lease.release()
+
+
+async def test_a_vote_sent_again_late_is_taken_back(nodes: Nodes) -> None:
+    """A node that did not know the script votes behind the release of what it votes for."""
+    async with nodes.client() as client, client.lock("warm"):
+        pass
+    nodes.redis(4).script_flush()
+    nodes.redis(4).script_load(scripts.UNVOTE.source)
+    told = asyncio.Event()
+    async with ChaosProxy.before(nodes.urls[4]) as proxy:
+        proxy.script_names = SCRIPTS
+        async with LockClient.from_url([*nodes.urls[:4], proxy.url]) as client:
+            # So that this node has told who it is: the first round of all would wait for it.
+            await client.lock("a").inspect()
+            proxy.rules.append(on("reply", "VOTE", Hold(told), number=1))
+            async with client.lock("a"):
+                await proxy.seen("reply", "VOTE")  # it does not know the script
+            await proxy.seen("request", "UNVOTE")
+            told.set()
+            await proxy.seen("reply", "VOTE", 2)  # as EVAL: it votes
+            async with client.lock("b"):
+                pass
+            await nodes.soon(lambda: nodes.keys([4]), [])

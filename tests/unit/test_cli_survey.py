@@ -77,11 +77,22 @@ def test_a_quorum_amounts_to_what_a_majority_says() -> None:
 
 
 @pytest.mark.parametrize(
-    "states", [[state("a"), state("b"), state("c")], [state("a"), state(None)], [state(None)] * 3]
+    "states",
+    [
+        [state("a"), state("b"), state("c")],
+        [state("a"), state(None), state(None)],
+        [state(None)] * 2,
+    ],
 )
 def test_a_split_vote_is_nobodys_lock(states: list[LockState]) -> None:
-    """Without a majority nobody holds it, also while a node does not answer."""
+    """Where no majority can name a holder, nobody holds it."""
     assert (added_up(3, states).holder, added_up(3, states).votes) == (None, 0)
+
+
+def test_who_may_have_a_majority_is_the_holder() -> None:
+    """A node that does not answer may name it, too; the votes are those that were seen."""
+    seen = added_up(3, [state("a"), state(None)])
+    assert (seen.holder, seen.votes) == ("a", 1)
 
 
 def test_a_rise_of_the_fence_is_a_handoff() -> None:

@@ -76,14 +76,15 @@ def added_up(nodes: int, states: Sequence[LockState]) -> LockState:
     """
     Return what the servers of a deployment say of one lock, as a majority sees it.
 
-    A split vote is nobody's lock: none of the voters has it.
+    A split vote is nobody's lock: none of the voters has it.  Servers that did not answer may
+    name the holder, too.
 
     :param nodes: how many there are, also those that did not answer
     """
     if nodes == 1:
         return states[0]
     sightings = [Sighting(each.holder, each.ttl) for each in states if each.holder is not None]
-    seen = seen_by_majority(nodes, 0, sightings)
+    seen = seen_by_majority(nodes, nodes - len(states), sightings)
     # In no order between nodes: who waits on several has come when the first heard of it.
     waiting: dict[str, float] = {}
     for state in states:

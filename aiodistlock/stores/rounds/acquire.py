@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Collection
 from typing import Any
 
 from aiodistlock.core.keys import LockKeys
@@ -121,7 +122,10 @@ class Acquire(FencedRound[AcquireReply]):
         if self.against - refused > self.quorum.size - self.quorum.majority:
             self.lose(self.failed())
         else:
-            self.lose(self._held(self.quorum.size - self.votes_for - refused))
+            # Those that said nothing may name the holder, too.  But where a node gave us its
+            # vote nobody seems to have them all: one who does is asked about in vain, seldom.
+            unknown = 0 if self.votes_for else self.quorum.size - refused
+            self.lose(self._held(unknown))
 
     def lose(self, reply: AcquireReply) -> None:
         """Take back what was won, and what may be won yet."""
@@ -129,9 +133,26 @@ class Acquire(FencedRound[AcquireReply]):
         votes = [vote for vote in self.votes if vote is not None]
         unanswered = {vote.node for vote in votes if type(vote.reply) is not list}
         until = self.sent_at + self.limit + self.ttl_ms / 1000
-        nodes = unanswered | self.fences.keys()
-        undo(self.quorum, self.keys, self.token, nodes, limit=self.limit, until=until)
+        self._undo(unanswered | self.fences.keys(), until)
         self.finish(reply)
+
+    def asked_late(self, node: int) -> None:
+        """Take a vote back that comes behind what may have taken back all of them."""
+        if self.reply is not None:
+            # A renewal brings it back if the lease is still held.
+            self._undo({node}, self.quorum.clock() + self.limit + self.ttl_ms / 1000)
+
+    def _undo(self, nodes: Collection[int], until: float) -> None:
+        undo(self.quorum, self.keys, self.token, nodes, limit=self.limit, until=until)
+
+    def stand_back(self, seconds: float) -> None:
+        """Ask nobody for the moment: others were told that they may ask."""
+        # Not at once: the caller does not know its call yet.
+        asyncio.get_running_loop().call_soon(self._stood_back, seconds)
+
+    def _stood_back(self, seconds: float) -> None:
+        if self.under_way:
+            self.finish(Held("", seconds))
 
     def _held(self, unknown: int) -> Held:
         seen = seen_by_majority(self.quorum.size, unknown, self.sightings)

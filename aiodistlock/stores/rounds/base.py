@@ -152,7 +152,8 @@ class Round(Call[R]):
             if not node.ready:
                 node.recover()
                 if not node.ready:
-                    self._fail(index, Failed(node.trouble, True, self.sent_at))
+                    trouble = node.trouble
+                    self._fail(index, Failed(trouble, not trouble.lasting, self.sent_at))
         quorum.watch(self)
         if quorum.problem is not None or quorum.size - self.against < quorum.majority:
             # Not at once: the caller does not know its call yet.
@@ -174,6 +175,9 @@ class Round(Call[R]):
                 node.submit(Vote(self, index))
             elif self.cleans_up:
                 node.clean_up(Vote(self, index))
+
+    def asked_late(self, node: int) -> None:
+        """Take note that a node did not know the script, and is asked again, late."""
 
     def _give_up(self) -> None:
         """End a round for which too few nodes are there; none was asked."""

@@ -13,6 +13,7 @@ from aiodistlock.stores.base import R
 from aiodistlock.stores.redis_call import bulks
 from aiodistlock.stores.replies import DONE, NOT_OURS
 from aiodistlock.stores.rounds.base import Round, Vote
+from aiodistlock.stores.rounds.courtesy import Courtesy
 from aiodistlock.stores.rounds.nodes import Quorum
 
 _RELEASED = Done()
@@ -56,18 +57,32 @@ class GiveUp(Round[R]):
 
 
 class Release(GiveUp[ReleaseReply]):
-    """Gives a lease up; tells if it was not ours any more."""
+    """
+    Gives a lease up; tells if it was not ours any more.
 
-    __slots__ = ("refusal",)
+    :param courtesy: told if a waiter of another process may ask now
+    """
 
-    def __init__(
-        self, quorum: Quorum, keys: LockKeys, args: bytes, limit: float, until: float
+    __slots__ = ("_courtesy", "_key", "refusal")
+
+    def __init__(  # noqa: PLR0917  # runs for every lease, and keywords cost
+        self,
+        quorum: Quorum,
+        keys: LockKeys,
+        args: bytes,
+        limit: float,
+        until: float,
+        courtesy: Courtesy,
     ) -> None:
         super().__init__(quorum, keys, args, limit, until)
+        self._courtesy = courtesy
+        self._key = keys.key
         self.refusal: NotOurs | None = None
 
     def answered(self, node: int, reply: list[Any]) -> None:
         """Count nodes where the lease was ours, and is given up."""
+        if reply[2] == 1:
+            self._courtesy.hinted(self._key)
         vote = self.votes[node]
         # Sent again, it says no more than that an earlier copy may have done it.
         if reply[0] == DONE or (vote is not None and vote.resent):

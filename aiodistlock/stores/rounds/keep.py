@@ -19,12 +19,9 @@ from aiodistlock.stores.answers import (
 from aiodistlock.stores.redis_call import bulks
 from aiodistlock.stores.replies import DONE, GONE, NOT_OURS
 from aiodistlock.stores.rounds.base import Round
+from aiodistlock.stores.rounds.courtesy import YIELD
 from aiodistlock.stores.rounds.fenced import FencedRound, Fencing
 from aiodistlock.stores.rounds.nodes import Quorum
-
-YIELD = 0.005
-"""Seconds for which a process that passed the lock on stands back, besides the jitter: a
-waiter that got a hint needs a round trip or two."""
 
 
 class Renew(Round[RenewReply]):

@@ -42,7 +42,7 @@ class Look(Round[InspectReply]):
         sightings = [
             Sighting(each.holder, each.remaining) for each in self._seen if each.holder is not None
         ]
-        seen = seen_by_majority(self.quorum.size, 0, sightings)
+        seen = seen_by_majority(self.quorum.size, self.against, sightings)
         fence = max(each.fence for each in self._seen)
         # One line of those who wait on any node: on a quorum there is no order.
         waiters = tuple(dict.fromkeys(each for seen_ in self._seen for each in seen_.waiters))

@@ -22,12 +22,14 @@ class NodeError(Exception):
     What is wrong with one node.
 
     :ivar address: where the node is
+    :ivar lasting: whether asking again will not help
     """
 
-    def __init__(self, address: str, problem: str) -> None:
+    def __init__(self, address: str, problem: str, *, lasting: bool = False) -> None:
         super().__init__(address, problem)
         self.address = address
         self.problem = problem
+        self.lasting = lasting
 
     def __str__(self) -> str:
         return f"{self.address}: {self.problem}"
