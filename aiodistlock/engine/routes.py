@@ -12,6 +12,8 @@ Rules
 4. What is refused for a passing reason (``TRYAGAIN``: the slot is on its way, and not
    all keys have arrived) is for the caller to ask again, but a release or an abandon is
    repeated here: nobody might wait for its answer.
+5. A slot may be on its way for longer than a ttl.  So a renewal or a release that is
+   refused with ``TRYAGAIN`` is sent again for the key alone.
 """
 
 from __future__ import annotations
@@ -28,12 +30,17 @@ from aiodistlock.engine.node_pipe import NodePipe
 from aiodistlock.engine.node_pipes import NodePipes
 from aiodistlock.engine.stranded import Stranded
 from aiodistlock.stores import scripts
-from aiodistlock.stores.redis_call import RedisCall, is_transient
+from aiodistlock.stores.redis_call import RedisCall, error_code, is_transient
 
 MAX_REDIRECTS = 8
 """Redirects of one call in a row."""
 
-_UNDOING = (scripts.ON_CLUSTER.release, scripts.ON_CLUSTER.abandon)
+_UNDOING = (scripts.ON_CLUSTER.release, scripts.RELEASE_ALONE, scripts.ON_CLUSTER.abandon)
+
+_ALONE = {
+    scripts.ON_CLUSTER.release: scripts.RELEASE_ALONE,
+    scripts.ON_CLUSTER.renew: scripts.RENEW_ALONE,
+}
 
 
 class Routes:
@@ -131,7 +138,11 @@ class Routes:
                 self._redirect(pipe, call, redirect)
                 return True
             error = ResponseError(f"TRYAGAIN the nodes disagree on who serves it: {error}")
-        if call.script in _UNDOING and is_transient(error):
+        alone = _ALONE.get(call.script)
+        if alone is not None and error_code(error) == "TRYAGAIN":
+            call.script = alone
+            self.send(call)
+        elif call.script in _UNDOING and is_transient(error):
             self._strand(call)
         elif redirect is not None:
             call.refuse(error)

@@ -78,6 +78,10 @@ ON_CLUSTER = Operations(
     *(each.sharded for each in (ACQUIRE, RELEASE, RENEW, PASS_ON, ABANDON, INSPECT))
 )
 
+# Of a slot on its way: the key alone, and the names of its companions as arguments.
+RELEASE_ALONE = _load("release_alone", 2 + RELEASE.args, keys=1)
+RENEW_ALONE = _load("renew_alone", 2 + RENEW.args, keys=1)
+
 # On each node of a quorum; the fourth key is the node's marker.
 VOTE = _load("vote", 7, keys=4)
 UNVOTE = _load("unvote", 4)

@@ -11,9 +11,11 @@ from redis.asyncio import RedisCluster
 
 from aiodistlock import AsyncLock, LockClient, StoreUnavailable
 from aiodistlock.client import shared_client
+from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.slots import slot_of
 from aiodistlock.engine import shards
 from aiodistlock.engine.node_pipe import NodePipe
+from aiodistlock.testing.discovery import LOOPBACK
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.deployments.cluster import Cluster
 from tests.deployments.world import PATIENT, clients, granted, name_on, queued
@@ -338,28 +340,54 @@ async def test_a_lock_whose_keys_have_all_gone_ahead_is_asked_for_there(
 async def test_a_slot_on_its_way_delays_but_leaves_nothing(
     cluster: Cluster, cluster_namespace: str
 ) -> None:
-    """TRYAGAIN: leases last, and what is released or given up meanwhile is so afterwards."""
+    """TRYAGAIN: what is released meanwhile is so at once, what is given up is so afterwards."""
     async with clients(cluster) as (here, there):
         key = f"{cluster_namespace}{{w}}"
         options = {"namespace": cluster_namespace, "ttl": 60.0}
-        kept = await here.lock("{w}:kept", **options).acquire()
         released = await here.lock("{w}:released", **options).acquire()
         (target, _) = cluster.others(key)
         await asyncio.to_thread(cluster.begin_migration, key, target)
-        releasing = asyncio.create_task(released.release())
+        await released.release()
         trying = asyncio.create_task(there.lock("{w}:given up", **options).acquire())
         # Real time: some tries are to be refused.
         await asyncio.sleep(0.3)
         trying.cancel()
         await asyncio.wait([trying])
-        assert not releasing.done()
-        kept.check()
         await asyncio.to_thread(cluster.move_keys, key, target)
         await asyncio.to_thread(cluster.end_migration, key, target)
-        await releasing
-        await kept.release()
-        async with there.lock("{w}:given up", timeout=10.0, **options):
-            pass
+        for name in ("released", "given up"):
+            async with there.lock(f"{{w}}:{name}", timeout=10.0, **options):
+                pass
+
+
+@pytest.mark.parametrize("moved", [[], ["fence"], ["key"], ["queue"], ["key", "queue"]])
+@pytest.mark.parametrize("waits", [False, True])
+async def test_leases_outlast_the_way_of_their_slot(
+    cluster: Cluster, cluster_namespace: str, moved: list[str], *, waits: bool
+) -> None:
+    """However long it takes, and whichever keys are where, leases are renewed and released."""
+    async with clients(cluster) as (here, there):
+        options = {"namespace": cluster_namespace, "ttl": 1.0}
+        mine, theirs = (each.lock("wallet", **options) for each in (here, there))
+        lease = await mine.acquire()
+        waiting = asyncio.create_task(theirs.acquire()) if waits else None
+        if waits:
+            await queued(cluster, mine)
+        key = f"{cluster_namespace}wallet"
+        (target, source) = (cluster.others(key)[0], cluster.owner(key))
+        await asyncio.to_thread(cluster.begin_migration, key, target)
+        keys = LockKeys("wallet", cluster_namespace)
+        for part in moved:
+            source.command("MIGRATE", LOOPBACK, target.port, getattr(keys, part), 0, 2000)
+        # Real time: two ttls, six renewals.
+        await asyncio.sleep(2.0)
+        lease.check()
+        await lease.extend(1.0)
+        await lease.release()
+        await asyncio.to_thread(cluster.move_keys, key, target)
+        await asyncio.to_thread(cluster.end_migration, key, target)
+        lease = await (waiting or theirs.acquire())
+        await lease.release()
 
 
 @pytest.mark.bounded(60)
