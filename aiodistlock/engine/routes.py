@@ -138,8 +138,8 @@ class Routes:
                 self._redirect(pipe, call, redirect)
                 return True
             error = ResponseError(f"TRYAGAIN the nodes disagree on who serves it: {error}")
-        alone = _ALONE.get(call.script)
-        if alone is not None and error_code(error) == "TRYAGAIN":
+        alone = _ALONE.get(call.script) if error_code(error) == "TRYAGAIN" else None
+        if redirect is None and alone is not None:
             call.script = alone
             self.send(call)
         elif call.script in _UNDOING and is_transient(error):

@@ -20,7 +20,7 @@ from aiodistlock.engine.topology import Topology, View
 from aiodistlock.stores import replies
 from aiodistlock.stores.answers import Failed
 from aiodistlock.stores.redis_call import RedisCall, bulks
-from aiodistlock.stores.scripts import ON_CLUSTER, Script
+from aiodistlock.stores.scripts import ON_CLUSTER, RELEASE_ALONE, RENEW_ALONE, Script
 from aiodistlock.stores.single import SingleStore
 from aiodistlock.testing.discovery import LOOPBACK
 
@@ -182,6 +182,10 @@ async def test_a_passing_refusal_is_repeated_for_what_undoes(
     """Nobody might ask again for it; for others their caller does."""
     call, later = tap.submit(script), None
     tap.answer(A, error)
+    if error.startswith("TRYAGAIN") and script is not ON_CLUSTER.abandon:
+        assert call.script in (RELEASE_ALONE, RENEW_ALONE)
+        assert tap.at(A) == [call]
+        tap.answer(A, error)
     if script is ON_CLUSTER.renew:
         assert isinstance(call.reply, Failed)
         assert call.reply.transient
