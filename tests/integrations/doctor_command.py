@@ -2,9 +2,12 @@
 
 import json
 import subprocess
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
 import redis as redis_sync
 
 from aiodistlock.testing.embedded import EmbeddedRedis
@@ -54,6 +57,37 @@ class Start(Protocol):
         ...
 
 
+MARKER = "aiodistlock:marker"
+
+
+def trust(*nodes: EmbeddedRedis) -> None:
+    """Mark nodes of a quorum as a client's first votes would."""
+    for each in nodes:
+        with client(each, protocol=2) as redis:
+            redis.set(MARKER, "0")
+
+
 def client(server: EmbeddedRedis, **settings: Any) -> redis_sync.Redis:
     """A client of a server, to be closed."""
     return redis_sync.Redis.from_url(server.url, **settings)
+
+
+def form_cluster(nodes: list[EmbeddedRedis]) -> None:
+    """Give each node its share of the slots, and wait until all agree that it is served."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(client(each, protocol=2)) for each in nodes]
+        # As one word each, or redis-py 8 does not read the answer.
+        commands: list[Any] = [each.execute_command for each in clients]
+        for number, command in enumerate(commands):
+            first, behind = (16_384 * (number + n) // len(nodes) for n in (0, 1))
+            command("CLUSTER ADDSLOTS", *range(first, behind))
+            if number:
+                commands[0]("CLUSTER MEET", "127.0.0.1", nodes[number].port)
+        for command in commands:
+            for _ in range(1000):
+                if command("CLUSTER INFO")["cluster_state"] == "ok":
+                    break
+                # Nodes tell each other, and nobody tells us.
+                time.sleep(0.01)
+            else:
+                pytest.fail("the cluster did not form within 10 s")

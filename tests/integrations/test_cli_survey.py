@@ -20,7 +20,7 @@ from aiodistlock.cli.release import take
 from aiodistlock.cli.survey.survey import Survey
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
-from tests.integrations.doctor_command import Start
+from tests.integrations.doctor_command import Start, form_cluster
 from tests.integrations.in_process import run_here
 from tests.integrations.lock_command import (
     COMMAND,
@@ -30,7 +30,6 @@ from tests.integrations.lock_command import (
     refused,
     started,
 )
-from tests.integrations.test_doctor_deployments import form_cluster
 
 PASSWORD = "s3cret-never-shown"
 

@@ -4,7 +4,6 @@ import asyncio
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +21,11 @@ from tests.integrations.doctor_command import (
     client,
     doctor,
     examined,
+    form_cluster,
     level,
     refused,
 )
 from tests.proxy import ChaosProxy, Do, on
-
-
-def form_cluster(nodes: list[EmbeddedRedis]) -> None:
-    """Give each node its share of the slots, and wait until all agree that it is served."""
-    with ExitStack() as stack:
-        clients = [stack.enter_context(client(each)) for each in nodes]
-        # As one word each, or redis-py 8 does not read the answer.
-        commands: list[Any] = [each.execute_command for each in clients]
-        for number, command in enumerate(commands):
-            first, behind = (16_384 * (number + n) // len(nodes) for n in (0, 1))
-            command("CLUSTER ADDSLOTS", *range(first, behind))
-            if number:
-                commands[0]("CLUSTER MEET", "127.0.0.1", nodes[number].port)
-        for command in commands:
-            for _ in range(1000):
-                if command("CLUSTER INFO")["cluster_state"] == "ok":
-                    break
-                # Nodes tell each other, and nobody tells us.
-                time.sleep(0.01)
-            else:
-                pytest.fail("the cluster did not form within 10 s")
 
 
 def sharded_pubsub(redis: redis_sync.Redis) -> bool:

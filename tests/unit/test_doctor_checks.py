@@ -6,7 +6,7 @@ import pytest
 
 from aiodistlock.cli.doctor.checks.diagnosis import diagnose
 from aiodistlock.cli.doctor.facts import Denial, Deployment, Kind
-from aiodistlock.cli.doctor.findings import Level, worst
+from aiodistlock.cli.doctor.findings import Finding, Level, worst
 from tests.unit.doctor_facts import (
     changed,
     levels,
@@ -186,6 +186,32 @@ def test_a_refusal_that_passes_asks_for_no_permission() -> None:
     (finding,) = [each for each in diagnose(single(facts), 10.0) if each.check == "permissions"]
     assert finding.level is DANGER
     assert "grant" not in finding.advice
+
+
+PASSING = ("BUSY", "LOADING", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "?")
+
+
+@pytest.mark.parametrize("code", PASSING)
+def test_each_refusal_that_passes_has_its_advice(code: str) -> None:
+    """The server's word decides what to do; what was tried, whether locks are in danger."""
+    told = f"{code} and more"
+
+    def found(what: str, of_quorum: bool = False) -> Finding:
+        refusing = changed(node(), denials=[Denial(what, told, passing=True)])
+        others = (node("b:1"), node("c:1"))
+        deployment = quorum(refusing, *others) if of_quorum else single(refusing)
+        (finding,) = [
+            each
+            for each in diagnose(deployment, 10.0)
+            if each.check == "permissions" and each.level is not OK
+        ]
+        return finding
+
+    assert found("script acquire").level is DANGER
+    assert found("script vote", of_quorum=True).level is WARNING
+    assert found("PUBLISH").level is NOTE
+    assert len({found(what).advice for what in ("script acquire", "PUBLISH")}) == 1
+    assert ("see what the server says" in found("EVALSHA").advice) == (code == "?")
 
 
 def test_scripts_that_fail_alike_are_one_finding() -> None:

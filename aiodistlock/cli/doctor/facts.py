@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from aiodistlock.stores.redis_call import error_code
+
 
 class Kind(StrEnum):
     """What the locks are kept on."""
@@ -51,6 +53,11 @@ class Denial:
     what: str
     why: str
     passing: bool = False
+
+    @property
+    def code(self) -> str:
+        """The word in capitals with which the server's answer begins."""
+        return error_code(Exception(self.why))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
-from aiodistlock.cli.doctor.facts import Denial, Kind, NodeFacts
+from aiodistlock.cli.doctor.facts import Kind, NodeFacts
 from aiodistlock.cli.doctor.findings import Finding, Level
+from aiodistlock.stores.redis_call import is_transient
 
 OLDEST = (6, 2)
 _SHARDED_PUBSUB = (7, 0)
@@ -30,11 +31,15 @@ def answering(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
         if command in node.refused
     ]
     if unread:
+        # A server that is BUSY refuses everybody.
+        passes = any(is_transient(Exception(why)) for why in node.refused.values())
         yield Finding(
             level=Level.NOTE,
             check="not checked",
             found=f"the server does not let us ask {'; '.join(unread)}",
-            advice="look these up yourself, or ask again as a user who may",
+            advice="ask again when it answers"
+            if passes
+            else "look these up yourself, or ask again as a user who may",
         )
 
 
@@ -79,101 +84,18 @@ def version(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
         yield Finding(level=Level.OK, check="version", found=node.product)
 
 
-def loading(node: NodeFacts, _kind: Kind) -> Iterator[Finding]:
+def loading(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
     """Look whether it has its data yet."""
+    if any(denial.code == "LOADING" for denial in node.denials or ()):
+        return  # which is told of the scripts that it refused
     if node.info.get("loading", "0") != "0":
+        waits = "it gives no vote" if kind is Kind.QUORUM else "no lock is granted"
         yield Finding(
             level=Level.WARNING,
             check="loading",
-            found="is loading its data: no lock is granted until it is done",
+            found=f"is loading its data: {waits} until it is done",
             advice="wait, then ask again",
         )
-
-
-def permissions(node: NodeFacts, _kind: Kind) -> Iterator[Finding]:
-    """Judge what was refused when it was tried."""
-    if node.denials is None:
-        return
-    user = f"user {node.user!r}" if node.user else "this user"
-    left = list(node.denials)
-    for matches, level, consequence, advice in _CONSEQUENCES:
-        refused = [each for each in left if matches(each)]
-        left = [each for each in left if each not in refused]
-        if refused:
-            yield Finding(
-                level=level,
-                check="permissions",
-                found=f"{consequence}: {_told(refused)}",
-                advice=advice.format(user=user),
-            )
-    if not node.denials:
-        yield Finding(
-            level=Level.OK,
-            check="permissions",
-            found=f"{user} may do all that locks need (tried on a name of its own)",
-        )
-
-
-def _is(*names: str) -> Callable[[Denial], bool]:
-    return lambda denial: denial.what in names
-
-
-def _takes_locks(denial: Denial) -> bool:
-    return denial.what in ("EVALSHA", "EVAL", "SET") or denial.what.startswith("script ")
-
-
-# The first that matches a denial tells what follows from it.
-_CONSEQUENCES: tuple[tuple[Callable[[Denial], bool], Level, str, str], ...] = (
-    (
-        lambda denial: denial.passing and _takes_locks(denial),
-        Level.DANGER,
-        "no lock is granted now",
-        "see what the server says; this may pass by itself",
-    ),
-    (
-        lambda denial: denial.what.startswith("the key "),
-        Level.DANGER,
-        "no vote can be given",
-        "grant {user} the key aiodistlock:marker, which tells whether the node has its data",
-    ),
-    (
-        _takes_locks,
-        Level.DANGER,
-        "no lock can be taken",
-        (
-            "grant {user} EVALSHA, EVAL, the commands in the scripts and the keys of the locks: "
-            "see README, “What must the ACL allow?”"
-        ),
-    ),
-    (
-        _is("PUBLISH", "SPUBLISH", "SUBSCRIBE", "SSUBSCRIBE"),
-        Level.WARNING,
-        "waiters poll instead of being woken",
-        (
-            "grant {user} PUBLISH and SUBSCRIBE (on a Cluster SPUBLISH and SSUBSCRIBE) on "
-            "aiodistlock:inbox:*"
-        ),
-    ),
-    (
-        _is("CLIENT INFO", "CLIENT KILL"),
-        Level.NOTE,
-        "a request that was on its way when a connection broke may run late",
-        "grant {user} CLIENT INFO and CLIENT KILL",
-    ),
-    (
-        _is("WAIT", "WAITAOF"),
-        Level.NOTE,
-        "ack='replicas:N' (WAIT) or ack='fsync' (WAITAOF) cannot be used",
-        "grant {user} these commands if you want it",
-    ),
-)
-
-
-def _told(denials: Sequence[Denial]) -> str:
-    """Write what was refused, and the server's words once."""
-    words = {each.why: None for each in denials}
-    whats = ", ".join(each.what for each in denials)
-    return f"{whats} refused ({'; '.join(list(words)[:2])})"
 
 
 def connections(node: NodeFacts, _kind: Kind) -> Iterator[Finding]:

@@ -9,11 +9,12 @@ from itertools import chain
 from aiodistlock.cli.doctor.facts import Deployment, Kind, NodeFacts
 from aiodistlock.cli.doctor.findings import Finding, merged
 
-from . import access, replication, storage
+from . import access, refusals, replication, storage
 from .cluster import cluster
 from .quorum import quorum
 from .sentinel import sentinel
 from .timing import clocks, round_trips
+from .votes import votes
 
 Check = Callable[[NodeFacts, Kind], Iterator[Finding]]
 
@@ -28,7 +29,7 @@ _EITHER: tuple[Check, ...] = (
 _TAKERS: tuple[Check, ...] = (
     access.answering,
     access.loading,
-    access.permissions,
+    refusals.permissions,
     replication.role,
     replication.min_replicas,
     replication.replicas,
@@ -48,6 +49,7 @@ def diagnose(deployment: Deployment, ttl: float) -> list[Finding]:
         chain(
             _of_nodes(deployment),
             quorum(deployment),
+            votes(deployment),
             sentinel(deployment, ttl),
             cluster(deployment, ttl),
             round_trips(deployment, ttl),

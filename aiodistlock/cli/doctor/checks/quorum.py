@@ -38,7 +38,6 @@ def quorum(deployment: Deployment) -> Iterator[Finding]:
         "run each node on a machine of its own",
     )
     yield from _size(len(deployment.nodes))
-    yield from _majority(deployment)
     clustered = tuple(node.place for node in deployment.asked if node.in_cluster)
     if clustered:
         yield Finding(
@@ -88,22 +87,3 @@ def _size(size: int) -> Iterator[Finding]:
         return
     advice = "use an odd number of nodes, 3 or 5"
     yield Finding(level=Level.WARNING, check="size", found=found, advice=advice)
-
-
-def _majority(deployment: Deployment) -> Iterator[Finding]:
-    size, up = len(deployment.nodes), len(deployment.asked)
-    needed = size // 2 + 1
-    if up < needed:
-        yield Finding(
-            level=Level.DANGER,
-            check="majority",
-            found=f"{up} of {size} nodes answer, and {needed} are needed: no lock is granted",
-            advice="bring the others back; those that lost their data count after the longest ttl",
-        )
-    elif size > up == needed:
-        yield Finding(
-            level=Level.WARNING,
-            check="majority",
-            found=f"{up} of {size} nodes answer: the next failure stops all locks",
-            advice="bring the others back",
-        )

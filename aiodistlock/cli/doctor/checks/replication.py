@@ -32,10 +32,12 @@ def min_replicas(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
             yield _goes_on_alone(kind)
         return
     if wanted > node.replicas:
+        one_of_many = kind is Kind.QUORUM
         yield Finding(
-            level=Level.DANGER,
+            level=Level.WARNING if one_of_many else Level.DANGER,
             check="min-replicas",
-            found=f"grants no lock: min-replicas-to-write is {wanted}, "
+            found=f"{'gives no vote' if one_of_many else 'grants no lock'}: "
+            f"min-replicas-to-write is {wanted}, "
             f"and {node.replicas} replicas are connected",
             advice="bring the replicas back, or lower min-replicas-to-write",
         )
