@@ -60,10 +60,10 @@ class Start(Protocol):
 MARKER = "aiodistlock:marker"
 
 
-def trust(*nodes: EmbeddedRedis) -> None:
+def trust(*nodes: EmbeddedRedis, **settings: Any) -> None:
     """Mark nodes of a quorum as a client's first votes would."""
     for each in nodes:
-        with client(each, protocol=2) as redis:
+        with client(each, protocol=2, **settings) as redis:
             redis.set(MARKER, "0")
 
 

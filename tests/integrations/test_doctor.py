@@ -16,6 +16,7 @@ from tests.integrations.doctor_command import (
     examined,
     level,
     refused,
+    trust,
 )
 from tests.redis.shifted import build_shim, shifted_server
 
@@ -156,6 +157,8 @@ VOTES = {
     "no DEL": (f"{NEEDED} {MESSAGES} ~aiodistlock:marker -del", "danger", "script unvote"),
     "no PEXPIRE": (f"{NEEDED} {MESSAGES} ~aiodistlock:marker -pexpire", "danger", "script keep"),
     "no ZADD": (f"{NEEDED} {MESSAGES} ~aiodistlock:marker -zadd", "danger", "vote (wait)"),
+    "no GET": (f"{NEEDED} {MESSAGES} ~aiodistlock:marker -get", "danger", "script marker"),
+    "no EVAL": (f"{NEEDED} {MESSAGES} ~aiodistlock:marker -eval", "danger", "lock: EVAL refused"),
     "no INFO": (f"{NEEDED} {MESSAGES} ~aiodistlock:marker -info", "warning", "votes twice"),
 }
 
@@ -180,6 +183,8 @@ def test_a_quorum_tries_its_own_scripts_and_begins_no_quarantine(start: Start) -
             ]
             told = [words for found, words in here if found == expected]
             assert name == "enough" or any(what in words for words in told), (name, here)
+            # No key is asked for where it is a command that is missing.
+            assert ("the key" in str(told)) == (name == "no marker")
             if name == "enough":
                 assert level(report, "permissions") == "ok"
             left: list[bytes] = admin.keys()
@@ -191,6 +196,7 @@ def test_a_quorum_tries_its_own_scripts_and_begins_no_quarantine(start: Start) -
 def test_a_quorum_survives_nodes_that_are_down_or_frozen(start: Start) -> None:
     """Two of five are silent: a warning for each, and a bare majority; within the timeout."""
     nodes = [start() for _ in range(5)]
+    trust(*nodes)
     nodes[0].freeze()
     nodes[1].kill()
     try:
@@ -240,7 +246,10 @@ def test_a_wrong_password_is_one_line_without_it(start: Start) -> None:
         assert "password missing or wrong" in told
         assert PASSWORD not in told
     right = server.url.replace("://", "://:right@")
-    done = doctor(right, start().url, start(*("--requirepass", "other")).url)
+    second, third = start(), start("--requirepass", "other")
+    trust(server, password="right")
+    trust(second)
+    done = doctor(right, second.url, third.url)
     assert done.returncode == 0
     assert "password missing or wrong" in " ".join(done.stdout.split())
     assert "right@" not in done.stdout

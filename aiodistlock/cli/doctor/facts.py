@@ -60,6 +60,18 @@ class Denial:
         return error_code(Exception(self.why))
 
 
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """
+    Whether a node of a quorum counts as having its data.
+
+    :param remaining: seconds for which it gives no vote yet; 0: it votes; ``None``: there
+        is no marker, so that time begins when a client asks for the first vote
+    """
+
+    remaining: float | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
     """
@@ -72,6 +84,7 @@ class NodeFacts:
     :param settings: what CONFIG GET told
     :param refused: commands that it would not answer, with the server's words
     :param denials: what it would not do of all that locks need; ``None``: not tried
+    :param marker: in a quorum, whether it votes; ``None``: unknown
     :param resp3: whether it speaks RESP3; ``None``: unknown
     """
 
@@ -82,6 +95,7 @@ class NodeFacts:
     settings: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     denials: Sequence[Denial] | None = None
+    marker: Marker | None = None
     user: str | None = None
     resp3: bool | None = None
     clock: ClockReading | None = None

@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 from aiodistlock.core.clock import local_clock
 
 from .facts import ClockReading, NodeFacts, RoundTrips, quantile
+from .marker import read_marker
 from .probes import Role, Spot, probe
 from .session import BAD_CREDENTIALS, Session, Silent, lines, pairs, text
 from .targets import Endpoint
@@ -79,6 +80,9 @@ async def _ask_all(session: Session, place: str, asking: Asking, facts: dict[str
         spot = asking.spots.get(place)
         role = Role(namespace=asking.namespace, spot=spot, votes=asking.votes)
         facts["denials"] = await probe(session, node, role)
+        if asking.votes:
+            facts["marker"], refused = await read_marker(session)
+            facts["denials"] = [*refused, *(facts["denials"] or ())]
     facts["resp3"] = await _speaks_resp3(session)
 
 

@@ -20,7 +20,6 @@ from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.slots import tag_of
 from aiodistlock.stores import scripts
 from aiodistlock.stores.redis_call import is_transient
-from aiodistlock.stores.rounds.acquire import MARKER
 from aiodistlock.stores.scripts import Script
 
 from .facts import Denial, NodeFacts
@@ -75,7 +74,7 @@ async def probe(session: Session, node: NodeFacts, role: Role) -> list[Denial] |
         steps = _votes(inbox) if role.votes else _locks(inbox)
         if role.votes:
             # A throw-away marker: the real one begins a node's quarantine.
-            denials += await _tried(session, _marker(keys))
+            denials += await _tried(session, [("SET", ("SET", _marker_of(keys), 0, "PX", _TTL_MS))])
         denials += await _scripts(session, keys, steps, sharded=sharded)
     finally:
         await _remove(session, keys, role)
@@ -164,7 +163,7 @@ async def _scripts(
         refusal = await _run(session, script.sharded if sharded else script, keys, args)
         if refusal is not None:
             command, error = refusal
-            name = command if _denies_command(error) else f"script {what}"
+            name = command if denies_command(error) else f"script {what}"
             denials.setdefault(name, Denial(name, str(error), is_transient(error)))
     return list(denials.values())
 
@@ -189,22 +188,13 @@ async def _run(
     return None
 
 
-def _denies_command(error: ResponseError) -> bool:
+def denies_command(error: ResponseError) -> bool:
     """Tell EVAL itself being denied from a command or a key inside of the script."""
     told = str(error).lower()
     return told.startswith("noperm") and "'eval" in told and "script" not in told
 
 
 _Attempt = tuple[str, tuple[str | bytes | int, ...]]
-
-
-def _marker(keys: LockKeys) -> list[_Attempt]:
-    """Return the marker of a trusted node for the probes, and what tries the real one."""
-    return [
-        ("SET", ("SET", _marker_of(keys), 0, "PX", _TTL_MS)),
-        # The keys of a script are checked before it runs; this one does nothing with it.
-        (f"the key {MARKER.decode()}", ("EVAL", b"return 0", 1, MARKER)),
-    ]
 
 
 def _extras(node: NodeFacts, role: Role) -> list[_Attempt]:

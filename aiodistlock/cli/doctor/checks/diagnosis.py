@@ -49,7 +49,7 @@ def diagnose(deployment: Deployment, ttl: float) -> list[Finding]:
         chain(
             _of_nodes(deployment),
             quorum(deployment),
-            votes(deployment),
+            votes(deployment, ttl),
             sentinel(deployment, ttl),
             cluster(deployment, ttl),
             round_trips(deployment, ttl),

@@ -46,7 +46,10 @@ def stops_votes(denial: Denial) -> bool:
     return denial.what in _VOTING
 
 
-_VOTING = ("EVALSHA", "EVAL", "SET", "script vote", "the key aiodistlock:marker")
+_VOTING = (
+    *("EVALSHA", "EVAL", "SET", "script vote"),
+    *("script marker", "the key aiodistlock:marker"),
+)
 
 
 def _is(*names: str) -> Callable[[Denial], bool]:
@@ -124,6 +127,13 @@ def _of_other_slots(denials: Sequence[Denial], kind: Kind) -> Finding:
 # The first that matches a denial tells what follows from it.
 _CONSEQUENCES: tuple[tuple[Callable[[Denial], bool], Level, str, str], ...] = (
     (
+        lambda denial: denial.what.startswith("the key ") and "WRONGTYPE" in denial.why,
+        # As a node that is silent: the others go on, and no ACL is to blame.
+        Level.WARNING,
+        "this node gives no vote: something else was written to its marker",
+        "find out who did; then DEL aiodistlock:marker, which begins its quarantine",
+    ),
+    (
         lambda denial: denial.what.startswith("the key "),
         Level.DANGER,
         "this node gives no vote",
@@ -166,7 +176,7 @@ _OF_ONE_NODE = {"no lock can be taken": "this node cannot do its part in a lock"
 
 
 def _told(denials: Sequence[Denial]) -> str:
-    """Write what was refused, and the server's words once."""
+    """Write what was refused and the server's words, each once."""
     words = {each.why: None for each in denials}
-    whats = ", ".join(each.what for each in denials)
+    whats = ", ".join(dict.fromkeys(each.what for each in denials))
     return f"{whats} refused ({'; '.join(list(words)[:2])})"
