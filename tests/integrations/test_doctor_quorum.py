@@ -166,3 +166,24 @@ async def test_a_marker_that_is_none_is_a_node_that_is_missing(
     assert (warning["level"], len(warning["nodes"])) == ("warning", broken)
     assert f"DEL {MARKER}" in warning["advice"]
     assert await is_granted(nodes) == (broken == 1)
+
+
+@pytest.mark.parametrize(("ttl", "warns"), [(60, False), (61, True)])
+async def test_leases_longer_than_the_quarantine_need_a_longer_one(
+    start: Start, ttl: int, warns: bool
+) -> None:
+    """A client refuses them as it is, and a node that is new waits for so long."""
+    nodes = [start() for _ in range(3)]
+    trust(*nodes[1:])
+    report = await asked(nodes, "--ttl", str(ttl))
+    told = {each["found"]: each["advice"] for each in found(report, "quarantine")}
+    assert any(f"until {ttl} s (quarantine)" in each for each in told)
+    assert any(f"quarantine={ttl} or more" in each for each in told.values()) == warns
+    urls = [each.url for each in nodes]
+    async with LockClient.from_url(urls) as short, LockClient.from_url(urls, quarantine=61) as long:
+        long.lock("a", ttl=ttl)
+        if warns:
+            with pytest.raises(ValueError, match="quarantine"):
+                short.lock("a", ttl=ttl)
+        else:
+            short.lock("a", ttl=ttl)

@@ -36,6 +36,8 @@ def votes(deployment: Deployment, ttl: float) -> Iterator[Finding]:
         return
     # Clients with a longer ttl must have a longer quarantine.
     quarantine = max(_QUARANTINE, ttl)
+    if ttl > _QUARANTINE:
+        yield _longer_than_default(ttl)
     untrusted = [
         (node.place, node.marker.remaining)
         for node in deployment.asked
@@ -54,6 +56,19 @@ def votes(deployment: Deployment, ttl: float) -> Iterator[Finding]:
     for place, remaining in untrusted:
         yield _quarantined(place, remaining, quarantine)
     yield from _majority(deployment, untrusted, quarantine)
+
+
+def _longer_than_default(ttl: float) -> Finding:
+    """Say what leases ask for that a node could forget before they are over."""
+    return Finding(
+        level=Level.WARNING,
+        check="quarantine",
+        found=f"a LockClient refuses a ttl above its quarantine, which is {_QUARANTINE:g} s by "
+        f"default; with one of {ttl:g} s a node that loses its data gives no vote for so long, "
+        "and a client that has a shorter one lets it vote too early",
+        advice=f"set quarantine={ttl:g} or more, the same in every LockClient of this quorum; or "
+        "use a shorter ttl, which is renewed",
+    )
 
 
 def _refuses(node: NodeFacts) -> bool:
