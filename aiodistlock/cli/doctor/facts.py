@@ -79,6 +79,7 @@ class NodeFacts:
 
     :param place: where it is, as shown to the user: never with a password
     :param error: why it could not be asked, or not to the end; ``None`` if it could
+    :param remedy: what to do about that, if it is anything particular
     :param info: the fields of INFO
     :param hello: the fields of HELLO, which answers where INFO is forbidden
     :param settings: what CONFIG GET told
@@ -90,6 +91,7 @@ class NodeFacts:
 
     place: str
     error: str | None = None
+    remedy: str = ""
     info: Mapping[str, str] = field(default_factory=dict)
     hello: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -100,6 +102,13 @@ class NodeFacts:
     resp3: bool | None = None
     clock: ClockReading | None = None
     round_trips: RoundTrips | None = None
+
+    @property
+    def nothing_learned(self) -> str | None:
+        """Why nothing is known of it, and what to do; ``None`` if something is."""
+        if self.error is None or self.info or self.hello:
+            return None
+        return f"{self.error}: {self.remedy}" if self.remedy else self.error
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -189,6 +198,11 @@ class SentinelFacts:
     primary: str | None = None
     master: Mapping[str, str] = field(default_factory=dict)
     quorum_problem: str | None = None
+
+    @property
+    def nothing_learned(self) -> str | None:
+        """Why nothing is known of it; ``None`` if something is."""
+        return self.error
 
     def number(self, name: str) -> int:
         """Return a field that is a number, 0 if it is missing."""

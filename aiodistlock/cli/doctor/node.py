@@ -15,7 +15,7 @@ from aiodistlock.core.clock import local_clock
 
 from .facts import ClockReading, NodeFacts, RoundTrips, quantile
 from .marker import read_marker
-from .probes import Role, Spot, probe
+from .probes import LEAST_TTL_MS, Role, Spot, probe
 from .session import BAD_CREDENTIALS, Session, Silent, lines, pairs, text
 from .targets import Endpoint
 
@@ -30,9 +30,14 @@ _CLUSTER_SETTINGS: Final = (
 )
 _ANSWERS: Final = 5
 """How many times the longest wait for one answer all of them may take."""
+_ROUND_TRIPS: Final = 50
+"""How many round trips all of them may take instead, where the way is long."""
+_LONGEST: Final = 60.0
+"""Seconds that nobody waits longer for, however long the way is."""
 _PINGS: Final = 100
-_PINGS_SECONDS: Final = 1.0
 _READINGS: Final = 10
+_MEASURING: Final = 1.0
+"""Seconds after which what is measured several times is measured no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,30 +60,39 @@ class Asking:
 async def examine(endpoint: Endpoint, asking: Asking) -> NodeFacts:
     """Learn what can be learned of one node; what cannot is told in the facts."""
     facts: dict[str, Any] = {"refused": {}, "settings": {}}
-    bound = asking.timeout * _ANSWERS
+    began = local_clock()
     try:
-        with anyio.fail_after(bound):
+        with anyio.fail_after(asking.timeout * _ANSWERS) as bound:
             async with Session(endpoint, asking.timeout) as session:
+                await _identify(session, facts)
+                facts["round_trips"] = times = await _round_trips(session)
+                # Each answer may be in time, and many of them take long all the same.
+                needed = min(_LONGEST, times.p50 * _ROUND_TRIPS)
+                bound.deadline = max(bound.deadline, anyio.current_time() + needed)
                 await _ask_all(session, endpoint.place, asking, facts)
     except Silent as silent:
-        facts["error"] = str(silent)
+        facts["error"], facts["remedy"] = str(silent), silent.remedy
     except ResponseError as refusal:
         facts["error"] = str(refusal)
     except TimeoutError:
-        facts["error"] = f"answers too slowly: not all was asked within {bound:g} s"
+        told = f"not all was asked within {local_clock() - began:.3g} s"
+        facts["error"] = f"answers too slowly: {told}"
+        facts["remedy"] = "run the doctor nearer to the server, or with a longer --timeout"
     return NodeFacts(place=endpoint.place, **facts)
 
 
 async def _ask_all(session: Session, place: str, asking: Asking, facts: dict[str, Any]) -> None:
-    await _identify(session, facts)
     node = NodeFacts(place=place, **facts)
     await _settings(session, node.in_cluster, facts)
     facts["clock"] = await _clock(session)
-    facts["round_trips"] = await _round_trips(session)
     # A replica takes no writes: what a primary's role allows is asked there.
     if not node.is_replica:
-        spot = asking.spots.get(place)
-        role = Role(namespace=asking.namespace, spot=spot, votes=asking.votes)
+        role = Role(
+            namespace=asking.namespace,
+            spot=asking.spots.get(place),
+            votes=asking.votes,
+            ttl_ms=max(LEAST_TTL_MS, round(facts["round_trips"].p50 * _ROUND_TRIPS * 1000)),
+        )
         facts["denials"] = await probe(session, node, role)
         if asking.votes:
             facts["marker"], refused = await read_marker(session)
@@ -109,12 +123,12 @@ def _hello(reply: Any) -> dict[str, str]:
 
 
 async def _settings(session: Session, in_cluster: bool, facts: dict[str, Any]) -> None:
-    for name in _SETTINGS + (_CLUSTER_SETTINGS if in_cluster else ()):
-        try:
-            facts["settings"].update(pairs(await session.ask("CONFIG", "GET", name)))
-        except ResponseError as refusal:
-            facts["refused"]["CONFIG GET"] = str(refusal)
-            return
+    names = _SETTINGS + (_CLUSTER_SETTINGS if in_cluster else ())
+    for reply in await session.ask_all([("CONFIG", "GET", name) for name in names]):
+        if isinstance(reply, ResponseError):
+            facts["refused"]["CONFIG GET"] = str(reply)
+        else:
+            facts["settings"].update(pairs(reply))
 
 
 async def _clock(session: Session) -> ClockReading | None:
@@ -123,8 +137,9 @@ async def _clock(session: Session) -> ClockReading | None:
     The server read its clock at some instant between sending and receiving: half-way,
     give or take half the round trip.
     """
-    readings = []
-    for _ in range(_READINGS):
+    readings: list[ClockReading] = []
+    give_up_at = local_clock() + _MEASURING
+    while len(readings) < _READINGS and (not readings or local_clock() < give_up_at):
         wall, sent_at = time.time(), local_clock()
         try:
             seconds, micros = await session.ask("TIME")
@@ -138,7 +153,7 @@ async def _clock(session: Session) -> ClockReading | None:
 
 async def _round_trips(session: Session) -> RoundTrips:
     times: list[float] = []
-    give_up_at = local_clock() + _PINGS_SECONDS
+    give_up_at = local_clock() + _MEASURING
     while len(times) < _PINGS and (not times or local_clock() < give_up_at):
         sent_at = local_clock()
         # Where an ACL forbids it the way there and back is as long.

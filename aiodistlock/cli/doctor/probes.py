@@ -23,10 +23,11 @@ from aiodistlock.stores.redis_call import is_transient
 from aiodistlock.stores.scripts import Script
 
 from .facts import Denial, NodeFacts
-from .session import Session, Silent
+from .session import Question, Session, Silent
 
-# Longer than the probes take, even where each answer takes long.
-_TTL_MS: Final = 5_000
+LEAST_TTL_MS: Final = 5_000
+"""Longer than the probes take, unless the way is long."""
+
 _NO_CLIENT: Final = 2**62
 
 
@@ -48,11 +49,13 @@ class Role:
     :param namespace: prefix of their keys
     :param spot: where it takes locks; ``None``: everywhere
     :param votes: whether it is one of a quorum
+    :param ttl_ms: of the keys that the probes write; longer than they take
     """
 
     namespace: str
     spot: Spot | None = None
     votes: bool = False
+    ttl_ms: int = LEAST_TTL_MS
 
 
 async def probe(session: Session, node: NodeFacts, role: Role) -> list[Denial] | None:
@@ -61,7 +64,7 @@ async def probe(session: Session, node: NodeFacts, role: Role) -> list[Denial] |
 
     ``None``: nothing was tried, because no lock of the namespace is kept here.
 
-    :raises Silent: if it stops answering; the keys left expire after 5 s
+    :raises Silent: if it stops answering; the keys left expire by themselves
     """
     keys = _keys(role)
     if keys is None:
@@ -71,10 +74,11 @@ async def probe(session: Session, node: NodeFacts, role: Role) -> list[Denial] |
     inbox = b"%b:{%b}" % (prefix, tag_of(keys.slot)) if sharded else prefix
     denials: list[Denial] = []
     try:
-        steps = _votes(inbox) if role.votes else _locks(inbox)
+        steps = (_votes if role.votes else _locks)(inbox, role.ttl_ms)
         if role.votes:
             # A throw-away marker: the real one begins a node's quarantine.
-            denials += await _tried(session, [("SET", ("SET", _marker_of(keys), 0, "PX", _TTL_MS))])
+            marker = ("SET", _marker_of(keys), 0, "PX", role.ttl_ms)
+            denials += await _tried(session, [("SET", marker)])
         denials += await _scripts(session, keys, steps, sharded=sharded)
     finally:
         await _remove(session, keys, role)
@@ -96,7 +100,7 @@ async def _remove(session: Session, keys: LockKeys, role: Role) -> None:
     delete: tuple[str | bytes, ...] = ("DEL", keys.key, keys.fence, keys.queue)
     if role.votes:
         delete += (_marker_of(keys),)
-    # A node that is silent by now, or forbids DEL, has the keys for 5 s more.
+    # A node that is silent by now, or forbids DEL, has the keys until they expire.
     with anyio.CancelScope(shield=True), suppress(Silent, ResponseError):
         try:
             await session.ask(*delete)
@@ -122,9 +126,9 @@ _Step = tuple[str, Script, tuple[bytes | int, ...]]
 _MINE, _OTHER, _NEXT = b"doctor:1", b"doctor:2", b"doctor:3"
 
 
-def _locks(channel: bytes) -> list[_Step]:
+def _locks(channel: bytes, ttl: int) -> list[_Step]:
     """Take, contend for, renew, pass on and give up a lock."""
-    ttl, mine, other = _TTL_MS, _MINE, _OTHER
+    mine, other = _MINE, _OTHER
     return [
         ("acquire", scripts.ACQUIRE, (mine, ttl, ttl, b"", 0, ttl)),
         ("acquire (queue)", scripts.ACQUIRE, (other, ttl, ttl, channel, ttl, ttl)),
@@ -138,9 +142,9 @@ def _locks(channel: bytes) -> list[_Step]:
     ]
 
 
-def _votes(channel: bytes) -> list[_Step]:
+def _votes(channel: bytes, ttl: int) -> list[_Step]:
     """Vote, refuse a vote, renew, keep, level, and take the vote back."""
-    ttl, mine, other = _TTL_MS, _MINE, _OTHER
+    mine, other = _MINE, _OTHER
     return [
         ("vote", scripts.VOTE, (mine, ttl, 1, ttl, b"", ttl, 0)),
         ("vote (wait)", scripts.VOTE, (other, ttl, 1, ttl, channel, ttl, 0)),
@@ -194,7 +198,7 @@ def denies_command(error: ResponseError) -> bool:
     return told.startswith("noperm") and "'eval" in told and "script" not in told
 
 
-_Attempt = tuple[str, tuple[str | bytes | int, ...]]
+_Attempt = tuple[str, Question]
 
 
 def _extras(node: NodeFacts, role: Role) -> list[_Attempt]:
@@ -212,10 +216,9 @@ def _extras(node: NodeFacts, role: Role) -> list[_Attempt]:
 
 
 async def _tried(session: Session, tries: Sequence[_Attempt]) -> list[Denial]:
-    denials = []
-    for what, words in tries:
-        try:
-            await session.ask(*words)
-        except ResponseError as error:
-            denials.append(Denial(what, str(error), is_transient(error)))
-    return denials
+    replies = await session.ask_all([words for _, words in tries])
+    return [
+        Denial(what, str(reply), is_transient(reply))
+        for (what, _), reply in zip(tries, replies, strict=True)
+        if isinstance(reply, ResponseError)
+    ]

@@ -4,23 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from aiodistlock.core.clock import local_clock
 from aiodistlock.engine.opening import open_connection
 from aiodistlock.engine.wire import Wire, pack
 
+from .parting import CROWDED, parting_words
 from .targets import Endpoint
 
 BAD_CREDENTIALS = "user or password missing or wrong"
+_LESS_CROWDED = (
+    "raise maxclients, or close clients that are idle (CLIENT LIST shows them, timeout closes them)"
+)
+
+Question = tuple[str | bytes | int, ...]
 
 
 class Silent(Exception):
-    """The server cannot be reached, or gives no more answers; says why."""
+    """
+    The server cannot be reached, or gives no more answers; says why.
+
+    :ivar remedy: what to do about it; empty where there is nothing particular to do
+    """
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(why)
+        self.remedy = remedy
+
+    @property
+    def advised(self) -> str:
+        """Both in one line."""
+        return f"{self}: {self.remedy}" if self.remedy else str(self)
 
 
 class Session:
@@ -46,7 +67,7 @@ class Session:
         except AuthenticationError:
             raise Silent(BAD_CREDENTIALS) from None
         except (RedisError, OSError, ValueError) as error:
-            raise Silent(_why(error)) from None
+            raise await self._unopened(error) from None
         self._wire = Wire(connection, self._answered, _ignore, self._lost, local_clock)
         return self
 
@@ -57,6 +78,14 @@ class Session:
         traceback: TracebackType | None,
     ) -> None:
         self._close()
+
+    async def _unopened(self, error: Exception) -> Silent:
+        """Tell why there is no connection."""
+        why = _why(error)
+        if isinstance(error, RedisConnectionError) and CROWDED not in why:
+            # Where we spoke first, the server's last words went with the connection.
+            why = await parting_words(self.endpoint, self._timeout) or why
+        return Silent(why, _LESS_CROWDED if CROWDED in why else "")
 
     def another(self) -> Session:
         """Return one more session with the same server, to be entered."""
@@ -69,11 +98,34 @@ class Session:
         :raises ResponseError: if the server refuses
         :raises Silent: if it does not answer in time; the session is over then
         """
+        (reply,) = await self.ask_all([words])
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
+
+    async def ask_all(self, questions: Sequence[Question]) -> list[Any]:
+        """
+        Ask what does not depend on each other at once, so that the way counts once.
+
+        :return: the answers in order, a refusal as the ``ResponseError`` that it is
+        :raises Silent: if one does not come in time; the session is over then
+        """
         if self._wire is None:
             raise Silent(_why(self._ended) if self._ended else "the connection is closed")
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(answer)
-        self._wire.write(pack(tuple(w.encode() if isinstance(w, str) else w for w in words)))
+        loop = asyncio.get_running_loop()
+        answers: list[asyncio.Future[Any]] = [loop.create_future() for _ in questions]
+        self._waiting += answers
+        packed = [
+            pack(tuple(w.encode() if isinstance(w, str) else w for w in words))
+            for words in questions
+        ]
+        self._wire.write(b"".join(packed))
+        return [
+            await self._awaited(answer, words)
+            for answer, words in zip(answers, questions, strict=True)
+        ]
+
+    async def _awaited(self, answer: asyncio.Future[Any], words: Question) -> Any:
         try:
             with anyio.fail_after(self._timeout):
                 reply = await answer
@@ -84,7 +136,7 @@ class Session:
             # What comes now would answer the wrong question.
             self._close()
             raise
-        if isinstance(reply, ResponseError):
+        if isinstance(reply, Silent):
             raise reply
         return reply
 
@@ -98,7 +150,8 @@ class Session:
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
-                waiting.set_exception(Silent(_why(error)))
+                # No exception: of several, asyncio would log those that nobody gets to see.
+                waiting.set_result(Silent(_why(error)))
 
     def _close(self) -> None:
         wire, self._wire = self._wire, None

@@ -50,8 +50,8 @@ async def gather(target: Target, asking: Asking, tell: Tell) -> Deployment:
 
 
 def _refuse_if_none_answers(nodes: Sequence[NodeFacts | SentinelFacts], what: str) -> None:
-    if all(node.error is not None for node in nodes):
-        told = "; ".join(f"{node.place}: {node.error}" for node in nodes)
+    if all(node.nothing_learned for node in nodes):
+        told = "; ".join(f"{node.place}: {node.nothing_learned}" for node in nodes)
         raise DoctorError(f"no {what} can be examined: {told}")
 
 
@@ -96,7 +96,7 @@ async def _cluster(seeds: Sequence[Endpoint], asking: Asking, tell: Tell) -> Dep
                 members = _members(text(await session.ask("CLUSTER", "NODES")), seed)
                 break
         except Silent as silent:
-            problems.append(f"{seed.place}: {silent}")
+            problems.append(f"{seed.place}: {silent.advised}")
         except ResponseError as refusal:
             problems.append(f"{seed.place}: {refusal}")
     else:
@@ -188,7 +188,7 @@ async def _ask_sentinel(
                 facts = replace(facts, quorum_problem=str(refusal))
             return facts, replicas
     except (Silent, ResponseError) as error:
-        told = str(error)
+        told = error.advised if isinstance(error, Silent) else str(error)
         if "unknown command" in told.lower():
             told = "is no Sentinel"
         return replace(facts, error=told), []

@@ -23,7 +23,7 @@ def answering(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
             level=Level.WARNING if kind is Kind.QUORUM else Level.DANGER,
             check="reachable",
             found=f"not examined, or not to the end: {node.error}",
-            advice="start it, or mend the way there; then ask again",
+            advice=node.remedy or "start it, or mend the way there; then ask again",
         )
     unread = [
         f"{command} ({', '.join(checks)})"
