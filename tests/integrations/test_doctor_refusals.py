@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,8 +196,10 @@ def loading(server: EmbeddedRedis) -> Iterator[None]:
         thread.join(timeout=20)
 
 
-def test_a_server_that_loads_its_data_is_waited_for(start: Start) -> None:
+def test_a_server_that_loads_its_data_is_waited_for(redis_binary: Path, start: Start) -> None:
     """LOADING: told once, as what passes by itself."""
+    if EmbeddedRedis(binary=redis_binary).version.startswith("6."):
+        pytest.skip("Redis 6.2 answers every 2 MB while it loads: too seldom, or too much data")
     delay = ("--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024")
     server = start("--save", "3600 1", *delay)
     with loading(server):
