@@ -251,8 +251,8 @@ class NodePipe(Pipe):
         kind, sent = push[0], self._backlog.sent
         if kind == b"smessage":
             grant = read_grant(push[2])
-            if grant is not None and slot_of(push[1]) in self._unproven:
-                self._router.unsubscribed(slot_of(push[1]))
+            if self._unproven and (slot := slot_of(push[1])) in self._unproven:
+                self._router.unsubscribed(slot)
             elif grant is not None:
                 self._router.on_grant(grant, self._inbox.server_clock)
         elif kind == b"ssubscribe":
