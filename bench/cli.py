@@ -14,13 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench import environment, report
 from bench.peers.catalog import PEERS
 from bench.plan import Plan, Workload
+from bench.publish import HERE, OUT, Destination, destination, lacking
 from bench.results import Results
 from bench.run import Run, total
 from bench.server import BenchServer
 from bench.workloads import WORKLOADS
-
-HERE = Path(__file__).parent
-OUT = HERE / "results"
 
 PIPED_WIDTH = 150
 """Columns where the output is no terminal: in rich's 80 the tables cannot be read."""
@@ -35,7 +33,9 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(WORKLOADS)}.")] = None,
     peers: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(PEERS)}.")] = None,
     repeat: Annotated[int | None, typer.Option(min=1, help="Rounds; 5, quick 2.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = OUT,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; bench/results, or the file's.")
+    ] = None,
     redraw: Annotated[Path | None, typer.Option(help="Measure nothing: draw this file.")] = None,
 ) -> None:
     """
@@ -43,7 +43,8 @@ def main(
 
     Several workloads or peers: repeat the option, or separate them by commas.  Ctrl-C
     ends the run and keeps what was measured.  Only a full run into the default folder
-    rewrites ``bench/RESULTS.md`` and the figures in ``bench/README.md``.
+    rewrites its plots, ``bench/RESULTS.md`` and the figures in ``bench/README.md``; any
+    other goes into a folder ``partial`` in there.
     """
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -51,7 +52,7 @@ def main(
     if redraw is not None:
         results = Results.read(redraw)
         report.show(results, console)
-        _draw(console, results, redraw, publish=redraw.resolve().parent == OUT)
+        _draw(console, results, destination(results, out or redraw.parent))
         return
     workloads = [WORKLOADS[name] for name in _chosen("--only", only, list(WORKLOADS))]
     wanted = _chosen("--peers", peers, list(PEERS))
@@ -61,8 +62,7 @@ def main(
     plan = Plan(quick, repeat or (2 if quick else 5), present)
     results = Results(missing=missing)
     _measure(console, workloads, plan, results)
-    full = not (quick or only or peers)
-    _finish(console, results, out, full=full)
+    _finish(console, results, out or OUT)
     if not results.complete:
         raise typer.Exit(130)
 
@@ -101,27 +101,28 @@ def _measure(console: Console, workloads: list[Workload], plan: Plan, results: R
             console.print("interrupted: what was measured until now follows")
 
 
-def _finish(console: Console, results: Results, out: Path, *, full: bool) -> None:
+def _finish(console: Console, results: Results, out: Path) -> None:
     if not results.samples:
         return
     day = datetime.now(UTC).strftime("%Y-%m-%d")
-    name = f"{day}-{results.environment['commit']}{'' if full else '-partial'}"
-    path = out / f"{name}.json"
+    lacks = lacking(results)
+    name = f"{day}-{results.environment['commit']}{'-partial' if lacks else ''}"
+    where = destination(results, out)
+    path = where.folder / f"{name}.json"
     results.save(path)
     report.show(results, console)
-    console.print(f"written: {path}")
-    publish = full and results.complete and out.resolve() == OUT
-    _draw(console, results, path, publish=publish)
+    console.print(f"written: {path}" + (f" (no run of record: {lacks})" if lacks else ""))
+    _draw(console, results, where)
 
 
-def _draw(console: Console, results: Results, path: Path, *, publish: bool) -> None:
+def _draw(console: Console, results: Results, where: Destination) -> None:
     """Draw, and write the Markdown; what is published goes beside the bench itself."""
     from bench import plots
 
-    folder = HERE if publish else path.parent
-    links = [str(each.relative_to(folder)) for each in plots.draw(results, path.parent)]
-    written = folder / "RESULTS.md"
-    report.write_between_markers(written, report.markdown(results, links))
-    if publish:
+    where.folder.mkdir(parents=True, exist_ok=True)
+    drawn = plots.draw(results, where.folder)
+    links = [each.relative_to(where.tables.parent).as_posix() for each in drawn]
+    report.write_between_markers(where.tables, report.markdown(results, links))
+    if where.published:
         report.write_between_markers(HERE / "README.md", report.summary(results, links))
-    console.print(f"written: {written} and {len(links)} plots")
+    console.print(f"written: {where.tables} and {len(links)} plots")
