@@ -110,8 +110,10 @@ class Worker:
     def _last_words(self) -> str:
         self._process.wait()
         self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"the worker ended with code {self._process.returncode}: {' '.join(lines[-1:])}"
+        lines = self._errors.read().decode(errors="replace").splitlines()
+        # Of a group the traceback ends in a frame, below what matters.
+        told = [line.strip("+-| ") for line in lines if line.strip("+-| ")]
+        return f"the worker ended with code {self._process.returncode}: {' '.join(told[-1:])}"
 
 
 @contextmanager

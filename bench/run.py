@@ -10,6 +10,7 @@ from bench.plan import Case, Plan, Workload
 from bench.processes import WorkerFailed
 from bench.results import Metrics, Results, Sample
 from bench.server import BenchServer
+from bench.worker.trouble import in_one_line
 
 
 def order(sides: Sequence[Side], number: int) -> list[Side]:
@@ -69,4 +70,4 @@ class Run:
         except WorkerFailed as error:
             return {"error": str(error)}
         except Exception as error:  # noqa: BLE001  # the other figures must not be lost
-            return {"error": f"{type(error).__name__}: {error}"}
+            return {"error": in_one_line(error)}

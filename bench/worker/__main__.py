@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.worker import channel
 from bench.worker.spec import Spec
+from bench.worker.trouble import in_one_line
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
         else:
             _run(spec)
     except Exception as error:  # noqa: BLE001  # the parent shows it, whatever it is
-        channel.send({"error": f"{type(error).__name__}: {error}"})
+        channel.send({"error": in_one_line(error)})
     # Threads that wait for a lock would keep the process for seconds.
     os._exit(0)
 
