@@ -70,6 +70,5 @@ def combine(figures: list[dict[str, Any]]) -> Metrics:
         "shares": [each["cycles"] / max(1, done) for each in figures],
         "counts": counts,
         "longest_by_task": [each for figure in figures for each in figure["longest_by_task"]],
-        "p50_by_task": [each for figure in figures for each in figure["p50_by_task"]],
         "histogram": {str(number): count for number, count in histogram.items()},
     }

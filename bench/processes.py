@@ -38,18 +38,19 @@ class Worker:
         self._spec = replace(spec, peer=side.info.module, loop=side.loop)
         self._patience = spec.seconds + 2 * spec.warmup + patience
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
-        self._process = subprocess.Popen(
-            side.info.command(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            bufsize=1,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            # Ctrl-C is for the parent, which ends its workers and writes the results.
-            start_new_session=True,
-        )
+        with _on(spec.cpu):
+            self._process = subprocess.Popen(
+                side.info.command(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                bufsize=1,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                # Ctrl-C is for the parent, which ends its workers and writes the results.
+                start_new_session=True,
+            )
 
     def __enter__(self) -> Self:
         self.tell(self._spec.dump())
@@ -114,6 +115,25 @@ class Worker:
         # Of a group the traceback ends in a frame, below what matters.
         told = [line.strip("+-| ") for line in lines if line.strip("+-| ")]
         return f"the worker ended with code {self._process.returncode}: {' '.join(told[-1:])}"
+
+
+@contextmanager
+def _on(core: int | None) -> Iterator[None]:
+    """
+    Start processes on a core, for them and all their threads to stay on.
+
+    They inherit it from this thread.  Each cannot do so by itself: Node has no call for it,
+    and whoever sets it from outside comes after the first threads.
+    """
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager

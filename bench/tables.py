@@ -83,8 +83,8 @@ NOTES = {
     "throughput": "× is the ratio to redis-py's Lock in the same rounds, with its interval.",
     "hot": (
         "Wait: from asking until the body runs. Least – most: cycles of a task in one "
-        "window. Fairness: Jain's index over tasks, 1 is even. Tasks that never got the "
-        "lock are not in p50 and p99, but in longest wait."
+        "window. Fairness: Jain's index over tasks, 1 is even. Who still waits when the "
+        "window closes counts with what it has waited so far."
     ),
     "handoff": "Release called in one process to body running in the other, idle otherwise.",
     "renewal": "redis-py: one asyncio task per lock that calls reacquire() every ttl/3.",

@@ -8,7 +8,7 @@ const { performance } = require("node:perf_hooks");
 const { default: Redis } = require("ioredis");
 const { default: Redlock } = require("redlock");
 
-const FLOOR = 1e-7, LOG_STEP = Math.log(1.03);
+const FLOOR = 1e-7, LOG_STEP = Math.log(1.03), ALL_RUN_WITHIN = 15;
 const send = (message) => process.stdout.write(JSON.stringify(message) + "\n");
 const now = () => performance.now() / 1000;
 const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
@@ -56,23 +56,22 @@ class Load {
   figures() {
     const end = now();
     const cpu = process.cpuUsage(this.cpu);
-    const by_task = this.waits.map((waits) => Float64Array.from(waits).sort());
+    const counts = this.waits.map((waits) => waits.length);
+    // Who still waits has waited so long at least: as worker/record.py.
+    this.pending.forEach((since, task) => { if (since) this.waits[task].push(end - since); });
     const every = Float64Array.from(this.waits.flat()).sort();
-    const longest = by_task.map((waits, task) =>
-      Math.max(waits.at(-1) ?? 0, this.pending[task] ? end - this.pending[task] : 0));
+    const longest = this.waits.map((waits) => waits.reduce((a, b) => Math.max(a, b), 0));
     const histogram = {};
     for (const wait of every) {
       const at = Math.max(0, Math.trunc(Math.log(Math.max(wait, FLOOR) / FLOOR) / LOG_STEP));
       histogram[at] = (histogram[at] ?? 0) + 1;
     }
-    const counts = this.waits.map((waits) => waits.length);
     return {
-      seconds: end - this.began, cycles: every.length,
+      seconds: end - this.began, cycles: counts.reduce((a, b) => a + b, 0),
       client_cpu: (cpu.user + cpu.system) / 1e6,
       p50: quantile(every, 0.5), p99: quantile(every, 0.99),
       longest: Math.max(0, ...longest), starved: counts.filter((count) => !count).length,
       counts, longest_by_task: longest,
-      p50_by_task: by_task.map((waits) => quantile(waits, 0.5)),
       histogram, overlaps: this.overlaps,
     };
   }
@@ -93,11 +92,20 @@ async function handoff(lines, spec, redlock) {
   }
 }
 
+// As bench/worker/warmup.py.
+async function warmUp(spec, load) {
+  await pause(spec.warmup);
+  if (spec.hot) return;
+  const until = now() + ALL_RUN_WITHIN;
+  while (!load.waits.every((waits) => waits.length) && now() < until) await pause(0.05);
+  await pause(spec.warmup);
+}
+
 async function cycles(lines, spec, redlock) {
   const load = new Load(spec, redlock);
   for (let task = 0; task < spec.tasks; task++)
     load.work(task).catch((error) => { send({ error: String(error) }); process.exit(0); });
-  await pause(Math.max(spec.warmup, 0.5));
+  await warmUp(spec, load);
   send({ ready: true });
   if ((await lines.next()).value !== "go") return;
   load.begin();

@@ -19,8 +19,6 @@ def main() -> None:
     spec = Spec.load(sys.stdin.readline())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    if spec.cpu is not None:
-        os.sched_setaffinity(0, {spec.cpu})
     try:
         if spec.loop == "threads":
             _run_threads(spec)

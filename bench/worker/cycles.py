@@ -11,10 +11,7 @@ from bench.worker import channel
 from bench.worker.guard import guards
 from bench.worker.record import Recorder
 from bench.worker.spec import Spec
-
-ALL_RUN_WITHIN = 15.0
-"""Seconds in which each task must have had its own lock once."""
-
+from bench.worker.warmup import pauses
 
 YIELD_EVERY = 64
 """Cycles after which a task lets others run: a free mutex never does."""
@@ -84,14 +81,9 @@ class Load:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _warm_up(self, tasks: list[asyncio.Task[None]]) -> None:
-        await asyncio.sleep(self._spec.warmup)
-        if self._spec.hot:
-            return
-        until = time.perf_counter() + ALL_RUN_WITHIN
-        while not self.recorder.everybody_had_a_turn() and time.perf_counter() < until:
+        for pause in pauses(self._spec, self.recorder.everybody_had_a_turn):
             _raise_first(tasks)
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(self._spec.warmup)
+            await asyncio.sleep(pause)
 
     def _figures(self, tasks: list[asyncio.Task[None]]) -> dict[str, Any]:
         _raise_first(tasks)

@@ -15,6 +15,7 @@ from aiodistlock.stores.single import SingleStore
 from bench.worker import channel
 from bench.worker.record import Recorder
 from bench.worker.spec import Spec
+from bench.worker.warmup import pauses
 
 # As little as a script of ours can do: the reply that the pipe expects.
 _NOTHING = Script(b"return {4, tonumber(ARGV[1])}", args=0)
@@ -44,7 +45,8 @@ async def run(spec: Spec) -> None:
                 recorder.note(task, began, time.perf_counter())
 
         tasks = [asyncio.create_task(work(task)) for task in range(spec.tasks)]
-        await asyncio.sleep(spec.warmup)
+        for pause in pauses(spec, recorder.everybody_had_a_turn):
+            await asyncio.sleep(pause)
         channel.send({"ready": True})
         if await channel.receive_async() == "go":
             recorder.begin()

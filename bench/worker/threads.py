@@ -10,6 +10,7 @@ from bench.worker import channel
 from bench.worker.guard import guards
 from bench.worker.record import Recorder
 from bench.worker.spec import Spec
+from bench.worker.warmup import pauses
 
 
 def cycles(spec: Spec, peer: ThreadPeer) -> None:
@@ -38,7 +39,10 @@ def cycles(spec: Spec, peer: ThreadPeer) -> None:
 
     for task in range(spec.tasks):
         threading.Thread(target=work, args=(task,), daemon=True).start()
-    time.sleep(max(0.3, spec.warmup))
+    for pause in pauses(spec, recorder.everybody_had_a_turn):
+        if errors:
+            raise errors[0]
+        time.sleep(pause)
     channel.send({"ready": True})
     if channel.receive() != "go":
         return
