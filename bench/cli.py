@@ -110,6 +110,8 @@ def _finish(console: Console, results: Results, out: Path) -> None:
     where = destination(results, out)
     path = where.folder / f"{name}.json"
     results.save(path)
+    # Tell what the file tells, which is rounded: then drawing it again changes nothing.
+    results = Results.read(path)
     report.show(results, console)
     console.print(f"written: {path}" + (f" (no run of record: {lacks})" if lacks else ""))
     _draw(console, results, where)

@@ -99,6 +99,19 @@ class Results:
         found = self.interval(workload, case, side, metric)
         return None if found is None else found.median
 
+    def typical(self, workload: str, case: str, side: str, metric: str) -> Sample | None:
+        """
+        Return the round whose metric is the median, of two in the middle the lower.
+
+        What is shown of one round then fits what tables say of all.
+        """
+        samples = self.of(workload, case, side)
+        ordered = sorted(
+            (each for each in samples if each.metrics.get(metric) is not None),
+            key=lambda each: (each.metrics[metric], each.round),
+        )
+        return ordered[(len(ordered) - 1) // 2] if ordered else None
+
     def ratio(
         self, workload: str, case: str, metric: str, side: str, reference: str
     ) -> Interval | None:

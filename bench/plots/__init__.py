@@ -23,6 +23,9 @@ FIGURES: dict[str, Callable[[Results], Figure | None]] = {
     "quorum": quorum.draw,
 }
 
+PNG, SVG = ("Software",), ("Creator", "Date")
+"""What matplotlib would write of itself and the moment: the same figures give the same file."""
+
 
 def draw(results: Results, folder: Path) -> list[Path]:
     """Draw what there are figures for; return the PNG files, each with an SVG beside it."""
@@ -33,8 +36,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
             if figure is None:
                 continue
             path = folder / f"{name}.png"
-            figure.savefig(path, dpi=160)
-            # Without a date, so that the same figures give the same file.
-            figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+            for file, without in ((path, PNG), (path.with_suffix(".svg"), SVG)):
+                figure.savefig(file, dpi=160, metadata=dict.fromkeys(without))
             drawn.append(path)
     return drawn

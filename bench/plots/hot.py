@@ -19,7 +19,7 @@ PANELS = (
 
 
 def draw(results: Results) -> Figure | None:
-    """Draw the longest wait of each task in the last round, one panel a case."""
+    """Draw the longest wait of each task in the round of median rate, one panel a case."""
     panels = [panel for panel in PANELS if results.sides("hot", panel[0])]
     if not panels:
         return None
@@ -40,8 +40,8 @@ def draw(results: Results) -> Figure | None:
     heading(
         figure,
         "Waiting for a hot name",
-        "Each point is one task: its longest wait in one window.  Bar: the median wait.  "
-        "Right: cycles per second, and tasks that never got the lock.",
+        "Each lock in its round of median rate.  A point is one task: its longest wait; a cross: "
+        "it got nothing.  Bar: the median wait.  Right: cycles per second.",
     )
     return figure
 
@@ -49,8 +49,8 @@ def draw(results: Results) -> Figure | None:
 def _panel(axes: Axes, results: Results, case: str, every: list[str]) -> None:
     rng = Random(1)
     for row, side in enumerate(every):
-        samples = results.of("hot", case, side)
-        if not samples:
+        sample = results.typical("hot", case, side, "rate")
+        if sample is None:
             axes.text(
                 0.02,
                 row,
@@ -61,10 +61,9 @@ def _panel(axes: Axes, results: Results, case: str, every: list[str]) -> None:
                 color="#999",
             )
             continue
-        _row(axes, samples[-1], row, rng, COLOURS.get(side, INK))
-        rate = results.median("hot", case, side, "rate") or 0.0
-        starved = results.median("hot", case, side, "starved") or 0.0
-        told = f"{rate:,.0f}/s" + (f", {starved:.0f} got nothing" if starved else "")
+        _row(axes, sample, row, rng, COLOURS.get(side, INK))
+        starved = sample.metrics["starved"]
+        told = f"{sample.metrics['rate']:,.0f}/s" + (f", {starved} got nothing" if starved else "")
         axes.text(
             1.0,
             row - 0.34,

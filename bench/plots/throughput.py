@@ -12,13 +12,19 @@ from bench.plots.style import COLOURS, INK, MARKERS, heading, log_ticks, spread,
 from bench.results import Results
 
 
+def label(side: str, rate: float, tasks: int | None = None) -> str:
+    """Say whose line ends here and how high; ``tasks`` where others go on."""
+    where = "" if tasks is None else f" at {tasks} tasks"
+    return f"{title(side)}  {rate:,.0f}{where}"
+
+
 def draw(results: Results) -> Figure | None:
     """Draw one line for each side, labelled at its end."""
     cases = {int(case.split()[0]): case for case in results.cases("throughput")}
     if len(cases) < 2:
         return None
-    figure = Figure(figsize=(8.6, 5.2))
-    axes = figure.add_axes((0.085, 0.11, 0.64, 0.74))
+    figure = Figure(figsize=(9.2, 5.2))
+    axes = figure.add_axes((0.08, 0.11, 0.6, 0.74))
     ends = []
     for side in results.sides("throughput"):
         points = [
@@ -46,8 +52,10 @@ def draw(results: Results) -> Figure | None:
     low, high = map(math.log10, axes.get_ylim())
     places = spread([math.log10(y) for _, _, y in ends], (high - low) * 0.047)
     for (side, x_end, y_end), place in zip(ends, places, strict=True):
+        early = x_end < max(cases)
+        line = {"arrowstyle": "-", "color": COLOURS.get(side, INK), "lw": 0.5}
         axes.annotate(
-            f"{title(side)}  {y_end:,.0f}",
+            label(side, y_end, x_end if early else None),
             (x_end, y_end),
             (max(cases) * 1.25, 10**place),
             color=COLOURS.get(side, INK),
@@ -55,7 +63,8 @@ def draw(results: Results) -> Figure | None:
             fontsize=9,
             fontweight="bold" if side.startswith("aiodistlock") else "normal",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": COLOURS.get(side, INK), "lw": 0.5},
+            # Dotted where nothing was measured: drawn through, it looks like a curve.
+            arrowprops=line | {"ls": ":", "lw": 1.0} if early else line,
         )
     heading(
         figure,
