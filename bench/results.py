@@ -94,11 +94,6 @@ class Results:
         values = self.by_round(workload, case, side, metric)
         return stats.interval(list(values.values())) if values else None
 
-    def median(self, workload: str, case: str, side: str, metric: str) -> float | None:
-        """Return only the median; ``None`` if there is none."""
-        found = self.interval(workload, case, side, metric)
-        return None if found is None else found.median
-
     def typical(self, workload: str, case: str, side: str, metric: str) -> Sample | None:
         """
         Return the round whose metric is the median, of two in the middle the lower.
@@ -116,11 +111,19 @@ class Results:
         self, workload: str, case: str, metric: str, side: str, reference: str
     ) -> Interval | None:
         """Return how two sides of a case compare; ``None`` if either is missing."""
-        ours = self.by_round(workload, case, side, metric)
-        theirs = self.by_round(workload, case, reference, metric)
-        if not ours.keys() & theirs.keys() or not all(theirs.values()):
-            return None
-        return stats.ratio(ours, theirs)
+        return _ratio(
+            self.by_round(workload, case, side, metric),
+            self.by_round(workload, case, reference, metric),
+        )
+
+    def growth(
+        self, workload: str, before: str, after: str, metric: str, side: str
+    ) -> Interval | None:
+        """Return how two cases of a side compare; ``None`` if either is missing."""
+        return _ratio(
+            self.by_round(workload, after, side, metric),
+            self.by_round(workload, before, side, metric),
+        )
 
     def save(self, path: Path) -> None:
         """Write everything as JSON."""
@@ -133,6 +136,12 @@ class Results:
         data: Mapping[str, Any] = json.loads(path.read_text())
         samples = [Sample(**sample) for sample in data["samples"]]
         return cls(data["environment"], data["missing"], samples, data["complete"])
+
+
+def _ratio(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Interval | None:
+    if not ours.keys() & theirs.keys() or not all(theirs.values()):
+        return None
+    return stats.ratio(ours, theirs)
 
 
 def _rounded(value: Any) -> Any:

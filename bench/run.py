@@ -1,9 +1,9 @@
-"""The run: all sides of a case in turn, round after round."""
+"""The run: all cases of a workload in turn, of each all sides, round after round."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.peers.catalog import Side
 from bench.plan import Case, Plan, Workload
@@ -40,29 +40,30 @@ class Run:
     plan: Plan
     results: Results
     progress: Callable[[str], object]
+    _failed: set[tuple[str, str, Side]] = field(default_factory=set)
 
     def measure(self, workloads: Sequence[Workload]) -> None:
         """Measure everything."""
         for workload in workloads:
-            for case in workload.cases(self.plan):
-                self._case(workload.name, case)
+            cases = workload.cases(self.plan)
+            # A round has all cases, because some are compared with each other.
+            for number in range(self.plan.repeat):
+                for case in cases:
+                    self._round(workload.name, case, number)
         self.progress("done")
         self.results.complete = True
 
-    def _case(self, workload: str, case: Case) -> None:
-        failed: set[Side] = set()
-        repeat = self.plan.repeat
-        for number in range(repeat):
-            for side in order(case.sides, number):
-                self.progress(f"{workload}: {case.name}: {side.key} ({number + 1}/{repeat})")
-                if side in failed:
-                    continue
-                metrics = self._sample(case, side)
-                if "error" in metrics:
-                    # Once is enough to know; the others need not wait for it again.
-                    failed.add(side)
-                sample = Sample(workload, case.name, side.key, number, metrics)
-                self.results.samples.append(sample)
+    def _round(self, workload: str, case: Case, number: int) -> None:
+        for side in order(case.sides, number):
+            self.progress(f"{workload}: {case.name}: {side.key} ({number + 1}/{self.plan.repeat})")
+            if (workload, case.name, side) in self._failed:
+                continue
+            metrics = self._sample(case, side)
+            if "error" in metrics:
+                # Once is enough to know; the others need not wait for it again.
+                self._failed.add((workload, case.name, side))
+            sample = Sample(workload, case.name, side.key, number, metrics)
+            self.results.samples.append(sample)
 
     def _sample(self, case: Case, side: Side) -> Metrics:
         try:

@@ -190,7 +190,8 @@ def _times(found: Interval | None, side: str, reference: str) -> str:
         return NONE
     if side == reference:
         return "1"
-    return f"{found.median:.3g} ({found.low:.3g} – {found.high:.3g})"
+    told = f"{found.median:.3g}"
+    return told if found.samples == 1 else f"{told} ({found.low:.3g} – {found.high:.3g})"
 
 
 def headline(results: Results) -> str:

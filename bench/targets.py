@@ -60,12 +60,20 @@ NOTHING = Measured(None, "not measured")
 
 
 def _ratio(found: Interval | None, *, inverse: bool = False) -> Measured:
-    """Show a ratio with its interval; ``inverse`` as 1/x."""
+    """Show a ratio; ``inverse`` as 1/x."""
     if found is None:
         return NOTHING
     if inverse:
-        return Measured(found.median, f"1/{1 / found.median:.3g}" if found.median else "0")
-    return Measured(found.median, f"{found.median:.3g} × ({found.low:.3g} to {found.high:.3g})")
+        return _shown(found, lambda value: f"1/{1 / value:.3g}" if value else "0")
+    return _shown(found, lambda value: f"{value:.3g}", " ×")
+
+
+def _shown(found: Interval, show: Callable[[float], str], unit: str = "") -> Measured:
+    """Show a median with its interval; a single value is no interval."""
+    told = show(found.median) + unit
+    if found.samples > 1:
+        told += f" ({show(found.low)} to {show(found.high)})"
+    return Measured(found.median, told)
 
 
 def _rate(workload: str, case: str, side: str, reference: str, results: Results) -> Measured:
@@ -77,10 +85,11 @@ def _against(workload: str, case: str, metric: str, reference: str, results: Res
 
 
 def _plain(workload: str, case: str, metric: str, unit: Unit, results: Results) -> Measured:
-    found = results.median(workload, case, OURS, metric)
+    found = results.interval(workload, case, OURS, metric)
     if found is None:
         return NOTHING
-    return Measured(found * unit.factor, f"{found * unit.factor:.3g}{unit.name}")
+    shown = _shown(found, lambda value: f"{value * unit.factor:.3g}", unit.name)
+    return Measured(found.median * unit.factor, shown.text)
 
 
 def _worst(workload: str, case: str, metric: str, unit: Unit, results: Results) -> Measured:
@@ -192,12 +201,8 @@ def _quorum() -> Iterator[Target]:
 
 
 def _slower(before: str, after: str, results: Results) -> Measured:
-    """Return by how much p50 grows from one case to another."""
-    whole = results.median("quorum", before, OURS, "p50")
-    less = results.median("quorum", after, OURS, "p50")
-    if not whole or not less:
-        return NOTHING
-    return Measured(less / whole, f"{less / whole:.3g} ×")
+    """Return by how much p50 grows from one case to another, within each round."""
+    return _ratio(results.growth("quorum", before, after, "p50", OURS))
 
 
 def _cluster() -> Iterator[Target]:
