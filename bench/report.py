@@ -7,10 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from bench.peers import catalog
+from bench import exclusion
 from bench.results import Results
 from bench.tables import Table, all_tables, headline, seed_table, target_table
-from bench.targets import overlaps
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
@@ -27,17 +26,8 @@ def show(results: Results, console: Console) -> None:
         for row in table.rows:
             shown.add_row(*(cell.replace("**missed**", "[bold red]missed[/]") for cell in row))
         console.print(shown)
-    console.print(correctness(results))
-
-
-def correctness(results: Results) -> str:
-    """Say whether any lock let two in at once."""
-    seen = {catalog.title(side): count for side, count in overlaps(results).items() if count}
-    checked = f"{sum(s.metrics.get('cycles', 0) for s in results.samples):,}"
-    if not seen:
-        return f"No overlap of critical sections in {checked} cycles, all locks together."
-    told = ", ".join(f"{side}: {count}" for side, count in seen.items())
-    return f"Overlaps of critical sections in {checked} cycles: {told}."
+    for told in _checked(results):
+        console.print(told)
 
 
 def markdown(results: Results, plots: list[str]) -> str:
@@ -49,7 +39,7 @@ def markdown(results: Results, plots: list[str]) -> str:
     parts.append("Versions: " + ", ".join(f"{name} {v}" for name, v in libraries.items()) + ".")
     if results.environment["uncommitted"]:
         parts.append("The working tree had changes that were not committed.")
-    parts.append(correctness(results))
+    parts += _checked(results)
     parts += [_table(table) for table in all_tables(results)]
     parts += [f"![{Path(plot).stem}]({plot})" for plot in plots]
     return "\n\n".join(parts) + "\n"
@@ -60,9 +50,14 @@ def summary(results: Results, plots: list[str]) -> str:
     tables = [target_table(results)]
     if "seed" in results.workloads():
         tables.append(seed_table(results))
-    parts = [headline(results) + ".", correctness(results), *map(_table, tables)]
+    parts = [headline(results) + ".", *_checked(results), *map(_table, tables)]
     parts += [f"![{Path(plot).stem}]({plot})" for plot in plots]
     return "\n\n".join([*parts, "All tables: [RESULTS.md](RESULTS.md)."]) + "\n"
+
+
+def _checked(results: Results) -> list[str]:
+    told = exclusion.sentence(results)
+    return [told] if told else []
 
 
 def _table(table: Table) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.peers import catalog
-from bench.peers.catalog import ON_ONE
+from bench.peers.catalog import ON_ONE, OURS, REFERENCE
 from bench.results import Results, Sample
 from bench.stats import Interval
-from bench.targets import OURS, REFERENCE, targets
+from bench.targets import targets
 from bench.workloads import WORKLOADS
 from bench.workloads.seed import CASE, PUBLISHED, ROWS
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from bench.peers.catalog import ON_ALL, ON_ONE
+from bench.peers.catalog import MUTEX, ON_ALL, ON_ONE, OURS, REFERENCE
 from bench.results import Results
 from bench.stats import Interval
 from bench.workloads import cluster, handoff, hot, limit, quorum, renewal, throughput
 
-OURS, OURS_UVLOOP, REFERENCE, MUTEX = "aiodistlock", "aiodistlock/uvloop", "redis-py", "mutex"
+OURS_UVLOOP = f"{OURS}/uvloop"
 
 
 @dataclass(frozen=True)
@@ -216,12 +216,3 @@ def _cluster() -> Iterator[Target]:
 def targets() -> list[Target]:
     """Return all rows, in the order in which they were set."""
     return [*_throughput(), *_hot(), *_rest(), *_quorum(), *_cluster()]
-
-
-def overlaps(results: Results) -> dict[str, int]:
-    """Return how many overlaps of critical sections were seen, by side."""
-    found: dict[str, int] = {}
-    for sample in results.samples:
-        if "overlaps" in sample.metrics:
-            found[sample.side] = found.get(sample.side, 0) + int(sample.metrics["overlaps"])
-    return found

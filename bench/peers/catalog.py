@@ -136,6 +136,7 @@ PEERS = {
 
 OURS = "aiodistlock"
 REFERENCE = "redis-py"
+MUTEX = "mutex"
 ON_ONE, ON_ALL = "cluster-one", "cluster-all"
 """Ours on a cluster: names on one of its primaries, or on all."""
 LOCKS = ("pottery", "coredis", "python-redis-lock", "aioredlock", "node-redlock")

@@ -7,7 +7,7 @@ from random import Random
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.peers.catalog import title
+from bench.peers.catalog import MUTEX, title
 from bench.plots.style import COLOURS, INK, heading, log_ticks, place
 from bench.results import Results, Sample
 from bench.workloads import hot
@@ -54,7 +54,7 @@ def _panel(axes: Axes, results: Results, case: str, every: list[str]) -> None:
             axes.text(
                 0.02,
                 row,
-                "not measured" if side != hot.MUTEX else "works in one process only",
+                "not measured" if side != MUTEX else "works in one process only",
                 transform=axes.get_yaxis_transform(),
                 va="center",
                 fontsize=8,

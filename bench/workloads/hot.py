@@ -7,15 +7,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench import measure
-from bench.peers.catalog import LOCKS, OURS, REFERENCE, Side
+from bench.peers.catalog import LOCKS, MUTEX, OURS, REFERENCE, Side
 from bench.plan import Case, Plan, Workload
 from bench.results import Metrics
 from bench.server import BenchServer
 from bench.worker.spec import Spec
 
 PROCESSES = 4
-
-MUTEX = "mutex"
 
 
 def case_name(tasks: int, body: float, processes: int = 1) -> str:

@@ -14,7 +14,7 @@ if importlib.util.find_spec("matplotlib") is None:
 
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.slots import SLOTS
-from bench import cluster, plots, report, stats, targets
+from bench import cluster, exclusion, plots, report, stats, targets
 from bench.measure import combine
 from bench.peers.catalog import Side
 from bench.results import Results, Sample
@@ -273,7 +273,7 @@ def test_the_bench_runs(tmp_path: Path) -> None:
     assert data["environment"]["commit"]
     assert {"aiodistlock", "redis-py"} <= set(found.sides("throughput"))
     assert not any(sample.error for sample in found.samples)
-    assert not any(targets.overlaps(found).values())
+    assert not any(exclusion.overlaps(found).values())
     assert (tmp_path / "RESULTS.md").exists()
     assert (tmp_path / "throughput.svg").exists()
     assert list(WORKLOADS) == [

@@ -36,6 +36,7 @@ def metrics(rng: Random) -> dict[str, Any]:
         **{name: 1000 * rng.random() for name in names},
         "starved": 1,
         "shares": [1.0],
+        "cycles": 190,
         "counts": [*range(20)],
         "longest_by_task": waits,
         "histogram": histogram(waits),
