@@ -89,6 +89,15 @@ class Results:
             if sample.metrics.get(metric) is not None
         }
 
+    def pooled(self, workload: str, case: str, side: str, metric: str) -> list[float]:
+        """Return one metric of a side of all rounds together; of lists, what is in them."""
+        values: list[float] = []
+        for sample in self.of(workload, case, side):
+            value = sample.metrics.get(metric)
+            if value is not None:
+                values += value if isinstance(value, list) else [value]
+        return values
+
     def interval(self, workload: str, case: str, side: str, metric: str) -> Interval | None:
         """Return the median of a metric over the rounds; ``None`` if there is none."""
         values = self.by_round(workload, case, side, metric)
