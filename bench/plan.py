@@ -10,6 +10,12 @@ from bench.peers.catalog import Side
 from bench.results import Metrics
 from bench.server import BenchServer
 
+CYCLES = 20
+"""How many each task of the slowest side is to do in a window."""
+
+LEAST, MOST, QUICK = 0.6, 3.0, 0.4
+"""Seconds that a window lasts: no less, no more, and in a quick run."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -37,6 +43,20 @@ class Plan:
     def seconds(self, full: float, quick: float) -> float:
         """Return how long one sample takes."""
         return quick if self.quick else full
+
+    def window(self, tasks: int, slowest: float) -> float:
+        """
+        Return how many seconds are measured, the same for all sides of a case.
+
+        In two or three cycles a task, those begun before the window and those cut off by
+        its end are a good part of all; so it is as long as the slowest needs for
+        ``CYCLES``, or as a run has time for.
+
+        :param slowest: cycles a second of the slowest side, about
+        """
+        if self.quick:
+            return QUICK
+        return min(max(CYCLES * tasks / slowest, LEAST), MOST)
 
 
 @dataclass(frozen=True)

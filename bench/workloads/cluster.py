@@ -15,6 +15,9 @@ from bench.worker.spec import Spec
 NAMESPACE = "lock:"
 """What our locks put before their names."""
 
+SLOWEST = 29_000
+"""Cycles a second of the slowest lock here, about: see :meth:`Plan.window`."""
+
 
 def case_name(tasks: int, processes: int = 1) -> str:
     """Return what the case of so many tasks in each process is called."""
@@ -37,7 +40,7 @@ def _case(plan: Plan, tasks: int, processes: int, sides: Sequence[Side]) -> Case
                 cluster.url,
                 tasks=tasks,
                 names=names(primaries, tasks * processes, NAMESPACE),
-                seconds=plan.seconds(0.6, 0.4),
+                seconds=plan.window(tasks, SLOWEST),
                 warmup=0.2,
             )
             return measure.cycles(cluster, side, spec, processes)

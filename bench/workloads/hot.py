@@ -40,9 +40,9 @@ def _cases(plan: Plan) -> Sequence[Case]:
 
 
 def _case(plan: Plan, tasks: int, body: float, sides: Sequence[Side], processes: int = 1) -> Case:
-    # With 1 ms a turn of 50 tasks takes 60 ms, and whom a poller starves waits for seconds:
-    # the shorter the window, the more of those waits it cuts off.
-    seconds = plan.seconds(2.4, 1.0) if body and processes == 1 else plan.seconds(0.8, 0.5)
+    # With 1 ms a turn of 800 tasks takes 0.8 s, and whom a poller starves waits for
+    # more: the shorter the window, the more of those waits it cuts off.
+    seconds = plan.seconds(2.4, 1.0) if body else plan.seconds(0.8, 0.5)
 
     def run(server: BenchServer, side: Side) -> Metrics:
         spec = Spec(

@@ -14,6 +14,9 @@ from bench.worker.spec import Spec
 BARE = "redis-benchmark"
 PIPE = "pipe"
 
+SLOWEST = 27_000
+"""Cycles a second of the slowest lock here, about: see :meth:`Plan.window`."""
+
 
 def case_name(at_a_time: int) -> str:
     """Return what the case of so many requests under way is called."""
@@ -36,7 +39,7 @@ def _case(plan: Plan, size: int) -> Case:
             "",
             server.url,
             tasks=size,
-            seconds=plan.seconds(0.6, 0.4),
+            seconds=plan.window(size, SLOWEST),
             warmup=0.2,
         )
         return measure.cycles(server, side, spec)

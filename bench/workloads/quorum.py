@@ -24,6 +24,9 @@ GONE = 2
 NOTICED = 1.5
 """Seconds from the loss of nodes to the window: their connections are found dead."""
 
+SLOWEST = 450
+"""Cycles a second of the slowest lock here, about: see :meth:`Plan.window`."""
+
 
 def case_name(tasks: int, fate: str = "") -> str:
     """Return what the case of so many tasks is called."""
@@ -46,7 +49,7 @@ def _case(plan: Plan, tasks: int, fate: str, sides: Sequence[Side]) -> Case:
                 "",
                 quorum.url,
                 tasks=tasks,
-                seconds=plan.seconds(0.6, 0.4),
+                seconds=plan.window(tasks, SLOWEST),
                 warmup=0.2,
             )
 

@@ -12,6 +12,9 @@ from bench.results import Metrics
 from bench.server import BenchServer
 from bench.worker.spec import Spec
 
+SLOWEST = 2000
+"""Cycles a second of the slowest lock here, about: see :meth:`Plan.window`."""
+
 
 def case_name(tasks: int) -> str:
     """Return what the case of so many tasks is called."""
@@ -39,7 +42,7 @@ def _case(plan: Plan, tasks: int, sides: Sequence[Side]) -> Case:
             "",
             server.url,
             tasks=tasks,
-            seconds=plan.seconds(0.6, 0.4),
+            seconds=plan.window(tasks, SLOWEST),
             warmup=0.2,
             cpu=1 if pinned else None,
         )
