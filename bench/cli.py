@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench import environment, report
 from bench.peers.catalog import PEERS
-from bench.plan import Plan, Workload
+from bench.plan import QUICK_ROUNDS, ROUNDS, Plan, Workload
 from bench.publish import HERE, OUT, Destination, destination, lacking
 from bench.results import Results
 from bench.run import Run, total
@@ -32,7 +32,9 @@ def main(
     quick: Annotated[bool, typer.Option(help="Less of everything: under two minutes.")] = False,
     only: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(WORKLOADS)}.")] = None,
     peers: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(PEERS)}.")] = None,
-    repeat: Annotated[int | None, typer.Option(min=1, help="Rounds; 5, quick 2.")] = None,
+    repeat: Annotated[
+        int | None, typer.Option(min=1, help=f"Rounds; {ROUNDS}, quick {QUICK_ROUNDS}.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; bench/results, or the file's.")
     ] = None,
@@ -59,7 +61,7 @@ def main(
     with console.status("looking which locks can be measured (the first time installs some)"):
         missing = {peer: why for peer in wanted if (why := PEERS[peer].missing()) is not None}
     present = [peer for peer in wanted if peer not in missing]
-    plan = Plan(quick, repeat or (2 if quick else 5), present)
+    plan = Plan(quick, repeat or (QUICK_ROUNDS if quick else ROUNDS), present)
     results = Results(missing=missing)
     _measure(console, workloads, plan, results)
     _finish(console, results, out or OUT)

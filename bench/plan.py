@@ -13,8 +13,11 @@ from bench.server import BenchServer
 CYCLES = 20
 """How many each task of the slowest side is to do in a window."""
 
-LEAST, MOST, QUICK = 0.6, 3.0, 0.4
+LEAST, MOST, QUICK = 0.6, 3.0, 0.3
 """Seconds that a window lasts: no less, no more, and in a quick run."""
+
+ROUNDS, QUICK_ROUNDS = 5, 1
+"""Rounds, if not told otherwise: for two of everything two minutes are too short."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ every moment of its pause."""
 
 def _cases(plan: Plan) -> Sequence[Case]:
     others = ("python-redis-lock",) if plan.quick else LOCKS
-    handoffs = 12 if plan.quick else 20
+    handoffs = 8 if plan.quick else 20
 
     def run(server: BenchServer, side: Side) -> Metrics:
         return _measure(server, side, handoffs)

@@ -42,7 +42,7 @@ def _cases(plan: Plan) -> Sequence[Case]:
 def _case(plan: Plan, tasks: int, body: float, sides: Sequence[Side], processes: int = 1) -> Case:
     # With 1 ms a turn of 800 tasks takes 0.8 s, and whom a poller starves waits for
     # more: the shorter the window, the more of those waits it cuts off.
-    seconds = plan.seconds(2.4, 1.0) if body else plan.seconds(0.8, 0.5)
+    seconds = plan.seconds(2.4, 0.8) if body else plan.seconds(0.8, 0.4)
 
     def run(server: BenchServer, side: Side) -> Metrics:
         spec = Spec(

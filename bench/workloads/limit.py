@@ -33,7 +33,8 @@ def _case(plan: Plan, size: int) -> Case:
         if side.peer == BARE:
             # One client and one request, or its default of 50 clients, with a pipeline.
             clients, pipelined = (1, 1) if size == 1 else (50, 16)
-            return bare.measure(server, clients, pipelined, 10_000 if plan.quick else 30_000)
+            requests = (4_000 if size == 1 else 10_000) if plan.quick else 30_000
+            return bare.measure(server, clients, pipelined, requests)
         spec = Spec(
             "pipe" if side.peer == PIPE else "cycles",
             "",

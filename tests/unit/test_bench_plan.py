@@ -12,10 +12,11 @@ if importlib.util.find_spec("matplotlib") is None:
 
 from bench import measure
 from bench.peers.catalog import PEERS
-from bench.plan import Plan, Workload
+from bench.plan import QUICK_ROUNDS, Plan, Workload
+from bench.run import total
 from bench.server import BenchServer
 from bench.worker.spec import Spec
-from bench.workloads import hot, quorum, throughput
+from bench.workloads import WORKLOADS, hot, quorum, throughput
 
 FULL = Plan(quick=False, repeat=5, peers=list(PEERS))
 
@@ -58,3 +59,10 @@ def test_many_tasks_have_a_long_window_of_every_lock(monkeypatch: pytest.MonkeyP
     assert all(len(set(seconds)) == 1 for seconds in of_hot.values())
     # A turn of all 800 takes 0.8 s.
     assert min(of_hot[hot.case_name(200, 0.001, hot.PROCESSES)]) >= 2.4
+
+
+def test_a_quick_run_measures_some_of_everything_in_little_time() -> None:
+    """A sample takes two seconds at most on a busy machine, so there are few."""
+    quick = Plan(quick=True, repeat=QUICK_ROUNDS, peers=list(PEERS))
+    assert all(any(case.sides for case in each.cases(quick)) for each in WORKLOADS.values())
+    assert total(list(WORKLOADS.values()), quick) <= 55
