@@ -73,4 +73,4 @@ def lacking(results: Results) -> str:
     if absent:
         return f"without {', '.join(absent)}"
     rounds = len({sample.round for sample in results.samples})
-    return f"{rounds} rounds of {LEAST_ROUNDS}" if rounds < LEAST_ROUNDS else ""
+    return f"{rounds} of {LEAST_ROUNDS} rounds" if rounds < LEAST_ROUNDS else ""

@@ -55,7 +55,7 @@ def partial() -> dict[str, Results]:
         "it was quick": replace(full, environment={**full.environment, "quick": True}),
         "without etcd": replace(full, environment={**full.environment, "peers": peers}),
         "without hot": replace(full, samples=[s for s in full.samples if s.workload != "hot"]),
-        "4 rounds of 5": run(rounds=4),
+        "4 of 5 rounds": run(rounds=4),
     }
 
 
