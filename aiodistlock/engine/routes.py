@@ -13,7 +13,8 @@ Rules
    all keys have arrived) is for the caller to ask again, but a release or an abandon is
    repeated here: nobody might wait for its answer.
 5. A slot may be on its way for longer than a ttl.  So a renewal or a release that is
-   refused with ``TRYAGAIN`` is sent again for the key alone.
+   refused with ``TRYAGAIN`` is sent again for the key alone, with what was asked behind
+   it: of two renewals the later one counts.
 """
 
 from __future__ import annotations
@@ -35,12 +36,15 @@ from aiodistlock.stores.redis_call import RedisCall, error_code, is_transient
 MAX_REDIRECTS = 8
 """Redirects of one call in a row."""
 
-_UNDOING = (scripts.ON_CLUSTER.release, scripts.RELEASE_ALONE, scripts.ON_CLUSTER.abandon)
-
 _ALONE = {
-    scripts.ON_CLUSTER.release: scripts.RELEASE_ALONE,
+    scripts.ON_CLUSTER.release: scripts.RELEASE_ALONE.sharded,
     scripts.ON_CLUSTER.renew: scripts.RENEW_ALONE,
 }
+_UNDOING = (
+    scripts.ON_CLUSTER.release,
+    _ALONE[scripts.ON_CLUSTER.release],
+    scripts.ON_CLUSTER.abandon,
+)
 
 
 class Routes:
@@ -141,7 +145,7 @@ class Routes:
         alone = _ALONE.get(call.script) if error_code(error) == "TRYAGAIN" else None
         if redirect is None and alone is not None:
             call.script = alone
-            self.send(call)
+            self._send_again(pipe, call)
         elif call.script in _UNDOING and is_transient(error):
             self._strand(call)
         elif redirect is not None:
@@ -149,6 +153,17 @@ class Routes:
         else:
             return False
         return True
+
+    def _send_again(self, pipe: NodePipe, call: RedisCall[Any]) -> None:
+        """Send a refused call once more, and behind it again what was asked after it."""
+        slot = call.keys.slot
+        behind = pipe.take({slot})
+        owner = self._map.owner(slot)
+        if owner is not None and owner != pipe.address:
+            # The call had been referred to this node (ASK); the others have not yet.
+            behind += self._pipes.to(owner).take({slot})
+        for each in (call, *behind):
+            self.send(each)
 
     def _redirect(self, pipe: NodePipe, call: RedisCall[Any], redirect: Redirect) -> None:
         if redirect.once:

@@ -71,6 +71,15 @@ class Scripts:
         """Renew."""
         return self.run(scripts.RENEW, token, ttl, RETENTION)
 
+    def release_alone(self, token: str, highest: int = 0) -> Reply:
+        """Release by a request for the key alone."""
+        companions = (self.fence, self.queue)
+        return self.run(scripts.RELEASE_ALONE, *companions, token, highest, RETENTION)
+
+    def renew_alone(self, token: str, ttl: int = TTL) -> Reply:
+        """Renew by a request for the key alone."""
+        return self.run(scripts.RENEW_ALONE, self.fence, self.queue, token, ttl, RETENTION)
+
     def pass_on(
         self, token: str, next_token: str, inbox: str, highest: int = 0, *, ttl: int = TTL
     ) -> Reply:

@@ -183,7 +183,7 @@ async def test_a_passing_refusal_is_repeated_for_what_undoes(
     call, later = tap.submit(script), None
     tap.answer(A, error)
     if error.startswith("TRYAGAIN") and script is not ON_CLUSTER.abandon:
-        assert call.script in (RELEASE_ALONE, RENEW_ALONE)
+        assert call.script in (RELEASE_ALONE.sharded, RENEW_ALONE)
         assert tap.at(A) == [call]
         tap.answer(A, error)
     if script is ON_CLUSTER.renew:
@@ -195,6 +195,24 @@ async def test_a_passing_refusal_is_repeated_for_what_undoes(
     assert tap.at(A) == []
     tap.wire._tick()
     assert tap.at(A) == [call, later]
+
+
+async def test_of_two_renewals_the_later_one_counts(tap: Wiretap) -> None:
+    """What is sent again for the key alone does not end up behind what came after it."""
+    first, second = tap.submit(), tap.submit()
+    tap.answer(A, "TRYAGAIN Multiple keys request during rehashing of slot")
+    third = tap.submit()
+    assert [each for each in tap.at(A) if each is not second] == [first, third]
+    assert tap.at(A).index(first) < tap.at(A).index(second)
+
+
+async def test_of_two_renewals_the_later_one_counts_also_behind_an_ask(tap: Wiretap) -> None:
+    """The one was referred to the target; the other still waits at the owner."""
+    first, second = tap.submit(), tap.submit()
+    tap.answer(A, f"ASK {KEYS.slot} {LOOPBACK}:2")
+    tap.answer(B, "TRYAGAIN Multiple keys request during rehashing of slot")
+    assert tap.at(A) == [first, second]
+    assert tap.at(B) == []
 
 
 async def test_a_node_that_is_cut_off_is_no_witness(tap: Wiretap) -> None:
