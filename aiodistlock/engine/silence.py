@@ -89,11 +89,17 @@ class Silence:
         """
         Break the connection if it has been silent since ``call`` was sent.
 
-        Something that arrived meanwhile shows that the server is slow, not gone.
+        Something that arrived meanwhile shows that the server is slow, not gone.  And of a
+        call that was sent elsewhere first, or over another connection, this one has had no
+        time to answer yet.
         """
         wire = self.wire
-        if wire is not None and not (self.expected or call.done) and wire.heard_at < call.sent_at:
-            wire.abort(TimeoutError(f"no answer for {self._clock() - call.sent_at:.3g} s"))
+        if wire is None or self.expected or call.done or wire.heard_at >= call.sent_at:
+            return
+        now = self._clock()
+        silent = now - call.sent_at
+        if silent >= (now - call.issued_at) / 2:
+            wire.abort(TimeoutError(f"no answer for {silent:.3g} s"))
 
     def stop(self) -> None:
         """Look no more."""
