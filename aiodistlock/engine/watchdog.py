@@ -223,6 +223,12 @@ class Watchdog:
             self.add(lease)
             if lease.story is not None:
                 lease.story.renewed(reply.waiters)
+        elif type(reply) is Renewed and lease.renewal is None:
+            # Answered behind the latest, so it may have run behind it, too.
+            self.remove(lease)
+            lease.expect(reply.sent_at + lasts)
+            lease.plan()
+            self.add(lease)
         # Failed: an error decides nothing; the next try follows, until the deadline.
         if then is not None:
             then(reply)

@@ -368,3 +368,17 @@ async def test_a_renewal_under_way_leaves_no_deadline_that_it_cuts_short(
     assert ttl_ms >= 1000 * TTL
     assert lease.deadline <= bench.now + left
     assert lease.deadline <= deadline(bench.now, ttl_ms / 1000)
+
+
+async def test_a_renewal_answered_behind_the_latest_may_have_run_behind_it(bench: Bench) -> None:
+    """Its ttl may be what the server has: the lease is relied on no longer, and renewed."""
+    lease = bench.lease()
+    former = bench.watchdog.renew(lease)
+    bench.watchdog.renew(lease, 60.0)
+    bench.answer()
+    assert lease.deadline > bench.now + 50.0
+    former.finish(Renewed(bench.now, 0))
+    assert lease.deadline == bench.now + TTL - DRIFT
+    sent = len(bench.calls)
+    await bench.until(bench.now + TTL / 3)
+    assert len(bench.calls) == sent + 1
