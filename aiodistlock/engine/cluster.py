@@ -191,7 +191,7 @@ class ClusterWire:
 
     def suspect(self, call: RedisCall[Any]) -> None:
         """Break the connection that has been silent since a call was sent."""
-        if not self._stranded.holds(call.keys.slot):
+        if not self._stranded.holds(call.keys):
             call.node.suspect(call)
 
     async def aclose(self, within: float = 1.0) -> None:

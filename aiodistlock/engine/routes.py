@@ -105,16 +105,17 @@ class Routes:
         """Give a call to the pipe of its slot's owner."""
         slot = call.keys.slot
         owner = self._map.owner(slot)
-        if owner is None or self.stranded.holds(slot):
+        if owner is None or self.stranded.holds(call.keys):
             self._strand(call)
             if owner is None:
                 self._on_doubt()
             return
         call.node = pipe = self._pipes.to(owner)
-        if not self._wants(slot):
+        if self._wants(slot):
+            if slot not in pipe.subscribed:
+                pipe.subscribe(slot)
+        elif not self.stranded.concerns(slot):
             self.direct[slot] = pipe
-        elif slot not in pipe.subscribed:
-            pipe.subscribe(slot)
         pipe.submit(call)
 
     def _strand(self, call: RedisCall[Any]) -> None:

@@ -197,6 +197,18 @@ async def test_a_passing_refusal_is_repeated_for_what_undoes(
     assert tap.at(A) == [call, later]
 
 
+async def test_what_waits_for_one_key_delays_no_other(tap: Wiretap) -> None:
+    """An abandon is repeated until its slot has arrived; leases in the slot are renewed."""
+    mine, other = LockKeys("{w}:mine", "lock:"), LockKeys("{w}:other", "lock:")
+    abandon = tap.submit(ON_CLUSTER.abandon, other)
+    tap.answer(A, "TRYAGAIN Multiple keys request during rehashing of slot")
+    renewals = [tap.submit(keys=mine) for _ in range(2)]
+    behind = tap.submit(ON_CLUSTER.acquire, other)
+    assert tap.at(A) == renewals
+    tap.wire._tick()
+    assert tap.at(A) == [*renewals, abandon, behind]
+
+
 async def test_of_two_renewals_the_later_one_counts(tap: Wiretap) -> None:
     """What is sent again for the key alone does not end up behind what came after it."""
     first, second = tap.submit(), tap.submit()
