@@ -52,7 +52,7 @@ class AcquireTimeout(LockError, TimeoutError):
         holder: str | None = None,
         holder_ttl: float | None = None,
     ) -> None:
-        held = "nobody is known to hold it: is Redis reachable?"
+        held = "nobody is known to hold it: is Redis reachable, and the timeout long enough?"
         if holder is not None:
             left = "with no ttl" if holder_ttl is None else f"for {holder_ttl:.3g} s more"
             held = f"held by {holder} {left} (it may renew)"

@@ -127,6 +127,9 @@ class QuorumPipe(Pipe):
             self.ready = wire.heard_at > self._silent_since
         elif (now := self._clock()) >= self._retry_at:
             self._retry_at = now + RETRY_AFTER
+            if self._keeper.ended:
+                # Nobody has tried since: what was wrong may be right by now.
+                self.trouble = NodeError(self.address, self.trouble.problem)
             self._keeper.start()
 
     def look(self, now: float) -> bool:

@@ -62,3 +62,21 @@ async def test_a_vote_sent_again_late_is_taken_back(nodes: Nodes) -> None:
             async with client.lock("b"):
                 pass
             await nodes.soon(lambda: nodes.keys([4]), [])
+
+
+async def test_a_healing_vote_sent_again_late_is_taken_back(nodes: Nodes) -> None:
+    """Not where the lease goes on: there it is what was wanted."""
+    async with nodes.client() as client:
+        for released in (True, False):
+            lease = await client.lock("a", ttl=20.0).acquire()
+            await nodes.soon(lambda: nodes.holders("a"), [lease.token] * 5)
+            node = nodes.redis(4)
+            node.delete("lock:a")
+            node.script_flush()
+            for script in (scripts.UNVOTE, scripts.RENEW):
+                node.script_load(script.source)
+            await lease.extend(20.0)  # this node lost the key, and is asked for its vote
+            if not released:
+                await nodes.soon(lambda: nodes.holders("a", [4]), [lease.token])
+            await lease.release()
+            await nodes.soon(lambda: nodes.keys(), [])

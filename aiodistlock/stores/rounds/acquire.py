@@ -33,7 +33,7 @@ class Acquire(FencedRound[AcquireReply]):
     :param args: the arguments of ``vote.lua`` behind the proposed fencing token, packed
     """
 
-    __slots__ = ("hinted", "sightings", "token", "ttl_ms", "untrusted")
+    __slots__ = ("hinted", "sightings", "token", "ttl_ms", "untrusted", "wanted")
 
     def __init__(
         self,
@@ -64,6 +64,8 @@ class Acquire(FencedRound[AcquireReply]):
         self.ttl_ms = ttl_ms
         self.sightings: list[Sighting] = []
         self.untrusted: dict[int, list[Any]] = {}
+        self.wanted: Callable[[], bool] = lambda: True
+        """Whether the lease is held for which a vote that was lost is asked for again."""
         self.hinted = False
         """Whether the lock became free while the round was under way."""
 
@@ -138,7 +140,7 @@ class Acquire(FencedRound[AcquireReply]):
 
     def asked_late(self, node: int) -> None:
         """Take a vote back that comes behind what may have taken back all of them."""
-        if self.reply is not None:
+        if self.reply is not None or not self.wanted():
             # A renewal brings it back if the lease is still held.
             self._undo({node}, self.quorum.clock() + self.limit + self.ttl_ms / 1000)
 
