@@ -150,13 +150,24 @@ class Pipe:
             wire.write(b"".join(packed))
 
     def _resend_with_source(self, call: RedisCall[Any]) -> None:
-        """Send a call as EVAL: the server does not know its script (any more)."""
+        """
+        Send a call as EVAL: the server does not know its script (any more).
+
+        Behind it goes again what was asked of its key after it: an abandon must not come
+        behind the next try, nor a renewal behind a later one.
+        """
         if call.obsolete or self._wire is None:
             return
+        self._backlog.unsent[:0] = self._asked_behind(call)  # sent when all is read
         call.sent_at = self._clock()
         self._tag = call.tag = self._tag + 1
         self._backlog.sent.append(call)
         self._wire.write(call.packed_with_source())
+
+    def _asked_behind(self, call: RedisCall[Any]) -> list[RedisCall[Any]]:
+        """Take away what was asked of a call's key after it."""
+        key = call.keys.key
+        return self._backlog.take(lambda each: each.keys.key == key)
 
     def server_clock(self, call: RedisCall[Any]) -> ServerClock:  # noqa: ARG002  # one server
         """Return the clock of the server at the other end."""

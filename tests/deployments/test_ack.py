@@ -11,10 +11,12 @@ import redis as redis_sync
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import AcquireTimeout, Backoff, HandedOver, LockClient, LockError, StoreUnavailable
+from aiodistlock.stores import scripts
 from aiodistlock.stores.durable import NotAcknowledged
 from aiodistlock.testing.discovery import LOOPBACK
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.faults.world import EAGER, eventually
+from tests.proxy import ChaosProxy, Delay, on
 from tests.redis.test_servers import _binaries
 from tests.stories import Told
 
@@ -262,6 +264,28 @@ async def test_a_master_that_is_demoted_while_it_waits_fails_nobody(
         for replica in replicated.replicas:
             replica.thaw()
         await (await acquiring).release()
+
+
+async def test_an_abandon_sent_again_as_eval_does_not_undo_the_next_try(
+    replicated: Replicated,
+) -> None:
+    """Both are under the same token, and the server forgot the script of the former only."""
+    async with ChaosProxy.before(replicated.master.url) as proxy:
+        proxy.script_names = {scripts.ABANDON.sha.decode(): "ABANDON"}
+        proxy.rules.append(on("reply", "ABANDON", Delay(0.3), number=1))
+        async with LockClient.from_url(proxy.url) as locks, _raw(replicated.master) as raw:
+            lock = locks.lock("n", ttl=20.0, ack="replicas:1", backoff=EAGER)
+            async with lock:
+                pass
+            replicated.cut_off(2)
+            acquiring = asyncio.create_task(lock.acquire(timeout=20))
+            await proxy.seen("request", "ABANDON")
+            for replica in replicated.replicas:
+                replica.thaw()
+            lease = await acquiring
+            await proxy.seen("reply", "ABANDON", 2)
+            assert await raw.get("lock:n") == lease.token.encode()
+            await lease.release()
 
 
 async def test_cancelled_while_it_waits_for_the_acknowledgement_nothing_is_left(
