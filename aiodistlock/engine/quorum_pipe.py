@@ -112,8 +112,9 @@ class QuorumPipe(Pipe):
         if isinstance(call, Vote) and not call.obsolete:
             call.round.asked_late(call.node)
 
-    def _asked_behind(self, call: RedisCall[Any]) -> list[RedisCall[Any]]:  # noqa: ARG002
-        return []  # each round has a token of its own: what undoes one cannot undo the next
+    def _asked_behind(self) -> list[RedisCall[Any]]:
+        # Each round has a token of its own: what undoes one cannot undo the next.
+        return self._backlog.unsent
 
     def clean_up(self, call: RedisCall[Any]) -> None:
         """Send a call that takes something back, or keep it for the next connection."""

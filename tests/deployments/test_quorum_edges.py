@@ -167,15 +167,19 @@ async def test_a_close_in_the_middle_of_a_round_leaves_nothing(nodes: Nodes, ste
 
 async def test_a_split_with_a_dead_node_is_asked_about_again(nodes: Nodes) -> None:
     """Nobody has two of three votes: that is no holder whose ttl is to be waited for."""
-    nodes.urls[:] = nodes.urls[:3]
-    async with nodes.client() as client:
-        await _warm(client)
-        nodes.redis(1).set("lock:a", "another", px=30_000)
-        nodes.servers[2].kill()
-        acquiring = asyncio.create_task(client.lock("a", backoff=NEVER).acquire(timeout=6.0))
-        await nodes.soon(lambda: nodes.waiters("a", 1), 1)
-        nodes.redis(1).delete("lock:a")
-        await (await acquiring).release()
+    async with ChaosProxy.before(nodes.urls[1]) as proxy:
+        nodes.urls[:] = [nodes.urls[0], proxy.url, nodes.urls[2]]
+        async with nodes.client() as client:
+            await _warm(client)
+            proxy.script_names = {scripts.VOTE.sha.decode(): "VOTE"}
+            # The free one answers first, so that each round is split.
+            proxy.rules.append(on("reply", "VOTE", Delay(0.01)))
+            nodes.redis(1).set("lock:a", "another", px=30_000)
+            nodes.servers[2].kill()
+            acquiring = asyncio.create_task(client.lock("a", backoff=NEVER).acquire(timeout=6.0))
+            await nodes.soon(lambda: nodes.waiters("a", 1), 1)
+            nodes.redis(1).delete("lock:a")
+            await (await acquiring).release()
 
 
 async def test_a_wrong_password_on_a_majority_is_told_at_once_each_time(nodes: Nodes) -> None:
