@@ -154,20 +154,17 @@ class Pipe:
         Send a call as EVAL: the server does not know its script (any more).
 
         Behind it goes again all that was asked after it: an abandon must not come behind the
-        next try, nor a renewal behind a later one.  (Of any key: to look for those of this one
-        would take seconds where thousands meet a server that forgot the script.)
+        next try, a renewal behind a later one, nor a vote behind what takes it back.  (Of any
+        key: to look for those of this one would take seconds where thousands meet a server
+        that forgot the script.)
         """
         if call.obsolete or self._wire is None:
             return
-        self._backlog.unsent = self._asked_behind()  # sent when all is read
+        self._backlog.unsent = self._backlog.take(lambda _: True)  # sent when all is read
         call.sent_at = self._clock()
         self._tag = call.tag = self._tag + 1
         self._backlog.sent.append(call)
         self._wire.write(call.packed_with_source())
-
-    def _asked_behind(self) -> list[RedisCall[Any]]:
-        """Take away what has to go again behind a call that is sent again."""
-        return self._backlog.take(lambda _: True)
 
     def server_clock(self, call: RedisCall[Any]) -> ServerClock:  # noqa: ARG002  # one server
         """Return the clock of the server at the other end."""

@@ -107,15 +107,6 @@ class QuorumPipe(Pipe):
                 if isinstance(call, Vote) and not call.round.cleans_up:
                     call.fail(self.trouble)
 
-    def _resend_with_source(self, call: RedisCall[Any]) -> None:
-        super()._resend_with_source(call)
-        if isinstance(call, Vote) and not call.obsolete:
-            call.round.asked_late(call.node)
-
-    def _asked_behind(self) -> list[RedisCall[Any]]:
-        # Each round has a token of its own: what undoes one cannot undo the next.
-        return self._backlog.unsent
-
     def clean_up(self, call: RedisCall[Any]) -> None:
         """Send a call that takes something back, or keep it for the next connection."""
         backlog = self._backlog

@@ -185,13 +185,8 @@ class QuorumStore:
         seconds = min(self._limit_of(ttl_ms), max(0.0, until - self.quorum.clock()))
 
         def heal(nodes: list[int]) -> None:
-            if wanted():
-                vote = self._vote(keys, token, ttl_ms, b"", None)
-                vote.wanted = wanted
-                vote.send(nodes)
-
-        def wanted() -> bool:
-            return self._renewals.get(token) is round_
+            if self._renewals.get(token) is round_:
+                self._vote(keys, token, ttl_ms, b"", None).send(nodes)
 
         round_ = Renew(self.quorum, keys, args, limit=seconds, heal=heal, on_reply=on_reply)
         self._renewals[token] = round_

@@ -69,7 +69,7 @@ async def test_a_healing_vote_sent_again_late_is_taken_back(nodes: Nodes) -> Non
     async with nodes.client() as client:
         node = nodes.redis(4)
         for released in (True, False):
-            node.script_load(scripts.VOTE.source)  # or the first vote may be taken back, too
+            node.script_load(scripts.VOTE.source)  # only the healing vote meets a node without
             lease = await client.lock("a", ttl=20.0).acquire()
             await nodes.soon(lambda: nodes.holders("a"), [lease.token] * 5)
             node.delete("lock:a")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from aiodistlock.core.keys import LockKeys
@@ -33,7 +33,7 @@ class Acquire(FencedRound[AcquireReply]):
     :param args: the arguments of ``vote.lua`` behind the proposed fencing token, packed
     """
 
-    __slots__ = ("hinted", "sightings", "token", "ttl_ms", "untrusted", "wanted")
+    __slots__ = ("hinted", "sightings", "token", "ttl_ms", "untrusted")
 
     def __init__(
         self,
@@ -64,8 +64,6 @@ class Acquire(FencedRound[AcquireReply]):
         self.ttl_ms = ttl_ms
         self.sightings: list[Sighting] = []
         self.untrusted: dict[int, list[Any]] = {}
-        self.wanted: Callable[[], bool] = lambda: True
-        """Whether the lease is held for which a vote that was lost is asked for again."""
         self.hinted = False
         """Whether the lock became free while the round was under way."""
 
@@ -135,17 +133,9 @@ class Acquire(FencedRound[AcquireReply]):
         votes = [vote for vote in self.votes if vote is not None]
         unanswered = {vote.node for vote in votes if type(vote.reply) is not list}
         until = self.sent_at + self.limit + self.ttl_ms / 1000
-        self._undo(unanswered | self.fences.keys(), until)
-        self.finish(reply)
-
-    def asked_late(self, node: int) -> None:
-        """Take a vote back that comes behind what may have taken back all of them."""
-        if self.reply is not None or not self.wanted():
-            # A renewal brings it back if the lease is still held.
-            self._undo({node}, self.quorum.clock() + self.limit + self.ttl_ms / 1000)
-
-    def _undo(self, nodes: Collection[int], until: float) -> None:
+        nodes = unanswered | self.fences.keys()
         undo(self.quorum, self.keys, self.token, nodes, limit=self.limit, until=until)
+        self.finish(reply)
 
     def stand_back(self, seconds: float) -> None:
         """Ask nobody for the moment: others were told that they may ask."""

@@ -176,9 +176,6 @@ class Round(Call[R]):
             elif self.cleans_up:
                 node.clean_up(Vote(self, index))
 
-    def asked_late(self, node: int) -> None:
-        """Take note that a node did not know the script, and is asked again, late."""
-
     def _give_up(self) -> None:
         """End a round for which too few nodes are there; none was asked."""
         if self.under_way:
