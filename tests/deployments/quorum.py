@@ -81,3 +81,29 @@ def store_of(client: LockClient) -> QuorumStore:
     store = client.engine("test").store
     assert isinstance(store, QuorumStore)
     return store
+
+
+def all_ready(client: LockClient) -> bool:
+    """Return whether a round would ask every node."""
+    asked = store_of(client).quorum.nodes
+    for node in asked:
+        node.recover()
+    return all(node.ready for node in asked)
+
+
+async def warm(client: LockClient) -> None:
+    """Connect, load the scripts, have the deployment trusted, and hear from every node.
+
+    A majority does not wait for the others: what a node that did not know a script is asked
+    again could come after what the test does to it.
+    """
+    async with client.lock("warm", ttl=0.5):
+        pass
+    while any(_asked(node) for node in store_of(client).quorum.nodes):
+        await asyncio.sleep(0.005)
+
+
+def _asked(node: Any) -> bool:
+    """Return whether a node owes answers, and is thought to give them."""
+    backlog = node._backlog  # a pipe, behind the protocol
+    return bool(node.ready and (backlog.sent or backlog.unsent))

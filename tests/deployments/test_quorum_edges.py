@@ -11,15 +11,10 @@ from aiodistlock import AcquireTimeout, LockClient, LockError, StoreUnavailable
 from aiodistlock.engine.quorum_pipe import MOST_KEPT, RETRY_AFTER
 from aiodistlock.stores import scripts
 from aiodistlock.testing.discovery import LOOPBACK
-from tests.deployments.quorum import EAGER, NEVER, Nodes, store_of
+from tests.deployments.quorum import EAGER, NEVER, Nodes, store_of, warm
 from tests.proxy import ChaosProxy, Delay, Do, on
 
 UNVOTE = {scripts.UNVOTE.sha.decode(): "UNVOTE"}
-
-
-async def _warm(client: LockClient) -> None:
-    async with client.lock("warm"):
-        pass
 
 
 async def test_a_node_that_hangs_up_late_is_not_waited_for(nodes: Nodes) -> None:
@@ -31,7 +26,7 @@ async def test_a_node_that_hangs_up_late_is_not_waited_for(nodes: Nodes) -> None
         writer.close()
 
     async with nodes.client() as client:
-        await _warm(client)
+        await warm(client)
     async with AsyncExitStack() as stack:
         for node in (0, 1):
             server = await stack.enter_async_context(
@@ -56,7 +51,7 @@ async def test_nothing_piles_up_while_a_connection_is_being_opened(nodes: Nodes)
         writer.close()
 
     async with nodes.client() as client:
-        await _warm(client)
+        await warm(client)
     async with await asyncio.start_server(say_nothing, LOOPBACK, 0) as server:
         host, port = server.sockets[0].getsockname()
         nodes.urls[0] = f"redis://{host}:{port}"
@@ -88,7 +83,7 @@ async def test_a_split_that_lasts_is_not_asked_about_all_the_time(nodes: Nodes) 
         ]
         nodes.urls[2:] = [proxy.url for proxy in proxies]
         client = await stack.enter_async_context(nodes.client())
-        await _warm(client)
+        await warm(client)
         for node, proxy in enumerate(proxies, 2):
             proxy.script_names = {scripts.VOTE.sha.decode(): "VOTE"}
             # The free ones answer first, so that each round is split.
@@ -138,7 +133,7 @@ async def test_a_release_whose_answers_are_lost_is_a_release(nodes: Nodes) -> No
         proxies = [await stack.enter_async_context(ChaosProxy.before(url)) for url in nodes.urls]
         urls = [proxy.url for proxy in proxies]
         client = await stack.enter_async_context(LockClient.from_url(urls))
-        await _warm(client)
+        await warm(client)
         lease = await client.lock("a").acquire()
         for proxy in proxies:
             proxy.script_names = UNVOTE
@@ -151,7 +146,7 @@ async def test_a_release_whose_answers_are_lost_is_a_release(nodes: Nodes) -> No
 async def test_a_close_in_the_middle_of_a_round_leaves_nothing(nodes: Nodes, steps: int) -> None:
     """Whatever is under way is taken back behind its request; who waits is told."""
     async with nodes.client() as client:
-        await _warm(client)
+        await warm(client)
         taking = asyncio.create_task(client.lock("a").acquire())
         for _ in range(steps):
             await asyncio.sleep(0)
@@ -170,7 +165,7 @@ async def test_a_split_with_a_dead_node_is_asked_about_again(nodes: Nodes) -> No
     async with ChaosProxy.before(nodes.urls[1]) as proxy:
         nodes.urls[:] = [nodes.urls[0], proxy.url, nodes.urls[2]]
         async with nodes.client() as client:
-            await _warm(client)
+            await warm(client)
             proxy.script_names = {scripts.VOTE.sha.decode(): "VOTE"}
             # The free one answers first, so that each round is split.
             proxy.rules.append(on("reply", "VOTE", Delay(0.01)))
@@ -185,7 +180,7 @@ async def test_a_split_with_a_dead_node_is_asked_about_again(nodes: Nodes) -> No
 async def test_a_wrong_password_on_a_majority_is_told_at_once_each_time(nodes: Nodes) -> None:
     """Not only to the first acquire."""
     async with nodes.client() as client:
-        await _warm(client)
+        await warm(client)
     _set_password(nodes, "another")
     nodes.urls[:3] = [url.replace("://", "://:secret@") for url in nodes.urls[:3]]
     async with nodes.client(unavailable_after=20.0) as client:
@@ -202,7 +197,7 @@ async def test_a_password_that_was_wrong_once_is_tried_again(nodes: Nodes) -> No
     _set_password(nodes, "secret")
     nodes.urls[:3] = [url.replace("://", "://:secret@") for url in nodes.urls[:3]]
     async with nodes.client(unavailable_after=20.0) as client:
-        await _warm(client)
+        await warm(client)
         _set_password(nodes, "another")
         for node, kind in itertools.product(range(3), ("normal", "pubsub")):
             nodes.redis(node).client_kill_filter(_type=kind, skipme=True)
@@ -238,7 +233,7 @@ async def test_who_releases_lets_those_go_first_who_were_told(nodes: Nodes) -> N
 
     async with nodes.client() as one, nodes.client() as other:
         for client in (one, other):
-            await _warm(client)
+            await warm(client)
         hogging = asyncio.create_task(hog(one))
         for _ in range(10):
             lease = await other.lock("a", backoff=NEVER).acquire(timeout=20.0)

@@ -12,16 +12,10 @@ from anyio import move_on_after
 
 from aiodistlock import AcquireTimeout, LeaseLost, LockClient, LockError, StoreUnavailable
 from aiodistlock.engine.quorum_pipe import MOST_KEPT
-from tests.deployments.quorum import EAGER, NEVER, Nodes, store_of
+from tests.deployments.quorum import EAGER, NEVER, Nodes, store_of, warm
 from tests.proxy import ChaosProxy, Delay, on
 
 ROOT = Path(__file__).parents[2]
-
-
-async def _warm(client: LockClient) -> None:
-    """Connect, load the scripts, and have the deployment trusted."""
-    async with client.lock("warm"):
-        pass
 
 
 async def _p50(client: LockClient, count: int = 200) -> float:
@@ -38,7 +32,7 @@ async def _p50(client: LockClient, count: int = 200) -> float:
 async def test_two_of_five_nodes_less_is_nothing(nodes: Nodes, fate: str) -> None:
     """Without two of five nodes every acquire succeeds, hardly slower than before."""
     async with nodes.client() as client:
-        await _warm(client)
+        await warm(client)
         before = await _p50(client)
         for server in nodes.servers[1:3]:
             getattr(server, fate)()
@@ -71,7 +65,7 @@ async def test_without_three_of_five_an_acquire_ends_in_time(
 ) -> None:
     """With a majority gone the caller hears so within its bounds, node by node."""
     async with nodes.client(unavailable_after=unavailable_after) as client:
-        await _warm(client)
+        await warm(client)
         for server in nodes.servers[:3]:
             getattr(server, fate)()
         began = time.monotonic()
@@ -106,7 +100,7 @@ async def test_a_lease_is_lost_with_the_majority(nodes: Nodes) -> None:
 async def test_the_next_gets_the_lock_when_nodes_come_back(nodes: Nodes, fate: str) -> None:
     """With a majority again, the lock is had within two seconds, if the machine is not busy."""
     async with nodes.client() as client:
-        await _warm(client)
+        await warm(client)
         for server in nodes.servers[:3]:
             getattr(server, fate)()
         waiting = asyncio.create_task(client.lock("a", backoff=EAGER).acquire(timeout=20))
@@ -130,7 +124,7 @@ async def test_the_next_gets_the_lock_when_nodes_come_back(nodes: Nodes, fate: s
 async def test_the_memory_for_a_dead_node_is_bounded(nodes: Nodes) -> None:
     """Nothing queues up for a node that is gone, and little for one that is frozen."""
     async with nodes.client() as client:
-        await _warm(client)
+        await warm(client)
         nodes.servers[0].kill()
         nodes.servers[1].freeze()
         store = store_of(client)
@@ -155,7 +149,7 @@ async def test_the_memory_for_a_dead_node_is_bounded(nodes: Nodes) -> None:
 async def test_a_cancelled_acquire_leaves_nothing_on_any_node(nodes: Nodes, steps: int) -> None:
     """Wherever a cancellation strikes, no node keeps a key or a place in its queue."""
     async with nodes.client() as client:
-        await _warm(client)
+        await warm(client)
         task = asyncio.create_task(client.lock("a").acquire())
         for _ in range(steps):
             await asyncio.sleep(0)
@@ -177,7 +171,7 @@ async def test_a_cancelled_waiter_leaves_nothing_on_any_node(nodes: Nodes) -> No
 async def test_a_frozen_node_is_cleaned_up_behind_what_it_was_asked(nodes: Nodes) -> None:
     """A node that could not be asked in time gives up what it grants later."""
     async with nodes.client() as client:
-        await _warm(client)
+        await warm(client)
         nodes.servers[0].freeze()
         lock = client.lock("a", ttl=30.0)
         for _ in range(5):
@@ -192,7 +186,7 @@ async def test_a_release_reaches_a_waiter_without_polling(nodes: Nodes, protocol
     """A hint from any node wakes the next process: far sooner than it would poll."""
     times = []
     async with nodes.client(protocol=protocol) as one, nodes.client(protocol=protocol) as other:
-        await _warm(one)
+        await warm(one)
         for _ in range(10):
             lease = await one.lock("a").acquire()
             waiting = asyncio.create_task(other.lock("a", backoff=NEVER).acquire())
@@ -210,7 +204,7 @@ async def test_a_release_reaches_a_waiter_without_polling(nodes: Nodes, protocol
 async def test_a_hint_comes_through_with_two_nodes_gone(nodes: Nodes) -> None:
     """Three nodes are enough to wake a waiter."""
     async with nodes.client() as one, nodes.client() as other:
-        await _warm(one)
+        await warm(one)
         nodes.servers[0].kill()
         nodes.servers[1].freeze()
         lease = await one.lock("a").acquire()
@@ -226,7 +220,7 @@ async def test_a_hint_comes_through_with_two_nodes_gone(nodes: Nodes) -> None:
 async def test_processes_never_overlap_while_nodes_fail(nodes: Nodes) -> None:
     """Four processes of twenty tasks, a node killed and another frozen: one at a time."""
     async with nodes.client() as client:
-        await _warm(client)
+        await warm(client)
     processes = [
         await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.faults.process_main",
@@ -278,7 +272,7 @@ async def test_one_client_after_another_has_the_lock_under_contention(nodes: Nod
 async def test_the_same_server_twice_is_refused(nodes: Nodes) -> None:
     """A server that would vote twice is named on first use, however late it says its name."""
     async with nodes.client() as client:
-        await _warm(client)
+        await warm(client)
     async with ChaosProxy.before(nodes.urls[1]) as proxy:
         proxy.rules.append(on("reply", "INFO", Delay(0.1)))
         async with LockClient.from_url([*nodes.urls, proxy.url]) as client:
@@ -304,7 +298,7 @@ async def test_a_lost_round_takes_back_what_it_got(nodes: Nodes) -> None:
     for node in range(3):
         nodes.redis(node).set("lock:a", "somebody", px=30_000)
     async with nodes.client() as client:
-        await _warm(client)
+        await warm(client)
         waiting = asyncio.create_task(client.lock("a", backoff=NEVER).acquire(timeout=2.0))
         await nodes.soon(lambda: nodes.waiters("a", 0), 1)
         await nodes.soon(lambda: nodes.holders("a"), ["somebody"] * 3 + [None] * 2)
