@@ -1,6 +1,7 @@
 """Renewal and loss, on a clock that the test turns."""
 
 import asyncio
+import gc
 import math
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
@@ -142,6 +143,21 @@ async def test_all_that_are_due_leave_together(bench: Bench) -> None:
     assert sorted(int(token) for _, token, _, _ in bench.calls) == list(range(50))
     assert len({at for at, _, _, _ in bench.calls}) == 1
     assert all(lease.renewal is not None for lease in leases)
+
+
+async def test_renewals_under_way_give_the_garbage_collector_little_to_do(bench: Bench) -> None:
+    """Two objects each, the call and what takes its answer in, beside the test's own note."""
+    leases = [bench.lease(b"%d" % n) for n in range(100)]
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for lease in leases:
+            bench.watchdog.renew(lease)
+        objects = len(gc.get_objects()) - before
+    finally:
+        gc.enable()
+    assert objects < len(leases) * 3 + 10
 
 
 async def test_silence_is_suspicious_and_not_yet_a_loss(bench: Bench) -> None:
