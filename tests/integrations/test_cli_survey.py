@@ -153,7 +153,7 @@ async def test_the_commands_work_on_a_cluster(start: Start) -> None:
     nodes = [start("--cluster-enabled", "yes") for _ in range(3)]
     form_cluster(nodes)
     url = nodes[0].url.replace("redis://", "redis+cluster://")
-    hold = "print('in', flush=True); import time; time.sleep(20)"
+    hold = "print('in', flush=True); import time; time.sleep(120)"
     run = ("run", "job", "--", sys.executable, "-c", hold)
     with started(url, *run) as holder:
         assert holder.stdout is not None
