@@ -203,8 +203,9 @@ async def test_a_password_that_was_wrong_once_is_tried_again(nodes: Nodes) -> No
             nodes.redis(node).client_kill_filter(_type=kind, skipme=True)
         with pytest.raises(StoreUnavailable, match=r"WRONGPASS|invalid username"):
             await client.lock("a").acquire(timeout=25.0)
+        # A node is a pipe, behind the protocol; nothing public tells that it has given up.
         pipes = store_of(client).quorum.nodes[:3]
-        keepers = [pipe._keeper for pipe in pipes]  # type: ignore[attr-defined]  # as pipes have
+        keepers = [pipe._keeper for pipe in pipes]  # type: ignore[attr-defined]
         await nodes.soon(lambda: [each.ended for each in keepers], [True] * 3, within=20.0)
         _set_password(nodes, "secret")
         await asyncio.sleep(RETRY_AFTER)
