@@ -386,6 +386,18 @@ async def test_a_renewal_under_way_leaves_no_deadline_that_it_cuts_short(
     assert lease.deadline <= deadline(bench.now, ttl_ms / 1000)
 
 
+async def test_an_answer_does_not_lengthen_a_lease_that_a_later_renewal_shortens(
+    bench: Bench,
+) -> None:
+    """The later one is on its way, and runs behind what this answer granted."""
+    lease = bench.lease()
+    former = bench.watchdog.renew(lease, 60.0)
+    latest = bench.watchdog.renew(lease, 2.0)
+    former.finish(Renewed(bench.now, 0))
+    assert lease.deadline == deadline(bench.now, 2.0)
+    assert lease.renewal is latest
+
+
 async def test_a_renewal_answered_behind_the_latest_may_have_run_behind_it(bench: Bench) -> None:
     """Its ttl may be what the server has: the lease is relied on no longer, and renewed."""
     lease = bench.lease()
