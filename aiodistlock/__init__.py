@@ -1,8 +1,25 @@
-"""An asyncio-native distributed lock client for Redis."""
+"""
+An asyncio-native distributed lock client for Redis.
+
+The rooms, from the top down; ``docs/design.md`` has them whole, each may know those below::
+
+    cli, doctor, demo, console                          edges: commands, and what they share
+    integrations, testing, compat                       edges
+    locked, client, lock, lock_like, lease              faces: what users import
+    engines                                             what locks on one Redis share
+    waiting                                             who is next
+    leases                                              how long, and the body of a block
+    events                                              what is told
+    deployments                                         where locks are kept
+    connection                                          one pipelined connection
+    protocol                                            what is said: scripts and answers
+    core                                                words that all use
+"""
 
 from aiodistlock.client import LockClient
 from aiodistlock.core.backoff import Backoff
-from aiodistlock.core.events import (
+from aiodistlock.errors import AcquireTimeout, LeaseLost, LockError, NotHeld, StoreUnavailable
+from aiodistlock.events.events import (
     Abandoned,
     Acquired,
     HandedOver,
@@ -14,12 +31,13 @@ from aiodistlock.core.events import (
     Unavailable,
     Waiting,
 )
-from aiodistlock.engine.audience import add_listener, remove_listener
-from aiodistlock.errors import AcquireTimeout, LeaseLost, LockError, NotHeld, StoreUnavailable
-from aiodistlock.hold import Hold
+from aiodistlock.events.listeners import add_listener, remove_listener
 from aiodistlock.lease import Lease
 from aiodistlock.lock import AsyncLock, LockInfo
+from aiodistlock.lock_like import Hold
 from aiodistlock.locked import locked
+from aiodistlock.waiting.lingering_leases import LingerCounts
+from aiodistlock.waiting.status import ClientHealth
 
 __version__ = "0.1.0"
 
@@ -29,10 +47,12 @@ __all__ = [
     "Acquired",
     "AsyncLock",
     "Backoff",
+    "ClientHealth",
     "HandedOver",
     "Hold",
     "Lease",
     "LeaseLost",
+    "LingerCounts",
     "Listener",
     "LockClient",
     "LockError",

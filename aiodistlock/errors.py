@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from aiodistlock.core.durations import in_words
+from aiodistlock.core.escaping import described, quoted, shown
+
 
 class LockError(Exception):
     """
@@ -24,7 +27,7 @@ class LockError(Exception):
     _facts: ClassVar[tuple[str, ...]] = ("name", "problem")
 
     def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"lock {name!r}: {problem}")
+        super().__init__(f"lock {quoted(name)}: {problem}")
         self.name = name
         self.problem = problem
 
@@ -41,9 +44,11 @@ class AcquireTimeout(LockError, TimeoutError):
     :ivar holder: token of the holder when last seen, ``None`` if unknown
     :ivar holder_ttl: seconds that were left of the holder's lease when last seen,
         ``None`` if unknown or if the key has no ttl (a lock of another client)
+    :ivar causes: what kept Redis from answering when time ran out, one exception per node;
+        empty if it answered.  Also the ``__cause__``
     """
 
-    _facts = ("name", "timeout", "holder", "holder_ttl")
+    _facts = ("name", "timeout", "holder", "holder_ttl", "causes")
 
     def __init__(
         self,
@@ -51,15 +56,21 @@ class AcquireTimeout(LockError, TimeoutError):
         timeout: float,
         holder: str | None = None,
         holder_ttl: float | None = None,
+        causes: Sequence[Exception] = (),
     ) -> None:
-        held = "nobody is known to hold it: is Redis reachable, and the timeout long enough?"
+        held = "nobody is known to hold it: is the timeout long enough?"
+        if causes:
+            held = f"Redis gave no answer ({_told(causes)})"
         if holder is not None:
-            left = "with no ttl" if holder_ttl is None else f"for {holder_ttl:.3g} s more"
-            held = f"held by {holder} {left} (it may renew)"
+            left = "with no ttl" if holder_ttl is None else f"for {_said(holder_ttl)} more"
+            seen = f", when last seen: {held}" if causes else " (it may renew)"
+            held = f"held by {shown(holder)} {left}{seen}"
         LockError.__init__(self, name, f"not acquired within {timeout:g} s; {held}")
         self.timeout = timeout
         self.holder = holder
         self.holder_ttl = holder_ttl
+        self.causes = tuple(causes)
+        self.__cause__ = _as_one(causes)
 
 
 class LeaseLost(LockError):
@@ -95,12 +106,33 @@ class StoreUnavailable(LockError):
     """
     Redis did not answer, or refused to work: infrastructure needs attention.
 
-    :ivar causes: one exception per node, the newest
+    :ivar causes: the newest exception of each node that failed; also the ``__cause__``
     """
 
     _facts = ("name", "causes")
 
     def __init__(self, name: str, causes: Sequence[Exception]) -> None:
-        told = "; ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
-        super().__init__(name, f"Redis is unavailable ({told})")
+        super().__init__(name, f"Redis is unavailable ({_told(causes)})")
         self.causes = tuple(causes)
+        self.__cause__ = _as_one(causes)
+
+
+def _told(causes: Sequence[Exception]) -> str:
+    told = "; ".join(map(described, causes))
+    if "WRONGTYPE" not in told:
+        return told
+    return (
+        f"{told}; something that is no lock was written to its key, its fence counter or its "
+        "queue: find out what does so, and delete that"
+    )
+
+
+def _as_one(causes: Sequence[Exception]) -> Exception | None:
+    if len(causes) > 1:
+        return ExceptionGroup(f"what {len(causes)} nodes said", causes)
+    return causes[0] if causes else None
+
+
+def _said(ttl: float) -> str:
+    """Return seconds to three digits, while they are few: a short ttl is exact."""
+    return f"{ttl:.3g} s" if ttl < 60 else in_words(ttl)

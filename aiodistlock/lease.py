@@ -1,20 +1,29 @@
-"""What a holder holds."""
+"""The lease as its holder has it, and the block that it scopes."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+import math
+import sys
+from inspect import CO_ASYNC_GENERATOR
+from types import FrameType, TracebackType
+from typing import Any, Self
 
-from aiodistlock.core.options import check_ttl
-from aiodistlock.engine.body import Body
-from aiodistlock.engine.cleanup import settled
-from aiodistlock.engine.contender import Contender
-from aiodistlock.engine.process_lease import ProcessLease
-from aiodistlock.engine.waiter import Waiter
+import anyio
+import anyio.lowlevel
+
+from aiodistlock.core.background import is_thrown_away
+from aiodistlock.core.durations import Duration
+from aiodistlock.core.escaping import described, quoted
 from aiodistlock.errors import LeaseLost, LockError, NotHeld, StoreUnavailable
-from aiodistlock.stores.answers import Done, Failed, NotOurs, ReleaseReply
-from aiodistlock.stores.base import Call
+from aiodistlock.leases.body import Body, is_iterated
+from aiodistlock.leases.process_lease import ProcessLease
+from aiodistlock.protocol.answers import Done, Failed, NotOurs, ReleaseReply
+from aiodistlock.protocol.call import Call
+from aiodistlock.protocol.cleanup import confirmed
+from aiodistlock.waiting.client_state import ClientState
+from aiodistlock.waiting.waiters import Waiter
 
 logger = logging.getLogger("aiodistlock")
 
@@ -25,17 +34,23 @@ class Lease:
 
     Until its :attr:`validity` is over nobody else holds a lease on the name, as long
     as Redis keeps its data and clocks run evenly.  Beyond that the
-    :attr:`fencing_token` protects: hand it to the resource, which refuses tokens below
+    ``fencing_token`` protects: hand it to the resource, which refuses tokens below
     the highest that it has seen.
 
-    Leases come from :class:`~aiodistlock.AsyncLock`; they are not built by hand.
+    Leases come from :class:`~aiodistlock.AsyncLock`; they are not built by hand.  A lease is
+    a context manager, whose block is as that of :meth:`AsyncLock.hold`, and releases it::
+
+        async with await lock.acquire(timeout=2.0) as lease:
+            ...
 
     :ivar int fencing_token: grows with every lease on the name; fits into 2**53
     """
 
     __slots__ = (
         "__weakref__",
+        "_blocks",
         "_body",
+        "_client",
         "_depth",
         "_lost",
         "_lost_reason",
@@ -46,7 +61,10 @@ class Lease:
         "fencing_token",
     )
 
-    def __init__(self, process_lease: ProcessLease, fence: int, waiter: Waiter) -> None:
+    def __init__(
+        self, client: ClientState[Any], process_lease: ProcessLease, fence: int, waiter: Waiter
+    ) -> None:
+        self._client = client
         self.fencing_token = fence
         self._process_lease = process_lease
         self._task = waiter.task
@@ -56,10 +74,12 @@ class Lease:
         self._lost_reason: str | None = None
         self._lost: asyncio.Event | None = None
         self._body: Body | None = None
-        process_lease.contender.engine.holders[process_lease.contender.keys.key] = self
+        self._blocks: list[Block] | None = None
+        client.holders[process_lease.keys.key] = process_lease
 
     def __repr__(self) -> str:
-        return f"<Lease on {self.name!r}, fencing token {self.fencing_token}, {self._describe()}>"
+        name, state = quoted(self.name), self._describe()
+        return f"<Lease on {name}, fencing token {self.fencing_token}, {state}>"
 
     def _describe(self) -> str:
         if self._lost_reason is not None:
@@ -68,10 +88,30 @@ class Lease:
             return "released"
         return f"valid for {self.validity:.3f} s"
 
+    async def __aenter__(self) -> Self:
+        frame = sys._getframe(1)
+        self.check()
+        if self._blocks is None:
+            self._blocks = []
+        block = Block(self._blocks)
+        if frame.f_code.co_flags & CO_ASYNC_GENERATOR:
+            block._iterated = is_iterated(frame)
+        block._begin(self, asyncio.current_task(), frame)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._blocks, "the block was entered"
+        await self._blocks[-1].__aexit__(exc_type, exc, traceback)
+
     @property
     def name(self) -> str:
         """The name of the lock."""
-        return self._process_lease.contender.keys.name
+        return self._process_lease.keys.name
 
     @property
     def token(self) -> str:
@@ -86,22 +126,19 @@ class Lease:
         Counted the careful way (from before the request was sent, less drift), and 0.0
         once the lease is lost or released.
         """
-        lease = self._process_lease
-        engine = lease.contender.engine
-        if self._released or self._lost_reason is not None or engine.forked:
+        client = self._client
+        if self._released or self._lost_reason is not None or client.forked:
             return 0.0
-        until = lease.deadline if lease.ends_at is None else min(lease.deadline, lease.ends_at)
-        return max(0.0, until - engine.clock())
+        return self._process_lease.validity_at(client.clock())
 
     @property
     def is_held(self) -> bool:
         """Whether the lease can be relied on at this instant; asks nobody."""
         # As validity, which takes twice as long to ask.
-        lease = self._process_lease
-        engine = lease.contender.engine
-        if self._released or self._lost_reason is not None or engine.forked:
+        lease, client = self._process_lease, self._client
+        if self._released or self._lost_reason is not None or client.forked:
             return False
-        now = engine.clock()
+        now = client.clock()
         return now < lease.deadline and (lease.ends_at is None or now < lease.ends_at)
 
     def check(self) -> None:
@@ -116,7 +153,7 @@ class Lease:
             return
         if self._released and self._lost_reason is None:
             raise NotHeld(self.name)
-        if self._process_lease.contender.engine.forked:
+        if self._client.forked:
             raise LockError(self.name, "the lease belongs to the parent of this process")
         raise self._loss()
 
@@ -137,25 +174,24 @@ class Lease:
         reason = self._lost_reason or "its deadline has passed"
         return LeaseLost(self.name, reason, self.fencing_token)
 
-    async def extend(self, ttl: float) -> None:
+    async def extend(self, ttl: Duration) -> None:
         """
-        Set the remaining time to ``ttl`` seconds from now.
+        Set the remaining time to ``ttl`` seconds, or a ``timedelta``, from now.
 
         The watchdog goes on from there, and renews to the lock's own ttl when a third
         of that is used up.  Cancelled here, the request still takes effect.
 
-        :raises ValueError: if ``ttl`` is no number of seconds from 0.05, on a quorum at most
-            the client's ``quarantine``
+        :raises ValueError: if ``ttl`` is no duration from 0.05 s, or on a quorum longer than the
+            client's ``quarantine``
         :raises LeaseLost: if the lease is lost, or Redis says that it is not ours
         :raises NotHeld: if it was released
         :raises StoreUnavailable: if Redis did not answer while the lease was valid
         """
-        lease = self._process_lease
-        engine = lease.contender.engine
-        check_ttl(ttl, engine.longest_ttl)
+        lease, client = self._process_lease, self._client
+        length = client.options.checked_ttl(ttl, quorum=client.on_quorum)
         self.check()
-        engine.check(self.name)
-        reply = await engine.watchdog.renew(lease, ttl, until=lease.deadline)
+        client.check(self.name)
+        reply = await client.watchdog.renew(lease, length, until=lease.deadline)
         self.check()
         if isinstance(reply, Failed):
             raise StoreUnavailable(self.name, reply.causes)
@@ -174,7 +210,9 @@ class Lease:
         """
         if self._released:
             raise NotHeld(self.name)
-        self._process_lease.contender.engine.check(self.name)
+        if is_thrown_away(self._client.loop):
+            return
+        self._client.check(self.name)
         lost = self._lost_reason is not None
         reply = await self._release(hurry=lost)
         if lost:
@@ -193,11 +231,11 @@ class Lease:
         self._depth -= 1
         if self._depth:
             return None
-        call = self.give_back()
+        call = self._give_back()
         if call is None:
             return None
         if hurry:
-            reply = await settled(call)
+            reply = await confirmed(call)
             return Done() if isinstance(reply, NotOurs) and call.resent else reply
         return await self._outcome(call)
 
@@ -207,44 +245,46 @@ class Lease:
             reply = await call
             return reply if type(reply) is Done else await self._confirmed(call)
         except asyncio.CancelledError:
-            await settled(call)
+            await confirmed(call)
             raise
 
     async def _confirmed(self, call: Call[ReleaseReply]) -> ReleaseReply:
         """Wait for the answer, asking again while Redis refuses for a passing reason."""
-        lease = self._process_lease
-        engine = lease.contender.engine
+        lease, client = self._process_lease, self._client
         tries = 0
         reply = await call
-        while isinstance(reply, Failed) and reply.transient and not engine.closed:
-            pause = lease.options.backoff.delay(tries, engine.rng)
-            if engine.clock() + pause >= lease.deadline:
+        while isinstance(reply, Failed) and reply.transient and not client.closed:
+            pause = lease.options.backoff.delay(tries, client.rng)
+            if client.clock() + pause >= lease.deadline:
                 break
             await asyncio.sleep(pause)
             tries += 1
-            reply = await lease.contender.release_at_redis(lease)
+            reply = await lease.possessor.release_at_redis(lease)
         if isinstance(reply, NotOurs) and (call.resent or tries):
             # An earlier copy of the request may have done it, and its answer was lost.
             return Done()
         return reply
 
-    def give_back(self) -> Call[Any] | None:
+    def _give_back(self) -> Call[Any] | None:
         """Release without waiting; return the request that does it, if it takes one."""
         self._released = True
         lease = self._process_lease
-        contender = lease.contender
-        self._forget(contender)
-        return contender.release(lease)
+        self._client.forget_holder(lease)
+        if self._lost is not None:
+            self._lost.set()
+        return lease.possessor.release(lease)
 
-    def lose(self, reason: str) -> None:
+    def _lose(self, reason: str) -> None:
         """Take note of the loss, and cancel the body."""
         self._lost_reason = reason
-        contender, token = self._process_lease.contender, self._process_lease.token
-        self._forget(contender)
+        client = self._client
+        client.forget_holder(self._process_lease)
+        if self._lost is not None:
+            self._lost.set()
         # At Redis it keeps others out until the body has ended, or its ttl.
-        contender.engine.let_go[token] = self
+        client.let_go[self._process_lease.token] = self
         if self._body is not None:
-            self._body.cancel_body()
+            self._body._cancel_body()
         self._report_loss(reason)
 
     def _loss_at_release(self, reason: str) -> LeaseLost:
@@ -254,15 +294,133 @@ class Lease:
 
     def _report_loss(self, reason: str) -> None:
         logger.warning(
-            "lease on %r lost: %s (fencing token %d)", self.name, reason, self.fencing_token
+            "lease on %s lost: %s (fencing token %d)", quoted(self.name), reason, self.fencing_token
         )
         story = self._process_lease.story
         if story is not None:
             story.lost(reason)
 
-    def _forget(self, contender: Contender) -> None:
-        holders = contender.engine.holders
-        if holders.get(contender.keys.key) is self:
-            del holders[contender.keys.key]
-        if self._lost is not None:
-            self._lost.set()
+
+class Block(Body):
+    """One ``async with`` block on a lease, from its beginning to its release."""
+
+    __slots__ = ("_lease", "_open")
+
+    def __init__(self, open_blocks: list[Any] | None = None) -> None:
+        # Body's, written out: this runs for every block.
+        self._task = None
+        self._cancellation = None
+        self._frame = None
+        self._iterated = False
+        self._lease: Lease | None = None
+        self._open = open_blocks
+        """Those of a lock or lease that is a context manager itself, the innermost last."""
+
+    def _begin(self, lease: Lease, task: asyncio.Task[Any] | None, frame: FrameType) -> None:
+        """Begin the body."""
+        self._lease = lease
+        self._frame = frame
+        if self._open is not None:
+            self._open.append(self)
+        signals = lease._process_lease.options.on_lost == "signal"
+        if lease._body is None and not signals and task is not None:
+            lease._body = self
+            self._enter_body(task)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        lease = self._lease
+        assert lease is not None, "the block was entered"
+        if lease._client.forked:
+            return  # in a child process: the lease is the parent's, and so is its end
+        ours = self._leave(lease, exc)
+        if exc is not None and is_thrown_away(lease._client.loop):
+            return  # by the loop's end: the key expires by itself
+        lost: LeaseLost | None
+        if exc is None and lease._depth == 1 and lease.is_held:
+            # The usual way: the next local task has it already, or Redis says done.
+            call = lease._give_back()
+            if call is None:
+                return
+            try:
+                reply = await call.answer(lease._client.loop)
+            except asyncio.CancelledError:
+                await confirmed(call)
+                raise
+            if type(reply) is Done:
+                return
+            lost = _loss(lease, await lease._outcome(call))
+        else:
+            # Whoever is cancelled, or must stop, does not wait for a silent Redis.
+            lost = await _release(lease, hurry=isinstance(exc, asyncio.CancelledError))
+        if lost is None:
+            return
+        if self._cancellation is not None and isinstance(exc, asyncio.CancelledError):
+            await _be_cancelled_by_scope_around(lost)
+        if exc is None or ours:
+            raise lost from None
+        if not _tells(exc, lost):
+            exc.add_note(str(lost))
+
+    def _leave(self, lease: Lease, exc: BaseException | None) -> bool:
+        """End the body; tell whether ``exc`` is only our cancellation."""
+        self._frame = None
+        if self._open is not None:
+            self._open.remove(self)
+        if lease._body is not self:
+            return False
+        lease._body = None
+        return self._cancellation is not None and self._leave_body(exc)
+
+
+async def _release(lease: Lease, *, hurry: bool) -> LeaseLost | None:
+    """Release the lease unless the body did; return the loss, if it was lost."""
+    lost = None if lease._lost_reason is None else lease._loss()
+    if lease._released:
+        return lost
+    if lost is None and lease._depth == 1 and not lease.is_held:
+        lost = lease._loss_at_release("its deadline has passed")
+    reply = await lease._release(hurry=hurry or lost is not None)
+    return lost or _loss(lease, reply)
+
+
+def _loss(lease: Lease, reply: ReleaseReply | None) -> LeaseLost | None:
+    """Return the loss that only the release has shown."""
+    if isinstance(reply, NotOurs):
+        return lease._loss_at_release(reply.reason)
+    if isinstance(reply, Failed):
+        logger.warning(
+            "release of %s not confirmed, its key expires by itself: %s",
+            quoted(lease.name),
+            described(reply.cause),
+        )
+    return None
+
+
+def _tells(error: BaseException, lost: LeaseLost) -> bool:
+    """Tell whether an error of the body tells of the loss already, as by ``lease.check()``."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_tells(each, lost) for each in error.exceptions)
+    return (
+        isinstance(error, LeaseLost)
+        and error.name == lost.name
+        and error.fencing_token == lost.fencing_token
+    )
+
+
+async def _be_cancelled_by_scope_around(lost: LeaseLost) -> None:
+    """
+    Let an anyio scope around the block cancel us, if it is cancelled as well.
+
+    It does not know our cancellation as its own, so its own must follow.
+    """
+    if anyio.current_effective_deadline() == -math.inf:
+        try:
+            await anyio.lowlevel.checkpoint()
+        except asyncio.CancelledError as cancelled:
+            cancelled.add_note(str(lost))
+            raise

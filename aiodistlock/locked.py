@@ -5,17 +5,21 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Union
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Union, Unpack
 
-from aiodistlock.client import LockClient, check_lock
-from aiodistlock.core.name_template import NameTemplate
+from aiodistlock.client import LockClient
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.keywords import LockKeywords
+from aiodistlock.core.name_template import NameTemplate, fields_of
 from aiodistlock.core.options import LockOptions
+from aiodistlock.core.validation import check_all, refuse
+from aiodistlock.engines import check_place
 from aiodistlock.lock import AsyncLock
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
-_Source = Union["Redis", "Sequence[Redis]", LockClient]
+_Source = Union["Redis", "RedisCluster", "Sequence[Redis]", LockClient]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -23,7 +27,7 @@ T = TypeVar("T")
 def locked(
     template: str,
     redis: _Source | Callable[[], _Source],
-    **options: Any,
+    **options: Unpack[LockKeywords],
 ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]:
     """
     Run each call of a coroutine function under a lock named after its arguments.
@@ -42,13 +46,11 @@ def locked(
         returns it at the time of the call
     :param options: options of :class:`AsyncLock`
     :raises ValueError: when decorating, if a field is no parameter of the function, or
-        an option is wrong
+        the template is malformed, or options are wrong, naming all of them
     :raises TypeError: when decorating, if the function is no coroutine function
     """
-    lock_options = LockOptions(**_known(options))
     build = redis if callable(redis) else None
-    if build is None:
-        check_lock(redis, lock_options)
+    _check(template, redis if build is None else None, dict(options))
 
     def decorate(
         function: Callable[P, Coroutine[Any, Any, T]],
@@ -71,9 +73,20 @@ def locked(
     return decorate
 
 
-def _known(options: dict[str, Any]) -> dict[str, Any]:
-    known = inspect.signature(AsyncLock).parameters.keys() - {"redis", "name"}
-    unknown = options.keys() - known
-    if unknown:
-        raise ValueError(f"unknown lock option: {', '.join(sorted(unknown))}")
-    return options
+def _check(template: object, source: object, options: dict[str, Any]) -> None:
+    """Check what is known before there is a function, and ``source`` unless it is ``None``."""
+    parameters = inspect.signature(AsyncLock).parameters
+    unknown = sorted(options.keys() - (parameters.keys() - {"redis", "name"}))
+    given: dict[str, Any] = {key: value for key, value in options.items() if key not in unknown}
+    if given.get("backoff", ...) is None:
+        del given["backoff"]
+    ttl, namespace, ack = (
+        given.get(each, parameters[each].default) for each in ("ttl", "namespace", "ack")
+    )
+    check_all(
+        lambda: fields_of(template),
+        lambda: refuse([f"unknown lock option: {', '.join(unknown)}"] if unknown else []),
+        lambda: LockKeys("any", namespace),
+        lambda: LockOptions(**given),
+        lambda: None if source is None else check_place(source, ttl, ack),
+    )

@@ -8,15 +8,19 @@ from typing import Any, cast
 
 import hiredis
 
+from aiodistlock.connection.pipe_like import Inboxes, PipeLike
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.stores.redis_call import Inboxes, RedisCall, Wire
-from aiodistlock.stores.scripts import ACQUIRE, RELEASE, Script
-from aiodistlock.stores.single import SingleStore
+from aiodistlock.core.value import value_of
+from aiodistlock.deployments.single.store import SingleStore
+from aiodistlock.protocol.operations import Operations
+from aiodistlock.protocol.redis_call import RedisCall
+from aiodistlock.protocol.scripts import ACQUIRE, RELEASE, Script, bulks
 from bench.processes import WorkerFailed
 from bench.results import Metrics
 from bench.server import BenchServer
 
 TOKEN = b"bench:1:00000000:1"
+VALUE = value_of(TOKEN, 1_800_000_000_000_000)
 
 # redis-benchmark puts a random number of twelve digits in the place of each.
 _RANDOM = b"__rand_int__"
@@ -24,7 +28,7 @@ _RANDOM = b"__rand_int__"
 # Of so many held locks each release picks one: nearly all of them are held, then.
 _HELD = 300_000
 
-_TAG = 1_000_000_001
+_TAG = 1_000_000_000_001
 
 _POPULATE = """
 for i = tonumber(ARGV[1]), tonumber(ARGV[2]) do
@@ -43,7 +47,7 @@ class _Notes:
         """Take note of a call."""
         self.calls.append(call)
 
-    def open_channel(self, _keys: LockKeys) -> bytes:
+    def open_address(self, _keys: LockKeys) -> bytes:
         """Return no channel: nobody queues."""
         return b""
 
@@ -51,9 +55,9 @@ class _Notes:
 def commands() -> tuple[list[str], list[str]]:
     """Return acquire and release as redis-benchmark takes them."""
     notes = _Notes()
-    store = SingleStore(cast(Wire, notes), cast(Inboxes, notes), 86_400.0)
+    store = SingleStore(cast(PipeLike, notes), cast(Inboxes, notes), Operations())
     store.acquire(LockKeys("name", "bench:"), TOKEN, 10_000, None, lambda _reply: None)
-    store.release(LockKeys("name", "bench:"), TOKEN, 0, 0.0)
+    store.release(LockKeys("name", "bench:"), VALUE, 0, 0.0)
     acquire, release = (_command(call) for call in notes.calls)
     return acquire, release
 
@@ -61,10 +65,10 @@ def commands() -> tuple[list[str], list[str]]:
 def _command(call: RedisCall[Any]) -> list[str]:
     reader = hiredis.Reader()
     call.tag = _TAG
-    reader.feed(call.packed())
+    reader.feed(call.packed(bulks(b"aiodistlock:void:0123456789abcdef")))
     command, sha, keys, _key, *rest = cast(list[bytes], reader.gets())
     # The key is random.  Fence counter and queue are not: in a steady state the one
-    # exists and the other does not.
+    # exists and the other does not.  And nothing is void.
     args = [command, sha, keys, b"bench:" + _RANDOM, *rest]
     return [each.decode() for each in args]
 
@@ -86,7 +90,7 @@ def measure(server: BenchServer, clients: int, pipelined: int, requests: int) ->
     taken = _benchmark(server, [*options, "-r", "1000000000000"], acquire)
     server.clear()
     for first in range(0, _HELD, 10_000):
-        server.redis.eval(_POPULATE, 0, str(first), str(first + 9_999), TOKEN)
+        server.redis.eval(_POPULATE, 0, str(first), str(first + 9_999), VALUE)
     given = _benchmark(server, [*options, "-r", str(_HELD)], release)
     held = int(server.redis.dbsize())
     server.clear()

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench import environment, report
-from bench.peers.catalog import PEERS
+from bench.peers import installs
+from bench.peers.catalog import AT, PEERS, info
 from bench.plan import QUICK_ROUNDS, ROUNDS, Plan, Workload
 from bench.publish import HERE, OUT, Destination, destination, lacking
 from bench.results import Results
@@ -34,6 +35,9 @@ def main(
     peers: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(PEERS)}.")] = None,
     repeat: Annotated[
         int | None, typer.Option(min=1, help=f"Rounds; {ROUNDS}, quick {QUICK_ROUNDS}.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Measure the package as this commit has it, too.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; bench/results, or the file's.")
@@ -58,8 +62,13 @@ def main(
         return
     workloads = [WORKLOADS[name] for name in _chosen("--only", only, list(WORKLOADS))]
     wanted = _chosen("--peers", peers, list(PEERS))
+    if against is not None:
+        try:
+            wanted.insert(0, AT + installs.short_commit(against))
+        except installs.NotInstallable as error:
+            raise typer.BadParameter(str(error), param_hint="--against") from error
     with console.status("looking which locks can be measured (the first time installs some)"):
-        missing = {peer: why for peer in wanted if (why := PEERS[peer].missing()) is not None}
+        missing = {peer: why for peer in wanted if (why := info(peer).missing()) is not None}
     present = [peer for peer in wanted if peer not in missing]
     plan = Plan(quick, repeat or (QUICK_ROUNDS if quick else ROUNDS), present)
     results = Results(missing=missing)
@@ -71,7 +80,7 @@ def main(
 
 def _chosen(option: str, given: list[str] | None, known: list[str]) -> list[str]:
     if not given:
-        return known
+        return [*known]
     names = [name.strip() for each in given for name in each.split(",") if name.strip()]
     for name in names:
         if name not in known:

@@ -12,7 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench.peers.catalog import PEERS
+from bench.peers import catalog
+from bench.peers.catalog import PeerInfo
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +33,7 @@ def describe(server_version: str, peers: Iterable[str]) -> dict[str, Any]:
         "uncommitted": [line[3:] for line in _git("status", "--porcelain").splitlines()],
         "load_average": [round(each, 2) for each in os.getloadavg()],
         "libraries": {name: _version(name) for name in LIBRARIES},
-        "peers": {peer: PEERS[peer].version(PEERS[peer].package) for peer in peers},
+        "peers": {each: _peer_version(catalog.info(each)) for each in peers},
     }
 
 
@@ -55,6 +56,10 @@ def _git(*arguments: str) -> str:
     except OSError:
         return "unknown"
     return done.stdout.rstrip() if done.returncode == 0 else "unknown"
+
+
+def _peer_version(peer: PeerInfo) -> str:
+    return peer.version(peer.package)
 
 
 def _version(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.peers import catalog
-from bench.peers.catalog import MUTEX, OURS
+from bench.peers.catalog import AT, MUTEX, OURS
 from bench.results import Results
 
 
@@ -20,15 +20,15 @@ def contended(results: Results) -> tuple[int, int]:
     """
     Return in how many cycles ours, and the other Redis locks, had to exclude somebody.
 
-    On names of their own a lock that does nothing would not show, and the mutex of one
-    process says nothing about locks at a server.
+    On names of their own a lock that does nothing would not show, the mutex of one process
+    says nothing about locks at a server, nor another commit about this one.
     """
     ours = others = 0
-    for sample in results.of("hot"):
+    for sample in (*results.of("hot"), *results.of("herd")):
         peer = sample.side.partition("/")[0]
         if peer == OURS:
             ours += int(sample.metrics["cycles"])
-        elif peer != MUTEX:
+        elif peer != MUTEX and not peer.startswith(AT):
             others += int(sample.metrics["cycles"])
     return ours, others
 

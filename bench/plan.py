@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.peers import catalog
-from bench.peers.catalog import Side
+from bench.peers.catalog import AT, OURS, Side
 from bench.results import Metrics
 from bench.server import BenchServer
 
@@ -33,6 +33,11 @@ class Plan:
     quick: bool
     repeat: int
     peers: Sequence[str]
+
+    @property
+    def ours(self) -> Sequence[str]:
+        """Ours, and ours as another commit has it, if that is a peer."""
+        return [peer for peer in self.peers if peer == OURS or peer.startswith(AT)]
 
     def sides(self, *peers: str, slow: bool = False) -> list[Side]:
         """

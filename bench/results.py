@@ -50,12 +50,14 @@ class Results:
     samples: list[Sample] = field(default_factory=list)
     complete: bool = False
 
-    def of(self, workload: str, case: str | None = None, side: str | None = None) -> list[Sample]:
+    def of(
+        self, workload: str | None = None, case: str | None = None, side: str | None = None
+    ) -> list[Sample]:
         """Return the samples of a workload, case and side that have figures."""
         return [
             sample
             for sample in self.samples
-            if sample.workload == workload
+            if workload in (None, sample.workload)
             and case in (None, sample.case)
             and side in (None, sample.side)
             and sample.error is None
@@ -69,7 +71,7 @@ class Results:
         """Return the cases of a workload in the order of measurement."""
         return list(dict.fromkeys(each.case for each in self.samples if each.workload == workload))
 
-    def sides(self, workload: str, case: str | None = None) -> list[str]:
+    def sides(self, workload: str | None = None, case: str | None = None) -> list[str]:
         """Return the sides that have figures, in the order of measurement."""
         found = dict.fromkeys(sample.side for sample in self.of(workload, case))
         order = dict.fromkeys(sample.side for sample in self.samples)

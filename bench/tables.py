@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.peers import catalog
-from bench.peers.catalog import ON_ONE, OURS, REFERENCE
+from bench.peers.catalog import AT, ON_ONE, OURS, REFERENCE
 from bench.results import Results, Sample
 from bench.stats import Interval
 from bench.targets import targets
@@ -61,6 +61,7 @@ CLIENT = Column("client CPU, µs/cycle", "client_us")
 
 COLUMNS = {
     "throughput": (RATE, P50, P99, REQUESTS, SERVER, CLIENT),
+    "reuse": (RATE, P50, P99, REQUESTS, SERVER, CLIENT),
     "hot": (
         RATE,
         P50,
@@ -76,6 +77,15 @@ COLUMNS = {
         P50,
         Column("p99 of all rounds, ms", "times", 1e3, of_all=_p99),
         Column("longest of all, ms", "longest", 1e3, of_all=max),
+    ),
+    "herd": (
+        Column("hand-offs/s", "rate", form=",.0f", spread=True),
+        Column("gap p50, ms", "p50", 1e3),
+        Column("gap p99, ms", "p99", 1e3),
+        Column("requests/hand-off", "requests"),
+        Column("server CPU, µs/hand-off", "server_us"),
+        Column("client CPU, µs/hand-off", "client_us"),
+        Column("connections", "connected", form=",.0f"),
     ),
     "renewal": (
         Column("client CPU, %", "client_cpu", 100),
@@ -96,6 +106,10 @@ REFERENCES = {"quorum": "pottery", "cluster": ON_ONE}
 
 NOTES = {
     "throughput": "× is the ratio to redis-py's Lock in the same rounds, with its interval.",
+    "reuse": (
+        "× is the ratio to redis-py's Lock. Lingering: a released lease is used again within 50 ms "
+        "without asking Redis."
+    ),
     "hot": (
         "Wait: from asking until the body runs. Least – most: cycles of a task in one "
         "window. Fairness: Jain's index over tasks, 1 is even. Who still waits when the "
@@ -104,6 +118,10 @@ NOTES = {
     "handoff": (
         "Release called in one process to body running in the other, idle otherwise. A round "
         "has too few hand-offs for a p99 of its own."
+    ),
+    "herd": (
+        "Each client has a connection of its own, as a process has; one or two of them are the "
+        "bench's. Gap: from right before a release to the next body, whoever's that is."
     ),
     "renewal": "redis-py: one asyncio task per lock that calls reacquire() every ttl/3.",
     "quorum": (
@@ -129,6 +147,8 @@ def all_tables(results: Results) -> list[Table]:
         seed_table(results) if name == "seed" else workload_table(results, name)
         for name in results.workloads()
     ]
+    if any(side.startswith(AT) for side in results.sides()):
+        found.append(against_table(results))
     if results.missing:
         rows = [(catalog.title(peer), why) for peer, why in results.missing.items()]
         found.append(Table("Not measured", ("lock", "why"), rows))
@@ -143,6 +163,32 @@ def target_table(results: Results) -> Table:
         measured = target.measure(results)
         rows.append((target.what, target.shown, measured.text, words[target.met(results)]))
     return Table("Targets", ("what", "target", "measured", ""), rows, words=4)
+
+
+COMPARED = {
+    "rate": "rate",
+    "p50": "p50",
+    "requests": "requests",
+    "server_us": "server CPU",
+    "client_us": "client CPU",
+}
+"""What is compared with another commit, and what its column is called."""
+
+
+def against_table(results: Results) -> Table:
+    """Compare ours with ours as another commit has it: the ratios within the rounds."""
+    rows: list[tuple[str, ...]] = []
+    for name in results.workloads():
+        for case in results.cases(name):
+            for former in results.sides(name, case):
+                peer, _, loop = former.partition("/")
+                if peer.startswith(AT):
+                    side = f"{OURS}/{loop}" if loop else OURS
+                    ratios = [results.ratio(name, case, each, side, former) for each in COMPARED]
+                    told = [_times(ratio, side, former) for ratio in ratios]
+                    rows.append((f"{name}, {case}", catalog.title(former), *told))
+    header = ("ours, as a multiple of", "", *COMPARED.values())
+    return Table("Beside another commit", header, rows)
 
 
 def seed_table(results: Results) -> Table:

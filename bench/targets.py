@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from bench.peers.catalog import MUTEX, ON_ALL, ON_ONE, OURS, REFERENCE
+from bench.peers.catalog import LINGERING, MUTEX, ON_ALL, ON_ONE, OURS, REFERENCE
 from bench.results import Results
 from bench.stats import Interval
-from bench.workloads import cluster, handoff, hot, limit, quorum, renewal, throughput
+from bench.workloads import cluster, handoff, herd, hot, limit, quorum, renewal, reuse, throughput
 
 OURS_UVLOOP = f"{OURS}/uvloop"
 
@@ -84,8 +84,10 @@ def _against(workload: str, case: str, metric: str, reference: str, results: Res
     return _ratio(results.ratio(workload, case, metric, OURS, reference), inverse=True)
 
 
-def _plain(workload: str, case: str, metric: str, unit: Unit, results: Results) -> Measured:
-    found = results.interval(workload, case, OURS, metric)
+def _plain(
+    workload: str, case: str, metric: str, unit: Unit, results: Results, *, side: str = OURS
+) -> Measured:
+    found = results.interval(workload, case, side, metric)
     if found is None:
         return NOTHING
     shown = _shown(found, lambda value: f"{value * unit.factor:.3g}", unit.name)
@@ -126,6 +128,16 @@ def _throughput() -> Iterator[Target]:
         if case == some and side == OURS:
             p99 = partial(_plain, "throughput", some, "p99", MS)
             yield Target(f"{case}: acquire p99", 1.0, False, "≤ 1 ms", p99)
+
+
+def _reuse() -> Iterator[Target]:
+    one, some = (throughput.case_name(tasks) for tasks in reuse.SIZES)
+    for case, bound, reference in ((one, 25, REFERENCE), (one, 12, OURS), (some, 2, OURS)):
+        measure = partial(_rate, "reuse", case, LINGERING, reference)
+        name = "redis-py" if reference == REFERENCE else "without"
+        yield Target(f"lingering, {case}: rate", bound, True, f"≥ {bound:g} × {name}", measure)
+    cpu = partial(_plain, "reuse", one, "client_us", Unit(1, " µs"), side=LINGERING)
+    yield Target(f"lingering, {one}: client CPU per cycle", 8, False, "≤ 8 µs", cpu)
 
 
 def _hot() -> Iterator[Target]:
@@ -213,6 +225,24 @@ def _cluster() -> Iterator[Target]:
         yield Target(what, 1.0, True, "≥ 1 × names on one", measure)
 
 
+def _herd() -> Iterator[Target]:
+    few, *more = (herd.case_name(clients) for clients in herd.SIZES)
+    for case in more:
+        asked = partial(_plain, "herd", case, "requests", Unit(1, ""))
+        yield Target(f"herd, {case}: requests per hand-off", 4, False, "≤ 4", asked)
+    for case in more:
+        cpu = partial(_grown, few, case, "server_us")
+        shown = f"≤ 1.5 × of {few}"
+        yield Target(f"herd, {case}: server CPU per hand-off", 1.5, False, shown, cpu)
+    for case in more:
+        gap = partial(_grown, few, case, "p50")
+        yield Target(f"herd, {case}: gap p50", 2, False, f"≤ 2 × of {few}", gap)
+
+
+def _grown(before: str, after: str, metric: str, results: Results) -> Measured:
+    return _ratio(results.growth("herd", before, after, metric, OURS))
+
+
 def targets() -> list[Target]:
     """Return all rows, in the order in which they were set."""
-    return [*_throughput(), *_hot(), *_rest(), *_quorum(), *_cluster()]
+    return [*_throughput(), *_reuse(), *_hot(), *_rest(), *_herd(), *_quorum(), *_cluster()]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from aiodistlock.cli.demo.events import sample_events
+from aiodistlock.demo.events import sample_events
 
 
 def main() -> None:

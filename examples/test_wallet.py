@@ -70,11 +70,12 @@ async def test_it_goes_on_where_another_process_died(
 ) -> None:
     """A lease that is neither released nor renewed is that of a process that was killed."""
     async with LockClient.in_memory(share=distlock) as another_process:
-        await another_process.lock("wallet:42", ttl=10.0, auto_renew=False).acquire()
+        lease = await another_process.lock("wallet:42", ttl=10.0, auto_renew=False).acquire()
         journal: list[str] = []
         task = asyncio.create_task(reconcile(distlock, journal))
         await distlock_clock.advance(11)
         await task
+        assert not lease.is_held
     assert journal == ["begun", "written"]
 
 

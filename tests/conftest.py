@@ -100,7 +100,7 @@ def left_behind(url: str, prefix: str) -> list[str]:
         found: list[bytes] = list(client.scan_iter(match=f"*{prefix}*", count=1000))
         if found:
             client.delete(*found)
-    return sorted(key.decode() for key in found if not key.endswith(b":fence"))
+    return sorted(key.decode() for key in found if not key.startswith(b"aiodistlock:fence"))
 
 
 @pytest.fixture(scope="session")

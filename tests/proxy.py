@@ -9,6 +9,9 @@ behind it in the same direction come after it, as in TCP.
 A lost reply, as networks lose them, is ``CUT_BEFORE`` on the reply: the server
 did it, the client never hears. ``DROP`` of a reply that others follow makes the
 client take the next one for it; nothing in RESP can tell.
+
+A batch is a frame of each script that it runs: the first rule that answers for any of
+them decides about it as a whole.
 """
 
 import asyncio
@@ -22,6 +25,7 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
+from aiodistlock.protocol import scripts
 from aiodistlock.testing.discovery import LOOPBACK, free_port
 from tests.resp import flat_blobs, frame_end
 
@@ -83,7 +87,14 @@ class Repeat:
     times: int = 2
 
 
-Action = Do | Delay | Hold | Repeat
+@dataclass(frozen=True)
+class Replace:
+    """This arrives in the frame's place; ``<tag>`` in it is what the frame has behind its code."""
+
+    raw: bytes
+
+
+Action = Do | Delay | Hold | Repeat | Replace
 Rule = Callable[[Frame], Action | None]
 
 
@@ -96,6 +107,25 @@ def on(kind: Kind, name: str, action: Action, *, number: int | None = None) -> R
         return action if number in (None, frame.number) else None
 
     return rule
+
+
+_BY_LETTER = {
+    script.letter[-3:-2]: (name, script.keys - 3 + script.args)
+    for name, script in vars(scripts).items()
+    if isinstance(script, scripts.Script) and script.letter
+}
+
+
+def scripts_in(args: list[bytes]) -> list[str]:
+    """Name the scripts that a batch runs, in order."""
+    rest = deque(args[3 + int(args[2]) : -1])
+    found = []
+    while rest:
+        name, count = _BY_LETTER[rest.popleft()]
+        found.append(name)
+        for _ in range(count):
+            rest.popleft()
+    return found
 
 
 class ChaosProxy:
@@ -186,12 +216,35 @@ class ChaosProxy:
             # The loop closes the listening socket in its next turn.
             await asyncio.sleep(0)
 
+    def lead_to(self, url: str) -> None:
+        """Connect new clients to another server; those that are connected stay where they are."""
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        self._upstream = (parts.hostname, parts.port or 6379)
+
+    def push(self, raw: bytes) -> None:
+        """Send bytes to all clients, as if the server had."""
+        for link in self._links:
+            link.push(raw)
+
     async def cut(self) -> None:
         """Cut all open connections."""
         tasks = list(self._links.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def part(self, connection: int) -> None:
+        """End the client's side of a connection; what is held of it still goes to the server."""
+        for link in self._links:
+            if link.number == connection:
+                link.part()
+
+    async def ended(self, connection: int) -> None:
+        """Wait until the server has got all of a connection, and has hung up."""
+        for link, task in list(self._links.items()):
+            if link.number == connection:
+                await asyncio.wait([task])
 
     def black_hole(self) -> None:
         """Swallow all that comes, on open and on new connections, and answer nothing.
@@ -211,13 +264,15 @@ class ChaosProxy:
         self, kind: Kind, name: str, connection: int, args: list[bytes], raw: bytes
     ) -> Action:
         """Count a frame and ask the rules what happens to it."""
-        self.counts[kind, name] += 1
-        number = self.counts[kind, name]
-        frame = Frame(kind, name, number, connection, args, raw)
-        self.frames.append(frame)
+        frames = []
+        for each in name.split("+"):
+            self.counts[kind, each] += 1
+            number = self.counts[kind, each]
+            frames.append(Frame(kind, each, number, connection, args, raw))
+        self.frames.extend(frames)
         self._seen.set()
         self._seen = asyncio.Event()
-        decided = (rule(frame) for rule in self.rules)
+        decided = (rule(frame) for frame in frames for rule in self.rules)
         return next((action for action in decided if action is not None), Do.PASS)
 
     def name_of(self, args: list[bytes]) -> str:
@@ -230,6 +285,8 @@ class ChaosProxy:
             sha = hashlib.sha1(args[1]).hexdigest()
         else:
             return command
+        if self.script_names and sha == scripts.BATCH.sha.decode():
+            return "+".join(scripts_in(args))
         return self.script_names.get(sha, command)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -260,8 +317,9 @@ class _Link:
         writer: asyncio.StreamWriter,
     ) -> None:
         self.swallows = False
+        self.number = number
+        self._parted = False
         self._proxy = proxy
-        self._number = number
         self._reader = reader
         self._writer = writer
         # For each reply that is due: its request's name, and whether the client
@@ -281,6 +339,15 @@ class _Link:
             pass  # Either side reset the connection: the other is closed as well.
         finally:
             writer.close()
+
+    def part(self) -> None:
+        """End the client's side alone."""
+        self._parted = True
+        self._writer.close()
+
+    def push(self, raw: bytes) -> None:
+        """Send bytes to the client."""
+        self._writer.write(raw)
 
     def _cut(self) -> None:
         """End the client's side; that ends the requests, and so the server's side.
@@ -308,7 +375,7 @@ class _Link:
     async def _request(self, raw: bytes, server: asyncio.StreamWriter) -> None:
         args = flat_blobs(raw)
         name = self._proxy.name_of(args)
-        action = self._proxy.decide("request", name, self._number, args, raw)
+        action = self._proxy.decide("request", name, self.number, args, raw)
         await self._prepare(action)
         if action is Do.DROP or self.swallows:
             return
@@ -354,13 +421,16 @@ class _Link:
 
     async def _reply(self, raw: bytes, client: asyncio.StreamWriter) -> None:
         kind, name, wanted = self._classify(raw)
-        if not wanted or self.swallows:
+        if not wanted or self.swallows or self._parted:
             return
         args = flat_blobs(raw)
-        action = self._proxy.decide(kind, name, self._number, args, raw)
+        action = self._proxy.decide(kind, name, self.number, args, raw)
         await self._prepare(action)
         if action is Do.DROP or self.swallows:
             return
+        if isinstance(action, Replace):
+            tag = b":%b\r\n" % args[1] if len(args) > 1 else b""
+            raw = action.raw.replace(b"<tag>", tag)
         client.write(raw * (action.times if isinstance(action, Repeat) else 1))
         await client.drain()
         if action is Do.CUT_AFTER:

@@ -20,17 +20,32 @@ except ModuleNotFoundError as error:
     print(missing, file=sys.stderr)
     sys.exit(2)
 
-from . import lock_commands
-from .demo.errors import DemoError
-from .doctor.errors import DoctorError
-from .errors import CommandError
+import aiodistlock
+from aiodistlock.console.errors import CommandError
 
-app = typer.Typer(
-    name="aiodistlock",
-    help="Distributed locks for asyncio on Redis.",
-    no_args_is_help=True,
-)
+from . import lock_commands
+from .connection import urls_of
+
+app = typer.Typer(name="aiodistlock", no_args_is_help=True)
 lock_commands.add_to(app)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"aiodistlock {aiodistlock.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _aiodistlock(
+    version: Annotated[  # its callback tells it
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Distributed locks for asyncio on Redis."""
 
 
 def demo(
@@ -61,8 +76,8 @@ def demo(
     """
     import json
 
-    from .demo.report import DemoConsole, Reporter
-    from .demo.run import Options, run
+    from aiodistlock.demo.report import DemoConsole, Reporter
+    from aiodistlock.demo.run import Options, run
 
     console: Console | None = DemoConsole(highlight=False, stderr=as_json)
     if as_json and not sys.stderr.isatty():
@@ -86,6 +101,7 @@ def doctor(
     ] = None,
     *,
     redis: lock_commands.Urls = None,
+    redis_url_file: lock_commands.UrlFile = None,
     ttl: Annotated[float, typer.Option(help="Length of your leases, seconds.")] = 10.0,
     namespace: Annotated[str, typer.Option(help="Prefix of the keys of your locks.")] = "lock:",
     timeout: Annotated[float, typer.Option(help="How long to wait for an answer, seconds.")] = 3.0,
@@ -104,10 +120,14 @@ def doctor(
 
     Exit status: 0 if no danger was found, 1 if one was, 2 if nothing could be examined.
     """
-    from .doctor.run import Options, run
+    from aiodistlock.doctor.run import Options, run
 
     options = Options(
-        urls=urls or redis or (), ttl=ttl, namespace=namespace, timeout=timeout, as_json=as_json
+        urls=urls_of(urls or redis, redis_url_file),
+        ttl=ttl,
+        namespace=namespace,
+        timeout=timeout,
+        as_json=as_json,
     )
     raise typer.Exit(run(options))
 
@@ -133,14 +153,12 @@ def main() -> None:
 def _explain(error: Exception) -> int:
     """Print one line for what the user can mend; everything else is a bug."""
     if isinstance(error, CommandError):
-        print(f"aiodistlock: {error}", file=sys.stderr)
+        if error.args[0]:  # it is empty where the user wants to hear nothing
+            print(f"aiodistlock: {error}", file=sys.stderr)
         return error.status
     if isinstance(error, typer.Abort):
         print("aiodistlock: interrupted", file=sys.stderr)
         return 130
-    if isinstance(error, DemoError | DoctorError):
-        print(f"aiodistlock: {error}", file=sys.stderr)
-        return 2
     if isinstance(error, OSError | sqlite3.Error):
         # A full disk, an output that cannot be written.
         print(f"aiodistlock: {error}", file=sys.stderr)

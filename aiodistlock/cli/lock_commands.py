@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import getdoc
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from aiodistlock.console.errors import EXIT_NOT_ACQUIRED, EXIT_USAGE, CommandError
+from aiodistlock.core.options import ClientOptions
+
+from .connection import urls_of
 
 Urls = Annotated[
     list[str] | None,
     typer.Option(
         "--redis",
         metavar="URL",
-        envvar="REDIS_URL",
         show_default=False,
         help="redis://, rediss:// (TLS), unix://, redis+sentinel://h1,h2/service or "
         "redis+cluster://h1,h2; user and password of an ACL go before the host. Several: the "
-        "nodes of a quorum. A password is safer in the variable than on the command line.",
+        "nodes of a quorum. Default: $REDIS_URL. A URL with a password belongs there, or in "
+        "--redis-url-file: command lines are seen by everybody on the host, in ps.",
+    ),
+]
+UrlFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--redis-url-file",
+        metavar="FILE",
+        show_default=False,
+        help="File with the URL, or with those of a quorum, one a line.",
     ),
 ]
 Namespace = Annotated[str, typer.Option(help="Prefix of the keys of your locks.")]
@@ -31,6 +46,33 @@ Pattern = Annotated[
     typer.Argument(metavar="PATTERN", show_default=False, help="Of names: *, ? and [...]."),
 ]
 
+_QUARANTINE = ClientOptions().quarantine
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Say nothing if it is not acquired in time.")
+]
+ConflictExitCode = Annotated[
+    int,
+    typer.Option(
+        "--conflict-exit-code",
+        "-E",
+        min=0,
+        max=255,
+        help="Exit status if it is not acquired in time.",
+    ),
+]
+Quarantine = Annotated[
+    float,
+    typer.Option(
+        help="On a quorum: seconds for which a node that came up without its data is not "
+        "counted; as for all other clients."
+    ),
+]
+KeepRedisUrl = Annotated[
+    bool,
+    typer.Option("--keep-redis-url", help="Leave REDIS_URL in the environment of COMMAND."),
+]
+
 
 def run(
     name: Name,
@@ -40,6 +82,7 @@ def run(
     ],
     *,
     redis: Urls = None,
+    redis_url_file: UrlFile = None,
     ttl: Annotated[
         float,
         typer.Option(
@@ -52,39 +95,52 @@ def run(
         typer.Option(show_default=False, help="Wait for the lock so many seconds, not for ever."),
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait at all.")] = False,
+    quiet: Quiet = False,
+    conflict_exit_code: ConflictExitCode = EXIT_NOT_ACQUIRED,
     grace: Annotated[
         float, typer.Option(help="When the lease is lost: seconds from SIGTERM to SIGKILL.")
     ] = 5.0,
     unavailable_after: Annotated[
         float, typer.Option(help="How long to try to reach Redis, seconds.")
     ] = 10.0,
+    quarantine: Quarantine = _QUARANTINE,
+    keep_redis_url: KeepRedisUrl = False,
     namespace: Namespace = "lock:",
 ) -> None:
     """
     Hold a lock while COMMAND runs: flock(1) for a fleet.
 
-    COMMAND finds AIODISTLOCK_FENCING_TOKEN and AIODISTLOCK_LOCK_NAME in its environment. It
-    runs in a process group of its own, in the foreground of the terminal if it writes there.
-    Signals are forwarded to the group. If the lease is lost, or this process is killed or
-    stopped, the group gets SIGTERM, and after --grace SIGKILL: until then it may run beside
-    the next holder, so have what it writes to check the fencing token.
+    A Cluster has to be named by redis+cluster://: by a URL of one of its nodes nothing is locked.
+
+    COMMAND finds AIODISTLOCK_FENCING_TOKEN and AIODISTLOCK_LOCK_NAME in its environment, and no
+    REDIS_URL, which may have a password in it, unless with --keep-redis-url. It runs in a process
+    group of its own, in the foreground of the terminal if it writes there. Signals are forwarded
+    to the group. If the lease is lost, or this process is killed or stopped, the group gets
+    SIGTERM, and after --grace SIGKILL: until then it may run beside the next holder, so have what
+    it writes to check the fencing token.
 
     Exit status: that of COMMAND, 128+n if signal n ended it (or us, while waiting). 69: Redis
-    is unavailable. 70: the lease was lost. 75: not acquired in time. 126: COMMAND cannot be
+    is unavailable. 70: the lease was lost. 75, or -E: not acquired in time. 126: COMMAND cannot be
     executed. 127: it is not found. 2: wrong usage.
     """
     from .run.run import Options
     from .run.run import run as run_command
 
+    if no_wait and timeout is not None:
+        raise CommandError("--no-wait and --timeout exclude each other", EXIT_USAGE)
     options = Options(
-        urls=redis or (),
+        urls=urls_of(redis, redis_url_file),
         name=name,
         command=command,
         namespace=namespace,
         ttl=ttl,
         timeout=0.0 if no_wait else timeout,
+        quiet=quiet,
+        conflict_exit_code=conflict_exit_code,
         grace=grace,
         unavailable_after=unavailable_after,
+        quarantine=quarantine,
+        keep_redis_url=keep_redis_url,
     )
     raise typer.Exit(run_command(options))
 
@@ -93,9 +149,7 @@ def ls(
     pattern: Pattern = "*",
     *,
     redis: Urls = None,
-    free: Annotated[
-        bool, typer.Option("--all", help="Also locks that are free, for a day after their use.")
-    ] = False,
+    redis_url_file: UrlFile = None,
     namespace: Namespace = "lock:",
     timeout: Timeout = 3.0,
     as_json: AsJson = False,
@@ -103,7 +157,8 @@ def ls(
     """
     List the locks that are held or waited for.
 
-    Found by SCAN, so that Redis goes on working; over a quorum as a majority sees them.
+    Found by SCAN, so that Redis goes on working; over a quorum as a majority sees them. A URL of
+    one node of a Cluster stands for the whole Cluster.
 
     --json prints an array of objects: name, holder (token, host, pid; null: free),
     fencing_token, ttl (seconds; null: none), waiters (token, host, pid, waited); over a quorum
@@ -113,13 +168,18 @@ def ls(
     """
     from .survey.run import list_locks, where
 
-    list_locks(where(redis, namespace, timeout), pattern, free=free, as_json=as_json)
+    list_locks(
+        where(urls_of(redis, redis_url_file), namespace, timeout),
+        pattern,
+        as_json=as_json,
+    )
 
 
 def inspect(
     name: Name,
     *,
     redis: Urls = None,
+    redis_url_file: UrlFile = None,
     namespace: Namespace = "lock:",
     timeout: Timeout = 3.0,
     as_json: AsJson = False,
@@ -133,13 +193,14 @@ def inspect(
     """
     from .survey.run import inspect_lock, where
 
-    inspect_lock(where(redis, namespace, timeout), name, as_json=as_json)
+    inspect_lock(where(urls_of(redis, redis_url_file), namespace, timeout), name, as_json=as_json)
 
 
 def top(
     pattern: Pattern = "*",
     *,
     redis: Urls = None,
+    redis_url_file: UrlFile = None,
     interval: Annotated[
         float, typer.Option("--interval", "-n", help="Between two pictures, seconds.")
     ] = 1.0,
@@ -157,7 +218,9 @@ def top(
     --json prints an object a line for each picture: at, held, waiting, handoffs_per_second,
     longest_wait, and locks as of ls, each with the latter two.
 
-    Exit status: 0, also after Ctrl-C; 128+n after signal n, 69 if Redis is unavailable, 2 for
+    The key q ends it, as Ctrl-C does.
+
+    Exit status: 0, also after q and Ctrl-C; 128+n after signal n, 69 if Redis is unavailable, 2 for
     wrong usage.
     """
     from .survey.run import where
@@ -165,13 +228,14 @@ def top(
     from .top.run import run as run_top
 
     options = Options(pattern=pattern, interval=interval, once=once, as_json=as_json)
-    raise typer.Exit(run_top(where(redis, namespace, timeout), options))
+    raise typer.Exit(run_top(where(urls_of(redis, redis_url_file), namespace, timeout), options))
 
 
 def release(
     name: Name,
     *,
     redis: Urls = None,
+    redis_url_file: UrlFile = None,
     force: Annotated[
         bool, typer.Option("--force", help="Needed: only its holder gives a lock up in peace.")
     ] = False,
@@ -193,7 +257,11 @@ def release(
     from .release import run as run_release
     from .survey.run import where
 
-    raise typer.Exit(run_release(where(redis, namespace, timeout), name, force=force, yes=yes))
+    raise typer.Exit(
+        run_release(
+            where(urls_of(redis, redis_url_file), namespace, timeout), name, force=force, yes=yes
+        )
+    )
 
 
 def add(app: typer.Typer, function: Callable[..., None], *examples: str) -> None:
@@ -212,10 +280,10 @@ def add_to(app: typer.Typer) -> None:
         app,
         run,
         "run nightly-report -- ./report.sh --all",
-        "run --no-wait cleanup -- find /srv/tmp -mtime +7 -delete",
+        "run --no-wait --quiet -E 0 cleanup -- find /srv/tmp -mtime +7 -delete",
         "run deploy --timeout 600 --ttl 30 -- make deploy",
     )
-    add(app, ls, "ls 'wallet:*'", "ls --all --json")
+    add(app, ls, "ls 'wallet:*'", "ls --json")
     add(app, inspect, "inspect wallet:42", "inspect wallet:42 --json")
     add(app, top, "top", "top 'wallet:*' --once --json")
     add(app, release, "release wallet:42 --force")

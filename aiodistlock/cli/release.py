@@ -13,26 +13,25 @@ import time
 from typing import Any, NoReturn
 
 from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import ResponseError
 from rich.console import Console
 
+from aiodistlock.console.errors import EXIT_UNAVAILABLE, EXIT_USAGE, CommandError
+from aiodistlock.core.escaping import quoted, shown
 from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS
-from aiodistlock.core.keys import LockKeys
-from aiodistlock.core.options import ClientOptions, to_ms
-from aiodistlock.core.quorum import majority
-from aiodistlock.stores import replies, scripts
-from aiodistlock.stores.answers import Taken
+from aiodistlock.core.keys import LockKeys, fence_key, void_key
+from aiodistlock.deployments.quorum.votes import majority
+from aiodistlock.protocol.answers import Taken, Unvoted
+from aiodistlock.protocol.call import R
+from aiodistlock.protocol.operations import Operations
+from aiodistlock.protocol.redis_call import RedisCall
+from aiodistlock.protocol.scripts import ON_CLUSTER, ON_ONE
 
 from .connection import check_keys, reaching, redis_clients
-from .console import shown
-from .errors import EXIT_UNAVAILABLE, EXIT_USAGE, CommandError
 from .survey.report import show
 from .survey.run import Where
 from .survey.state import Holder, LockState, added_up
 from .survey.survey import Survey, open_survey
-
-_RETENTION = to_ms(ClientOptions().fence_retention)
-_TAG = 0
-"""What the scripts echo; here a reply cannot be taken for another's."""
 
 _NO_FORCE = (
     "a lock is given up by its holder, or by its ttl if that died; to take {name!r} from a "
@@ -57,9 +56,9 @@ def run(at: Where, name: str, *, force: bool, yes: bool) -> int:
     state = added_up(nodes, list(each.values()))
     show(Console(stderr=True, highlight=False), state, each, nodes)
     if state.holder is None:
-        raise CommandError(f"nobody holds {name!r}: there is nothing to release", 1)
+        raise CommandError(f"nobody holds {quoted(name)}: there is nothing to release", 1)
     # Between two loops: in one, Ctrl-C would wait for the answer.
-    if not yes and not _agreed(f"Take {shown(name)} from {shown(str(Holder.of(state.holder)))}?"):
+    if not yes and not _agreed(f"Take {shown(name)} from {shown(Holder.of(state.holder))}?"):
         print("aiodistlock: nothing was changed", file=sys.stderr)
         return 1
     asyncio.run(_release(at, keys, state))
@@ -94,15 +93,14 @@ async def take(client: Redis | RedisCluster, keys: LockKeys, holder: str) -> Non
     :raises CommandError: if somebody else holds it by now, or Redis is unavailable
     """
     with reaching():
-        reply = await _run(client, scripts.FORCE_RELEASE, keys, _encoded(holder), _RETENTION)
-    taken = replies.force_release(reply)
+        taken = await _run(client, _operations(client).force_release(keys, _encoded(holder)))
     if not isinstance(taken, Taken):
         _report_other(keys, taken.holder)
     if taken.passed_to is None:
         told = f"{shown(keys.name)} is free; its next lease has a fencing token above {taken.fence}"
     else:
         told = (
-            f"{shown(keys.name)} has passed on to {shown(str(Holder.of(taken.passed_to)))}, "
+            f"{shown(keys.name)} has passed on to {shown(Holder.of(taken.passed_to))}, "
             f"with fencing token {taken.fence}"
         )
     print(told)
@@ -114,15 +112,28 @@ def _encoded(token: str) -> bytes:
 
 
 def _report_other(keys: LockKeys, holder: str | None) -> NoReturn:
-    now = "nobody holds it" if holder is None else f"{Holder.of(holder)} holds it"
-    raise CommandError(f"{keys.name!r} has changed hands meanwhile, now {now}; left alone", 1)
+    now = "nobody holds it" if holder is None else f"{shown(Holder.of(holder))} holds it"
+    raise CommandError(f"{quoted(keys.name)} has changed hands meanwhile, now {now}; left alone", 1)
 
 
-async def _run(client: object, script: scripts.Script, keys: LockKeys, *args: bytes | int) -> Any:
+def _operations(client: Redis | RedisCluster) -> Operations:
     # The inboxes of a Cluster's waiters are sharded channels.
-    source = (script.sharded if isinstance(client, RedisCluster) else script).source
-    run: Any = client.eval  # type: ignore[attr-defined]  # redis-py's clients have it
-    return await run(source, 3, keys.key, keys.fence, keys.queue, *args, _TAG)
+    own = ON_CLUSTER if isinstance(client, RedisCluster) else ON_ONE
+    return Operations(own, by_slot=own is ON_CLUSTER)
+
+
+async def _run(client: Redis | RedisCluster, call: RedisCall[R]) -> R:
+    run: Any = client.eval
+    # Nothing is void of a sender with one request.
+    request = (call.script.source, *call.operands(void_key("release", call.keys.slot)))
+    try:
+        return call.decode(await run(*request), 0.0)
+    except ResponseError as error:
+        told = str(error)
+        if not told.startswith("BADFENCE"):
+            raise
+        print(f"aiodistlock: a fence counter was broken: {shown(told[9:])}", file=sys.stderr)
+        return call.decode(await run(*request), 0.0)
 
 
 async def _take_from_majority(keys: LockKeys, state: LockState, survey: Survey) -> None:
@@ -137,16 +148,18 @@ async def _take_from_majority(keys: LockKeys, state: LockState, survey: Survey) 
 
     async def take(client: Redis | RedisCluster) -> bool:
         # The channel is nobody's: only who leaves a queue must name its own.
-        args = (token, highest, _RETENTION, b"aiodistlock:none")
-        return bool((await _run(client, scripts.UNVOTE, keys, *args))[0] == replies.DONE)
+        call = Operations(by_slot=True).unvote(keys, token, highest, b"aiodistlock:none")
+        unvoted = await _run(client, call)
+        return isinstance(unvoted, Unvoted) and unvoted.refusal is None
 
     # At once: a renewal that comes between two nodes would heal the first.
     taken = sum((await survey.of_all(take)).values())
     if taken == 0:
         _report_other(keys, None)
     # A node without memory gives its vote up, but keeps its counter as it was.
+    counters = await survey.of_all(lambda client: client.get(fence_key(keys.slot)))
+    raised = sum(int((each or b"0").split()[0]) >= highest for each in counters.values())
     states = [each[0] for each in (await survey.look_at_each([keys.name])).values()]
-    raised = sum((each.fence or 0) >= highest for each in states)
     if raised < majority(survey.size) or added_up(survey.size, states).holder == state.holder:
         raise CommandError(
             f"{taken} of {survey.size} votes were taken back, and the fencing token was raised "

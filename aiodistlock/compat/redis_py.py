@@ -11,12 +11,15 @@ from typing import Any, Literal
 from redis import exceptions as redis_errors
 from redis.asyncio.lock import Lock
 
-from aiodistlock import deployment
 from aiodistlock.compat.token_lock import Possession, TokenLock, Wish
+from aiodistlock.core.background import is_thrown_away
+from aiodistlock.core.escaping import quoted
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.engine.cleanup import settled
+from aiodistlock.core.validation import check_all, refuse
+from aiodistlock.deployments import source as deployment
 from aiodistlock.errors import LockError, StoreUnavailable
-from aiodistlock.stores.answers import Done, Failed, ReleaseReply
+from aiodistlock.protocol.answers import Done, Failed, ReleaseReply
+from aiodistlock.protocol.cleanup import confirmed
 
 Number = int | float
 
@@ -37,7 +40,8 @@ class RedisPyLock(Lock):
     As redis-py's, it is not renewed: after ``timeout`` it is over, and nobody is told.  As
     there, the object holds the state of an acquisition, one token in each thread: tasks
     that share an object and outlive its ``timeout`` release each other's lock.  Give each
-    its own object, or use :class:`~aiodistlock.AsyncLock`, which has neither limit.
+    its own object, or use :class:`~aiodistlock.AsyncLock`, which has neither limit.  And as
+    there, an object that is forgotten leaves its key: whoever has the token may release it.
 
     :param redis: a ``redis.asyncio.Redis`` or ``RedisCluster``
     :param name: the key
@@ -50,8 +54,8 @@ class RedisPyLock(Lock):
     :param raise_on_release_error: whether leaving ``async with`` raises if the lock is no
         longer owned; else that is logged
     :raises TypeError: if ``redis`` is no asyncio client
-    :raises ValueError: if ``name`` is no UTF-8 text, is empty, or has braces that are no
-        hash tag; if a duration is no number of seconds from 0
+    :raises ValueError: naming all that is wrong: ``name`` is no UTF-8 text, is empty, or has
+        braces that are no hash tag; a duration is no number of seconds from 0
     """
 
     def __init__(  # noqa: PLR0917  # redis-py's order
@@ -81,17 +85,23 @@ class RedisPyLock(Lock):
             thread_local,
             raise_on_release_error,
         )
-        self._check_durations()
-        self._tokens = TokenLock(redis, LockKeys(_text(self._encode(name)), namespace=""))
+        check_all(self._check_durations, self._keys)
+        self._tokens = TokenLock(redis, self._keys())
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Where it was acquired last."""
 
     def register_scripts(self) -> None:
         """Do nothing: the engine has its own scripts."""
 
+    def _keys(self) -> LockKeys:
+        return LockKeys(_text(self._encode(self.name)), namespace="")
+
     def _check_durations(self) -> None:
-        for what, value in (("timeout", self.timeout), ("sleep", self.sleep)):
-            number = isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
-            if not number and (value is not None or what == "sleep"):
-                raise ValueError(f"{what} must be a number of seconds from 0, not {value!r}")
+        problems = [
+            _problem("timeout", self.timeout, optional=True),
+            _problem("sleep", self.sleep, optional=False),
+        ]
+        refuse(problems)
 
     def _encode(self, value: str | bytes | memoryview) -> bytes:
         """Return the bytes that redis-py would send."""
@@ -125,6 +135,7 @@ class RedisPyLock(Lock):
         possession = await self._take(wanted, timeout if blocking else 0)
         if possession is None:
             return False
+        self._loop = asyncio.get_running_loop()
         self.local.token = possession.key_token
         self.local.possession = possession
         return True
@@ -171,6 +182,8 @@ class RedisPyLock(Lock):
         :raises redis.exceptions.LockError: if this object has acquired nothing
         :raises redis.exceptions.RedisError: if Redis is unreachable or refuses
         """
+        if self._loop is not None and is_thrown_away(self._loop):
+            return
         token = self.local.token
         if token is None:
             raise redis_errors.LockError(
@@ -197,15 +210,13 @@ class RedisPyLock(Lock):
         :raises redis.exceptions.RedisError: if Redis is unreachable or refuses
         """
         token = self._encode(expected_token)
-        mine = getattr(self.local, "possession", None)
-        highest = mine.highest if mine is not None and mine.key_token == token else 0
         with self._as_redis_py():
-            call = self._tokens.release(token, highest)
+            call = self._tokens.release(token)
             try:
                 reply = await call
             except asyncio.CancelledError:
-                confirmed: ReleaseReply | None = await settled(call)
-                if isinstance(confirmed, Done):
+                released: ReleaseReply | None = await confirmed(call)
+                if isinstance(released, Done):
                     self._forget(expected_token)
                 raise
             if isinstance(reply, Failed):
@@ -260,7 +271,7 @@ class RedisPyLock(Lock):
             raise redis_errors.LockError(str(error), lock_name=self._name) from error
         except TimeoutError as error:
             raise redis_errors.TimeoutError(
-                f"Redis did not answer about lock {self._name!r}"
+                f"Redis did not answer about lock {quoted(self._name)}"
             ) from error
 
 
@@ -268,4 +279,11 @@ def _text(key: bytes) -> str:
     try:
         return key.decode()
     except UnicodeDecodeError:
-        raise ValueError(f"a lock's name must be UTF-8 text in Redis, not {key!r}") from None
+        raise ValueError(f"a lock's name must be UTF-8 text in Redis, not {quoted(key)}") from None
+
+
+def _problem(what: str, value: object, *, optional: bool) -> str | None:
+    number = isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
+    if number or (optional and value is None):
+        return None
+    return f"{what} must be a number of seconds from 0, not {value!r}"

@@ -17,18 +17,14 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiodistlock.client import shared_client
 from aiodistlock.core.backoff import Backoff
-from aiodistlock.core.fencing import report
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import MAX_SECONDS, MIN_TTL, LockOptions, lock_options, to_ms
-from aiodistlock.engine.acquire import Engine
-from aiodistlock.engine.cleanup import settled
-from aiodistlock.engine.contender import Contender
-from aiodistlock.engine.process_lease import ProcessLease
-from aiodistlock.engine.waiter import Waiter
+from aiodistlock.deployments.single.store import SingleStore
+from aiodistlock.engines import shared_engines
 from aiodistlock.errors import AcquireTimeout, StoreUnavailable
-from aiodistlock.stores.answers import (
+from aiodistlock.leases.process_lease import ProcessLease
+from aiodistlock.protocol.answers import (
     Claimed,
     ClaimReply,
     Ends,
@@ -37,8 +33,14 @@ from aiodistlock.stores.answers import (
     NotOurs,
     ReleaseReply,
 )
-from aiodistlock.stores.base import Call
-from aiodistlock.stores.single import SingleStore
+from aiodistlock.protocol.await_answer import answer
+from aiodistlock.protocol.call import Call
+from aiodistlock.protocol.cleanup import confirmed
+from aiodistlock.waiting.acquire import acquire
+from aiodistlock.waiting.client_state import ClientState
+from aiodistlock.waiting.contender import Contender
+from aiodistlock.waiting.engine import Engine
+from aiodistlock.waiting.waiters import Waiter
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -55,19 +57,19 @@ _BACKOFF = Backoff()
 class Possession:
     """A token that possesses a lock; to the engine, the holder of what it granted."""
 
-    __slots__ = ("__weakref__", "_lease", "highest", "key_token")
+    __slots__ = ("__weakref__", "_client", "_lease", "key_token")
 
-    def __init__(self, process_lease: ProcessLease, fence: int, _waiter: Waiter) -> None:
+    def __init__(
+        self, client: ClientState[Any], process_lease: ProcessLease, _fence: int, _waiter: Waiter
+    ) -> None:
+        self._client = client
         self._lease = process_lease
-        self.key_token = process_lease.token
-        """What stands at the key."""
-        self.highest = report(fence, 0, process_lease.server_us)
-        """The fencing token to report with the release, 0 for none."""
+        self.key_token = process_lease.value
+        """What stands at the key: whoever has it may release the lock."""
         # From the grant on, not from when the task runs: what else arrives in the same
         # read must find that the token is somebody's.
-        engine = process_lease.contender.engine
-        engine.let_go[process_lease.token] = self
-        engine.all_watched = False
+        client.let_go[process_lease.token] = self
+        client.all_watched = False
 
     @property
     def token(self) -> str:
@@ -77,18 +79,18 @@ class Possession:
     @property
     def validity(self) -> float:
         """Seconds left of what the engine granted."""
-        return max(0.0, self._lease.deadline - self._lease.contender.engine.clock())
+        return max(0.0, self._lease.deadline - self._client.clock())
 
-    def lose(self, _reason: str) -> None:
+    def _lose(self, _reason: str) -> None:
         """Do nothing: who releases or extends by the token will be told."""
 
-    def give_back(self) -> Call[Any] | None:
+    def _give_back(self) -> Call[Any] | None:
         """Release it unused: its task was cancelled in the turn of the grant."""
-        return self._lease.contender.release(self._lease)
+        return self._lease.possessor.release(self._lease)
 
     def let_go(self) -> None:
         """Have the engine look after it no longer."""
-        self._lease.let_go()
+        self._lease.possessor.let_go(self._lease)
         if self._lease.story is not None:
             # Whoever has the token ends it, perhaps another process, perhaps nobody: for
             # listeners it ends here, or it never would.
@@ -120,12 +122,14 @@ class Wish:
         claims = self.token is not None or ttl is None or not MIN_TTL <= ttl <= MAX_SECONDS
         pause = min(max(self.poll_every, 0.001), 3600.0)
         options = lock_options(
-            ttl=CLAIM_WITHIN if claims else ttl,
-            auto_renew=False,
-            local_handoffs=0,
-            namespace="",
-            backoff=_BACKOFF,
-            foreign_backoff=Backoff(initial=pause, factor=1.0, cap=pause, jitter=0.2),
+            {
+                "ttl": CLAIM_WITHIN if claims else ttl,
+                "auto_renew": False,
+                "local_handoffs": 0,
+                "namespace": "",
+                "backoff": _BACKOFF,
+                "foreign_backoff": Backoff(initial=pause, factor=1.0, cap=pause, jitter=0.2),
+            }
         )
         object.__setattr__(self, "ttl_ms", 0 if ttl is None else to_ms(ttl))
         object.__setattr__(self, "claims", claims)
@@ -148,7 +152,7 @@ class TokenLock:
         self._keys = keys
 
     def _engine(self) -> Engine:
-        return shared_client(self._redis).engine(self._keys.name)
+        return shared_engines(self._redis)._engine(self._keys.name)
 
     def _store(self) -> SingleStore:
         store = self._engine().store
@@ -193,7 +197,7 @@ class TokenLock:
     async def _ask(self, engine: Engine, wish: Wish, timeout: float | None) -> Possession | None:
         contender = Contender(engine, self._keys)
         task = asyncio.current_task()
-        return await engine.acquire(contender, wish.options, Possession, self._redis, task, timeout)
+        return await acquire(contender, wish.options, Possession, self._redis, task, timeout)
 
     async def _claim(self, possession: Possession, wish: Wish) -> bool:
         """Make of what was granted what is wished; tell whether it was still ours."""
@@ -205,7 +209,7 @@ class TokenLock:
         def undo(reply: ClaimReply) -> None:
             """Give up what was claimed, behind the claim; not what is another's."""
             if _claimed(call, reply) or type(reply) is Failed:
-                undone.append(store.release(self._keys, wanted, possession.highest, math.inf))
+                undone.append(store.release(self._keys, wanted, 0, math.inf))
 
         call = store.claim(self._keys, granted, wanted, wish.ttl_ms)
         try:
@@ -213,23 +217,23 @@ class TokenLock:
         except asyncio.CancelledError:
             if call.reply is None:
                 call.on_reply = undo
-                await settled(call)
+                await confirmed(call)
             else:
                 undo(call.reply)
             for release in undone:
-                await settled(release)
+                await confirmed(release)
             raise
         if type(reply) is Failed:
             # It may have run all the same.
-            store.release(self._keys, granted, possession.highest, math.inf)
+            store.release(self._keys, granted, 0, math.inf)
             undo(reply)
             raise StoreUnavailable(self._keys.name, reply.causes)
         possession.key_token = wanted
         return _claimed(call, reply)
 
-    def release(self, token: bytes, highest: int = 0) -> Call[ReleaseReply]:
+    def release(self, token: bytes) -> Call[ReleaseReply]:
         """Give up what ``token`` possesses: to the next waiter, if there is one."""
-        return self._store().release(self._keys, token, highest, math.inf)
+        return self._store().release(self._keys, token, 0, math.inf)
 
     async def renew(self, token: bytes, ttl: float) -> bool:
         """Set the remaining time, seconds; ``False`` if ``token`` does not possess the lock."""
@@ -262,7 +266,10 @@ class TokenLock:
 
     async def possessed_by(self, token: bytes) -> bool:
         """Tell whether ``token`` possesses the lock."""
-        return await self._ends(self._store().move_end(self._keys, token)) is not None
+        store = self._store()
+        call: Call[Any] = store.move_end(self._keys, token)
+        reply = await answer(store, call, self._keys.name)
+        return not isinstance(reply, NotOurs)
 
     async def _ends(self, call: Call[MoveEndReply]) -> Ends | None:
         reply = await call
@@ -272,9 +279,8 @@ class TokenLock:
 
     async def taken(self) -> bool:
         """Tell whether anybody possesses the lock."""
-        reply = await self._store().inspect(self._keys)
-        if isinstance(reply, Failed):
-            raise StoreUnavailable(self._keys.name, reply.causes)
+        store = self._store()
+        reply = await answer(store, store.inspect(self._keys), self._keys.name)
         return reply.holder is not None
 
 

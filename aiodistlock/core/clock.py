@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 # ``time.monotonic()`` stands still while the machine is suspended; the server's
 # ttl does not.  CLOCK_BOOTTIME goes on (Linux); elsewhere monotonic is the best
-# there is, and suspension is a gap that DESIGN.md §10 leaves to fencing.
+# there is, and suspension is a gap that docs/design.md leaves to fencing.
 _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 Clock = Callable[[], float]
@@ -77,3 +77,16 @@ class ServerClock:
         shown ``server_us``; ``None`` before the first exchange.
         """
         return None if self._offset is None else server_us / 1e6 + self._offset
+
+    def began(self, server_us: int, now: float, slack: float) -> float | None:
+        """
+        Return the earliest local instant at which something can have begun.
+
+        ``None`` if that cannot be told: before the first exchange, and where it lies more
+        than ``slack`` seconds in the future, so that the server's clock was stepped since.
+
+        :param server_us: what the server's clock showed
+        :param now: local instant by which it had begun
+        """
+        earliest = self.earliest(server_us)
+        return None if earliest is None or earliest > now + slack else min(earliest, now)

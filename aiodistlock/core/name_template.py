@@ -20,10 +20,7 @@ class NameTemplate:
     """
 
     def __init__(self, template: str, function: Callable[..., Any]) -> None:
-        try:
-            fields = list(_fields(template))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"name template {template!r} is malformed: {error}") from None
+        fields = fields_of(template)
         self._template = template
         self._signature = inspect.signature(function)
         # Variadic parameters have no name of their own at the call.
@@ -40,8 +37,6 @@ class NameTemplate:
                     f"name template {template!r} has the field {field!r}, but "
                     f"{function.__qualname__}() takes {', '.join(known) or 'no parameters'}"
                 )
-        if not template:
-            raise ValueError("name template must not be empty")
 
     def fill(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """
@@ -62,12 +57,23 @@ class NameTemplate:
         return parameter in self._signature.bind_partial(*args, **kwargs).arguments
 
 
-def _fields(template: str) -> Iterator[str]:
+def fields_of(template: object) -> list[str]:
     """
-    Yield the fields of a template, those within format specifications included.
+    Return the fields of a template, those within format specifications included.
 
-    :raises ValueError: if it is malformed
+    :raises ValueError: if it is malformed, or has no text
     """
+    if not isinstance(template, str):
+        raise ValueError(f"name template must be a str, not {template!r}")  # noqa: TRY004
+    if not template:
+        raise ValueError("name template must not be empty")
+    try:
+        return list(_fields(template))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"name template {template!r} is malformed: {error}") from None
+
+
+def _fields(template: str) -> Iterator[str]:
     for _, field, spec, conversion in string.Formatter().parse(template):
         if field is not None:
             yield field

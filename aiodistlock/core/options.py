@@ -10,8 +10,10 @@ from typing import Any, Literal, cast
 
 from aiodistlock.core.ack import parse_ack
 from aiodistlock.core.backoff import Backoff
+from aiodistlock.core.durations import Duration, seconds
 from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS
-from aiodistlock.core.lease_state import RENEW_SHARE, relied_on
+from aiodistlock.core.validation import refuse
+from aiodistlock.core.validity import RENEW_SHARE, relied_on
 
 MIN_TTL = 0.05
 """Shortest lease, seconds: below it a pause of the event loop loses every lease."""
@@ -20,42 +22,52 @@ MAX_SECONDS = 31_536_000.0
 """Longest duration that any option takes, seconds (a year)."""
 
 
-def to_ms(seconds: float) -> int:
+def to_ms(duration: float) -> int:
     """Convert seconds to the wire's integer milliseconds, upwards."""
-    return math.ceil(seconds * 1000)
+    return math.ceil(duration * 1000)
 
 
 def _problem(what: str, value: object, low: float, high: float, optional: bool) -> str | None:
-    """Return what is wrong with a number, ``None`` if nothing is."""
+    """Return what is wrong with a duration, ``None`` if nothing is."""
     if value is None and optional:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-        return f"{what} must be a number{' or None' if optional else ''}, not {value!r}"
-    if not low <= value <= high:
+    number = seconds(value)
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or math.isnan(number):
+        none = " or None" if optional else ""
+        return f"{what} must be a number of seconds or a timedelta{none}, not {value!r}"
+    if not low <= number <= high:
         return f"{what} must be {low:g} to {high:g} seconds, not {value!r}"
     return None
 
 
-def check_timeout(timeout: float | None) -> None:
-    """
-    Check how long a caller is willing to wait.
+def _to_seconds(options: object, *durations: str) -> None:
+    """Replace the durations of frozen options by seconds."""
+    for each in durations:
+        object.__setattr__(options, each, seconds(getattr(options, each)))
 
-    :raises ValueError: if it is neither ``None`` nor a number of seconds from 0
+
+def timeout_problem(timeout: object, what: str = "timeout") -> str | None:
+    """Return what is wrong with how long a caller is willing to wait, ``None`` if nothing is."""
+    return _problem(what, timeout, 0.0, MAX_SECONDS, optional=True)
+
+
+def checked_timeout(timeout: Duration | None) -> float | None:
     """
-    problem = _problem("timeout", timeout, 0.0, MAX_SECONDS, optional=True)
+    Return how long a caller is willing to wait, in seconds.
+
+    :raises ValueError: if it is neither ``None`` nor a duration from 0
+    """
+    if type(timeout) is float and 0.0 <= timeout <= MAX_SECONDS:
+        return timeout  # runs for each acquisition with a timeout
+    problem = timeout_problem(timeout)
     if problem:
         raise ValueError(problem)
+    return seconds(timeout)
 
 
-def check_ttl(ttl: float, longest: float = MAX_SECONDS) -> None:
-    """
-    Check the length of a lease.
-
-    :raises ValueError: if it is no number of seconds from ``MIN_TTL`` to ``longest``
-    """
-    problem = _problem("ttl", ttl, MIN_TTL, min(longest, MAX_SECONDS), optional=False)
-    if problem:
-        raise ValueError(problem)
+def ttl_problem(ttl: object) -> str | None:
+    """Return what is wrong with the length of a lease, ``None`` if nothing is."""
+    return _problem("ttl", ttl, MIN_TTL, MAX_SECONDS, optional=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +88,7 @@ class LockOptions:
     namespace: str = "lock:"
     reentrant: bool = False
     ack: str = "local"
+    linger: float = 0.0
     foreign_backoff: Backoff | None = None
     """Pauses while the holder is one who wakes nobody; default ``backoff``."""
     claim_window: float = 1.0
@@ -94,9 +107,10 @@ class LockOptions:
 
     def __post_init__(self) -> None:
         problems = [
-            _problem("ttl", self.ttl, MIN_TTL, MAX_SECONDS, optional=False),
-            _problem("timeout", self.timeout, 0.0, MAX_SECONDS, optional=True),
+            ttl_problem(self.ttl),
+            timeout_problem(self.timeout),
             _problem("max_hold", self.max_hold, MIN_TTL, MAX_SECONDS, optional=True),
+            _problem("linger", self.linger, 0.0, MAX_SECONDS, optional=False),
         ]
         problems += [
             f"{what} must be True or False, not {getattr(self, what)!r}"
@@ -118,15 +132,25 @@ class LockOptions:
             parse_ack(self.ack)
         except ValueError as error:
             problems.append(str(error))
-        found = [problem for problem in problems if problem]
-        if found:
-            raise ValueError("; ".join(found))
+        refuse(problems)
+        _to_seconds(self, "ttl", "timeout", "max_hold", "linger")
+        if self.linger:
+            refuse(self._against_lingering())
         object.__setattr__(self, "ttl_ms", to_ms(self.ttl))
         window_ms = to_ms(self.claim_window) if self.auto_renew else self.ttl_ms
         object.__setattr__(self, "grant_ttl_ms", min(self.ttl_ms, window_ms))
         object.__setattr__(self, "relied_on", relied_on(self.ttl))
         renewed_before = self.ttl * (1 - RENEW_SHARE) if self.auto_renew else 0.0
         object.__setattr__(self, "renewed_before", renewed_before)
+
+    def _against_lingering(self) -> list[str]:
+        """Return what is set so that a released lease cannot stay with the process."""
+        said = {
+            "auto_renew=True": self.auto_renew,
+            "local_handoffs above 0": self.local_handoffs > 0,
+            "ack='local'": self.ack == "local",
+        }
+        return [f"linger={self.linger:g} needs {what}" for what, is_so in said.items() if not is_so]
 
     @property
     def shares_lease(self) -> bool:
@@ -144,7 +168,7 @@ def _shared(**options: Any) -> LockOptions:
     return LockOptions(**options)
 
 
-def lock_options(**options: Any) -> LockOptions:
+def lock_options(options: dict[str, Any]) -> LockOptions:
     """
     Return the options of a lock, one object for all locks that have the same.
 
@@ -156,7 +180,7 @@ def lock_options(**options: Any) -> LockOptions:
         return LockOptions(**options)  # not hashable: most likely wrong, and this says so
 
 
-_LABEL = re.compile(r"[!-~]{1,128}")
+_LABEL = re.compile(r"[!-z|~]{1,128}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +195,6 @@ class ClientOptions:
     unavailable_after: float = 30.0
     claim_window: float = 1.0
     handoff_span: float = 0.05
-    fence_retention: float = 86_400.0
     quarantine: float = 60.0
 
     def __post_init__(self) -> None:
@@ -179,36 +202,43 @@ class ClientOptions:
             _problem("unavailable_after", self.unavailable_after, 0.05, MAX_SECONDS, False),
             _problem("claim_window", self.claim_window, MIN_TTL, MAX_SECONDS, False),
             _problem("handoff_span", self.handoff_span, 0.0, MAX_SECONDS, False),
-            _problem("fence_retention", self.fence_retention, 1.0, MAX_SECONDS, False),
             _problem("quarantine", self.quarantine, MIN_TTL, MAX_SECONDS, False),
         ]
-        # The label opens every token, which travels as one word of a message.
+        # The label opens every token, which travels as one word of a message, and the name of
+        # the inbox, whose slot on a Cluster braces decide.
         label = cast(object, self.label)
         if label is not None and not (isinstance(label, str) and _LABEL.fullmatch(label)):
             problems.append(
-                "label must be 1 to 128 printable ASCII characters without spaces, "
-                f"not {self.label!r}"
+                "label must be 1 to 128 printable ASCII characters without spaces "
+                f"and braces, not {self.label!r}"
             )
-        found = [problem for problem in problems if problem]
-        if found:
-            raise ValueError("; ".join(found))
+        refuse(problems)
+        _to_seconds(self, "unavailable_after", "claim_window", "handoff_span", "quarantine")
 
-    def check_lock(self, options: LockOptions, *, quorum: bool = False) -> None:
+    def too_long(self, ttl: object, *, quorum: bool = False) -> list[str]:
         """
-        Check that a lock's options fit this client's.
+        Return why a lease may not be so long on this client, if anything speaks against it.
+
+        A node of a quorum could count again before a lease that it has forgotten is over.
+
+        :param ttl: seconds; what is none is another's to complain of
+        :param quorum: whether the locks are kept on several nodes
+        """
+        length = seconds(ttl)
+        if not quorum or ttl_problem(ttl) or not isinstance(length, (int, float)):
+            return []
+        problem = (
+            f"ttl {length:g} s must not exceed the quarantine of {self.quarantine:g} s of the "
+            "LockClient: a node that lost its data counts again after that"
+        )
+        return [problem] if length > self.quarantine else []
+
+    def checked_ttl(self, ttl: Duration, *, quorum: bool = False) -> float:
+        """
+        Return the length of a lease on this client, in seconds.
 
         :param quorum: whether the locks are kept on several nodes
-        :raises ValueError: if the fence counter could expire during a lease, or a node
-            could count again before a lease that it has forgotten is over
+        :raises ValueError: if it is no duration from ``MIN_TTL``, or too long for the client
         """
-        if quorum and options.ttl > self.quarantine:
-            raise ValueError(
-                f"ttl {options.ttl:g} s must not exceed the quarantine of "
-                f"{self.quarantine:g} s of the LockClient: a node that lost its data counts "
-                "again after that"
-            )
-        if options.ttl >= self.fence_retention:
-            raise ValueError(
-                f"ttl {options.ttl:g} s must be shorter than fence_retention "
-                f"{self.fence_retention:g} s of the LockClient"
-            )
+        refuse([ttl_problem(ttl), *self.too_long(ttl, quorum=quorum)])
+        return seconds(ttl)

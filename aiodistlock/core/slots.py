@@ -88,7 +88,7 @@ def read_redirect(error: str, answered: Address, remap: Remap | None = None) -> 
 
 
 def _slot(number: int) -> int:
-    if not 0 <= number < SLOTS:
+    if type(number) is not int or not 0 <= number < SLOTS:
         raise ValueError(f"no hash slot {number!r}")
     return number
 
@@ -121,7 +121,7 @@ def _nodes(
     nodes: list[Any], answered: Address, remap: Remap | None
 ) -> tuple[Address, tuple[Address, ...]]:
     primary, *replicas = (
-        _address((node[0] or b"").decode(), node[1], answered, remap) for node in nodes
+        _address((node[0] or b"").decode(), int(node[1]), answered, remap) for node in nodes
     )
     return primary, tuple(replicas)
 

@@ -6,13 +6,16 @@ import asyncio
 import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import anyio
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from aiodistlock import Lease, LockClient
+from aiodistlock.client import UrlKeywords
+from aiodistlock.core.durations import Duration
+from aiodistlock.core.keywords import UntimedLockKeywords
 from aiodistlock.integrations.problems import (
     CLIENT_GONE,
     LOCK_PROBLEMS,
@@ -43,7 +46,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 def setup_locks(
-    app: web.Application, redis: str | Sequence[str] | LockClient, **options: Any
+    app: web.Application, redis: str | Sequence[str] | LockClient, **options: Unpack[UrlKeywords]
 ) -> None:
     """
     Give an application its locks, as ``app[LOCKS]``: a cleanup context.
@@ -76,8 +79,8 @@ def lock_middleware(
     name: LockName,
     *,
     methods: Collection[str] = UNSAFE_METHODS,
-    timeout: float | None = 5.0,
-    **options: Any,
+    timeout: Duration | None = 5.0,
+    **options: Unpack[UntimedLockKeywords],
 ) -> Middleware:
     """
     Build a middleware that runs requests under a lock, their lease as ``request[LEASE]``.
@@ -90,9 +93,9 @@ def lock_middleware(
         ``{query[page]}`` as fields; routes without the path parameters are not locked.
         Or a function from the request to the name, or to ``None`` for no lock
     :param methods: HTTP methods of the requests that are locked
-    :param timeout: seconds to wait before 423, ``None`` without end
+    :param timeout: how long to wait before 423, ``None`` without end
     :param options: options of :class:`~aiodistlock.AsyncLock`
-    :raises ValueError: if the template or an option is wrong
+    :raises ValueError: naming all that is wrong in the template and the options
     """
     request_lock = RequestLock(name, {**options, "timeout": timeout})
     wanted = frozenset(method.upper() for method in methods)
@@ -113,7 +116,10 @@ def lock_middleware(
 
 
 def locked_handler(
-    name: LockName, *, timeout: float | None = 5.0, **options: Any
+    name: LockName,
+    *,
+    timeout: Duration | None = 5.0,
+    **options: Unpack[UntimedLockKeywords],
 ) -> Callable[[Decorated], Decorated]:
     """
     Run a handler under a lock; its lease is ``request[LEASE]``.
@@ -125,12 +131,12 @@ def locked_handler(
     is aborted if the response has begun.  Redis is down: 503.  The client goes: the
     handler is cancelled, within a quarter of a second.
 
-    :param name: a template with path parameters, ``{header[x-tenant]}`` and
-        ``{query[page]}`` as fields, or a function from the request to the name, or to
-        ``None`` for no lock
-    :param timeout: seconds to wait before 423, ``None`` without end
+    :param name: a template with path parameters (their text: ``002`` is not ``2``),
+        ``{header[x-tenant]}`` and ``{query[page]}`` as fields, or a function from the
+        request to the name, or to ``None`` for no lock
+    :param timeout: how long to wait before 423, ``None`` without end
     :param options: options of :class:`~aiodistlock.AsyncLock`
-    :raises ValueError: if the template or an option is wrong
+    :raises ValueError: naming all that is wrong in the template and the options
     :raises TypeError: if what is decorated is no coroutine function and no view
     """
     request_lock = RequestLock(name, {**options, "timeout": timeout})

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 from fastapi import Depends, FastAPI, Header, Query
 from starlette.requests import HTTPConnection
 
 from aiodistlock import Lease, LockClient
+from aiodistlock.client import UrlKeywords
+from aiodistlock.core.durations import Duration
+from aiodistlock.core.keywords import UntimedLockKeywords
+from aiodistlock.core.validation import check_all
 from aiodistlock.integrations import starlette
-from aiodistlock.integrations.asgi import covered, watch_client
+from aiodistlock.integrations.asgi import SET_UP_APP, covered, watch_client
 from aiodistlock.integrations.fastapi_routes import Parameters, locked_routes
 from aiodistlock.integrations.problems import documented
 from aiodistlock.integrations.request_lock import check_options, lock_named
-from aiodistlock.integrations.request_name import NameTemplate
+from aiodistlock.integrations.request_name import RequestName
 from aiodistlock.integrations.starlette import lock_lifespan, mounted
 
 __all__ = ["LockDependency", "get_locks", "lock_lifespan", "setup_locks"]
 
 
-def setup_locks(app: FastAPI, redis: str | Sequence[str] | LockClient, **options: Any) -> None:
+def setup_locks(
+    app: FastAPI, redis: str | Sequence[str] | LockClient, **options: Unpack[UrlKeywords]
+) -> None:
     """
     Give an application its locks; call it once, right after the app was made.
 
@@ -39,7 +45,7 @@ def setup_locks(app: FastAPI, redis: str | Sequence[str] | LockClient, **options
     :param options: options for :meth:`LockClient.from_url`, such as ``unavailable_after``
     :raises RuntimeError: if the application has begun to serve
     """
-    starlette.set_up(app, redis, options, _check)
+    starlette.set_up(app, redis, dict(options), _check)
     _extend_openapi(app)
 
 
@@ -58,9 +64,9 @@ async def get_locks(connection: HTTPConnection) -> LockClient:
 def LockDependency(  # noqa: N802 - written where FastAPI's own Depends and Path are
     name: str | Callable[..., Any],
     *,
-    timeout: float | None = 5.0,
+    timeout: Duration | None = 5.0,
     scope: Literal["function", "request"] = "request",
-    **options: Any,
+    **options: Unpack[UntimedLockKeywords],
 ) -> Any:
     """
     Hold a lock while a request is served; what is injected is its :class:`Lease`.
@@ -80,18 +86,18 @@ def LockDependency(  # noqa: N802 - written where FastAPI's own Depends and Path
     :param name: a template whose fields are path or query parameters of the route, with
         the values that their types convert to, or ``header[x-tenant]`` or
         ``query[page]``; or a function that returns the name, itself a dependency
-    :param timeout: seconds to wait before 423, ``None`` without end
+    :param timeout: how long to wait before 423, ``None`` without end
     :param scope: ``"request"``: until the response is sent, with all that it streams and
         its background tasks, as all dependencies with ``yield``; ``"function"``: until
         the endpoint returns, before the response begins, so that a loss which shows only
         at the release is still answered with 503.  Either way it covers the exit code
         of those dependencies of its scope that stand behind it
     :param options: options of :class:`~aiodistlock.AsyncLock`
-    :raises ValueError: if the template or an option is wrong
+    :raises ValueError: naming all that is wrong in the template and the options
     """
-    options["timeout"] = timeout
-    check_options(options)
-    return Depends(_Hold(name, options), scope=scope)
+    given = {**options, "timeout": timeout}
+    check_all(lambda: check_options(given), lambda: _Hold(name, given))
+    return Depends(_Hold(name, given), scope=scope)
 
 
 class _Hold:
@@ -106,7 +112,7 @@ class _Hold:
             _parameter("locks", Annotated[LockClient, Depends(get_locks)]),
         ]
         if isinstance(name, str):
-            template = NameTemplate(name)
+            template = RequestName(name)
             self.parameters = Parameters(template)
             wanted += _declared("header", template.headers, Header)
             wanted += _declared("query", template.queries, Query)
@@ -119,7 +125,12 @@ class _Hold:
     ) -> AsyncIterator[Lease]:
         """Hold the lock until FastAPI leaves the dependency."""
         parameters = self.parameters
-        name = values["name"] if parameters is None else parameters.fill(connection)
+        if parameters is None:
+            name = values["name"]
+        else:
+            if not parameters.know(connection):
+                self._look_at_routes(connection)
+            name = parameters.fill(connection)
         lock = lock_named(locks, name, self.options)
         watch_client(connection.scope)
         # FastAPI enters and leaves async generators in the task of the request, where
@@ -128,16 +139,33 @@ class _Hold:
             with covered(connection.scope, lease):
                 yield lease
 
+    def _look_at_routes(self, connection: HTTPConnection) -> None:
+        """
+        Learn what the routes declare, where the app's lifespan does not run.
+
+        :raises ValueError: naming the field that is no parameter of its route
+        """
+        assert self.parameters is not None
+        outermost = connection.scope.get(SET_UP_APP, connection.app)
+        for path, each in (("", outermost), *mounted(outermost.routes)):
+            for route, hold in locked_routes(each.routes, _Hold, path):
+                if hold is self:
+                    self.parameters.bind(route)
+
 
 def _declared(kind: str, names: tuple[str, ...], declare: Any) -> list[inspect.Parameter]:
     return [
-        _parameter(f"{kind}_{index}", Annotated[str, declare(alias=name)])
+        # Not required here: what is missing is answered as all that the name lacks.
+        _parameter(f"{kind}_{index}", Annotated[str | None, declare(alias=name)], None)
         for index, name in enumerate(names)
     ]
 
 
-def _parameter(name: str, annotation: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+def _parameter(
+    name: str, annotation: Any, default: Any = inspect.Parameter.empty
+) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
 def _check(app: FastAPI) -> None:
@@ -167,12 +195,29 @@ class _OpenAPI:
 
     def __call__(self) -> dict[str, Any]:
         schema = self._undocumented()
-        for route, _ in locked_routes(self._app.routes, _Hold):
+        for route, hold in locked_routes(self._app.routes, _Hold):
             for method in route.methods:
                 operation = schema.get("paths", {}).get(route.path, {}).get(method.lower(), {})
-                for status, response in documented().items():
-                    operation.setdefault("responses", {}).setdefault(status, response)
+                _document(operation, hold)
         return schema
+
+
+def _document(operation: dict[str, Any], hold: _Hold) -> None:
+    """Add what a lock answers, and that its name needs what it needs."""
+    responses = operation.setdefault("responses", {})
+    for status, response in documented().items():
+        responses.setdefault(status, response)
+    # FastAPI's own 422 is of the parameters that it validates itself.
+    responses["422"].setdefault("content", {}).update(documented()["422"]["content"])
+    if hold.parameters is None:
+        return
+    template = hold.parameters.template
+    needed = {"header": template.headers, "query": template.queries}
+    for each in operation.get("parameters", ()):
+        if each["name"] in needed.get(each["in"], ()):
+            each["required"] = True
+            if each["schema"].pop("anyOf", None):
+                each["schema"]["type"] = "string"
 
 
 def _extend_openapi(app: FastAPI) -> None:

@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import HTTPConnection
 
-from aiodistlock.integrations.request_name import NameTemplate
+from aiodistlock.integrations.request_name import RequestName
 
 T = TypeVar("T")
 
@@ -86,8 +86,8 @@ class Parameters:
     ``/wallets/42`` are one wallet where ``wallet_id`` is an ``int``.
     """
 
-    def __init__(self, template: NameTemplate) -> None:
-        self._template = template
+    def __init__(self, template: RequestName) -> None:
+        self.template = template
         self._readers: dict[Any, dict[str, _Reader]] = {}
         """By :meth:`_place`, by name; a parameter in the path that nobody declares has none."""
 
@@ -98,18 +98,22 @@ class Parameters:
         :raises ValueError: if it has not all parameters, or one that is more than one value
         """
         known = list(dict.fromkeys([*route.path_parameters, *route.fields]))
-        self._template.check(known, str(route))
-        for name in self._template.parameters:
+        self.template.check(known, str(route))
+        for name in self.template.parameters:
             if name in route.fields and _has_parts(route.fields[name].field_info.annotation):
                 raise ValueError(
-                    f"the lock's name template {self._template.text!r} has the field {name!r}, "
+                    f"the lock's name template {self.template.text!r} has the field {name!r}, "
                     f"which is a list or a model in {route}: pass a function that returns the name"
                 )
         self._readers[self._place(route.endpoint, route.path_parameters)] = {
             name: _Reader(route.fields[name])
-            for name in self._template.parameters
+            for name in self.template.parameters
             if name in route.fields
         }
+
+    def know(self, connection: HTTPConnection) -> bool:
+        """Tell whether what the route of a request declares was learned."""
+        return self._place(connection.scope["endpoint"], connection.path_params) in self._readers
 
     def fill(self, connection: HTTPConnection) -> str:
         """
@@ -121,20 +125,19 @@ class Parameters:
         readers = self._readers.get(place)
         if readers is None:
             raise RuntimeError(
-                "the route was not checked: call setup_locks(app, ...) right after the app was "
-                "made, add routes before it starts, and run its lifespan"
+                "the route is unknown: call setup_locks(app, ...) right after the app was made"
             )
         values = {
             name: readers[name].read(connection)
             if name in readers
             else connection.path_params[name]
-            for name in self._template.parameters
+            for name in self.template.parameters
         }
-        return self._template.fill(values, connection.headers, connection.query_params)
+        return self.template.fill(values, connection.headers, connection.query_params)
 
     def _place(self, endpoint: object, in_path: Container[str]) -> tuple[object, ...]:
         """Tell routes apart: of one endpoint, ``/wallets/{wallet_id}`` and ``/wallets``."""
-        return endpoint, *(name in in_path for name in self._template.parameters)
+        return endpoint, *(name in in_path for name in self.template.parameters)
 
 
 def _has_parts(annotation: Any) -> bool:

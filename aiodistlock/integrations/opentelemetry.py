@@ -37,7 +37,10 @@ from aiodistlock import (
     add_listener,
     remove_listener,
 )
+from aiodistlock.core.escaping import MOST_OF_ERROR, shown
 from aiodistlock.integrations.folding import Folder
+
+__all__ = ["Telemetry", "instrument", "uninstrument"]
 
 _SCOPE = "aiodistlock"
 
@@ -75,7 +78,7 @@ _HOLDS = (*_WAITS, 60.0, 300.0, 1800.0)
 
 
 class _Instruments:
-    """The metrics; README and the dashboard in ``examples/telemetry`` name them."""
+    """The metrics; ``docs/how-to`` and the dashboard in ``examples/telemetry`` name them."""
 
     def __init__(self, provider: metrics.MeterProvider | None) -> None:
         meter = metrics.get_meter(_SCOPE, __version__, provider)
@@ -119,14 +122,29 @@ class _Acquisition:
     """Of its metrics."""
     parent: Context
     """The caller's context."""
+    tracer: trace.Tracer
+    to: _Instruments
+    claims: set[tuple[int, int]]
+    """What was put into ``_claimed``."""
     span: Span
+
+
+_claimed: set[tuple[int, int]] = set()
+"""Provider and acquisition: of several telemetries, the first tells the provider of it."""
+
+_NO_TRACER = trace.NoOpTracer()
+_NO_INSTRUMENTS = _Instruments(metrics.NoOpMeterProvider())
 
 
 class Telemetry:
     """
     A listener that makes spans and metrics; :func:`instrument` registers one.
 
-    No attribute has a token, a password, or the message of an error.
+    No attribute has a lock's token, which proves possession, a password, or the message of an
+    error.  The fencing token, a number that proves nothing, is an attribute of ``hold`` spans.
+
+    Those that tell the same providers are equal: a client, or the process, has one of them.  A
+    provider that several share hears of each acquisition once.
 
     :param fold: how names are folded for span names and metrics: a function from a name to
         the folded one, or templates such as ``["wallet:{wallet_id}"]`` (what fits none of
@@ -151,6 +169,20 @@ class Telemetry:
         self._tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
         self._to = _Instruments(meter_provider)
         self._running: dict[int, _Acquisition] = {}
+        self._providers = tracer_provider, meter_provider
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Telemetry):
+            return NotImplemented
+        return self._told() == other._told()
+
+    def __hash__(self) -> int:
+        return hash(Telemetry)  # of the global providers there may be others tomorrow
+
+    def _told(self) -> tuple[object, object]:
+        """Return the providers, the global ones as they are now."""
+        traces, meters = self._providers
+        return traces or trace.get_tracer_provider(), meters or metrics.get_meter_provider()
 
     def __call__(self, event: LockEvent) -> None:
         """Take note of an event."""
@@ -163,12 +195,12 @@ class Telemetry:
         match event:
             case HandedOver(local=local):
                 kind = "local" if local else "remote"
-                self._to.handoffs.add(1, {**found.attributes, HANDOFF: kind}, found.parent)
+                found.to.handoffs.add(1, {**found.attributes, HANDOFF: kind}, found.parent)
                 found.span.set_attribute(HANDOFF, kind)
             case Acquired():
                 self._acquired(event, found)
             case Renewed(lag=lag):
-                self._to.lag.record(lag, found.attributes, found.parent)
+                found.to.lag.record(lag, found.attributes, found.parent)
             case Lost() | Released():
                 self._held(event, found)
             case Abandoned(reason=reason):
@@ -179,47 +211,60 @@ class Telemetry:
                 self._wait_over(event, found, "unavailable")
 
     def _waiting(self, event: Waiting) -> None:
-        folded = self._fold(event.name)
+        folded = shown(self._fold(event.name))
         parent = contexts.get_current()
-        span = self._span("acquire", event, folded, parent)
+        traced, measured = ((id(provider), event.acquisition) for provider in self._told())
+        claims = {traced, measured} - _claimed
+        _claimed.update(claims)
+        tracer = self._tracer if traced in claims else _NO_TRACER
+        to = self._to if measured in claims else _NO_INSTRUMENTS
+        span = self._span(tracer, "acquire", event, folded, parent)
         if event.timeout is not None:
             span.set_attribute("aiodistlock.timeout", event.timeout)
         attributes = {TEMPLATE: folded}
-        self._running[event.acquisition] = _Acquisition(attributes, parent, span)
-        self._to.waiters.add(1, attributes, parent)
+        self._running[event.acquisition] = _Acquisition(
+            attributes, parent, tracer, to, claims, span
+        )
+        to.waiters.add(1, attributes, parent)
 
-    def _span(self, what: str, event: LockEvent, folded: str, parent: Context) -> Span:
-        span = self._tracer.start_span(f"lock {what} {folded}", parent)
+    def _span(
+        self, tracer: trace.Tracer, what: str, event: LockEvent, folded: str, parent: Context
+    ) -> Span:
+        span = tracer.start_span(f"lock {what} {folded}", parent)
         span.set_attribute(TEMPLATE, folded)
         if self._whole_names:
-            span.set_attribute(NAME, event.name)
+            span.set_attribute(NAME, shown(event.name, MOST_OF_ERROR))
         return span
 
     def _acquired(self, event: Acquired, found: _Acquisition) -> None:
         self._end_wait(found, "acquired", event.waited)
-        self._to.held.add(1, found.attributes, found.parent)
-        found.span = self._span("hold", event, found.attributes[TEMPLATE], found.parent)
+        found.to.held.add(1, found.attributes, found.parent)
+        folded = found.attributes[TEMPLATE]
+        found.span = self._span(found.tracer, "hold", event, folded, found.parent)
         found.span.set_attribute(FENCING_TOKEN, event.fencing_token)
 
+    def _over(self, event: LockEvent) -> None:
+        _claimed.difference_update(self._running.pop(event.acquisition).claims)
+
     def _wait_over(self, event: Abandoned | Unavailable, found: _Acquisition, outcome: str) -> None:
-        del self._running[event.acquisition]
+        self._over(event)
         self._end_wait(found, outcome, event.waited)
 
     def _end_wait(self, found: _Acquisition, outcome: str, waited: float) -> None:
         found.span.set_attribute(OUTCOME, outcome)
         found.span.end()
         attributes = {**found.attributes, OUTCOME: outcome}
-        self._to.waiters.add(-1, found.attributes, found.parent)
-        self._to.acquisitions.add(1, attributes, found.parent)
-        self._to.wait.record(waited, attributes, found.parent)
+        found.to.waiters.add(-1, found.attributes, found.parent)
+        found.to.acquisitions.add(1, attributes, found.parent)
+        found.to.wait.record(waited, attributes, found.parent)
 
     def _held(self, event: Lost | Released, found: _Acquisition) -> None:
-        del self._running[event.acquisition]
+        self._over(event)
         span = found.span
         outcome = "released"
         if isinstance(event, Lost):
             outcome = "lost"
-            span.add_event("lost", {"aiodistlock.reason": event.reason})
+            span.add_event("lost", {"aiodistlock.reason": shown(event.reason)})
             span.set_status(Status(StatusCode.ERROR, "the lease was lost"))
             span.set_attribute(ERROR_TYPE, "LeaseLost")
         elif event.cause is not None:
@@ -227,8 +272,8 @@ class Telemetry:
             span.set_attribute(ERROR_TYPE, _kind(event.cause))
         span.set_attribute(OUTCOME, outcome)
         span.end()
-        self._to.held.add(-1, found.attributes, found.parent)
-        self._to.hold.record(event.held, {**found.attributes, OUTCOME: outcome}, found.parent)
+        found.to.held.add(-1, found.attributes, found.parent)
+        found.to.hold.record(event.held, {**found.attributes, OUTCOME: outcome}, found.parent)
 
 
 def _kind(error: Exception) -> str:
@@ -239,6 +284,10 @@ def _kind(error: Exception) -> str:
 def instrument(client: LockClient | None = None, **options: Any) -> Telemetry:
     """
     Have all locks of this process traced and measured, or those of one client.
+
+    Once is enough: where a listener tells the same providers already, another call changes
+    nothing, and one :func:`uninstrument` takes all of them back.  A client's own, with its
+    ``options``, goes before that of the process.
 
     :param client: the only one; ``None``: all, also those built right on a ``Redis``
     :param options: options of :class:`Telemetry`

@@ -23,6 +23,9 @@ CLIENT_GONE = 499
 LockProblem = AcquireTimeout | LeaseLost | StoreUnavailable | UnusableName
 """What is answered with a problem document."""
 
+_SOON = 1
+"""After how many seconds to try again where nobody knows when it will help."""
+
 LOCK_PROBLEMS = (AcquireTimeout, LeaseLost, StoreUnavailable, UnusableName)
 
 
@@ -61,21 +64,21 @@ def problem_of(error: LockProblem) -> Problem:
     if isinstance(error, UnusableName):
         return Problem(422, str(error))
     if isinstance(error, LeaseLost):
-        return Problem(503, "The lock was lost while the request was served.")
+        return Problem(503, "The lock was lost while the request was served.", _SOON)
     if isinstance(error, StoreUnavailable) or _unanswered(error):
-        return Problem(503, "The lock service is unavailable.")
+        return Problem(503, "The lock service is unavailable.", _SOON)
     seconds = retry_after(error.holder_ttl)
     return Problem(423, f"Another request holds the lock; try again in {seconds} s.", seconds)
 
 
 def _unanswered(error: AcquireTimeout) -> bool:
     """
-    Tell whether the time ran out because Redis did not answer: nobody was seen to hold it.
+    Tell whether the time ran out because Redis did not answer, or nobody was seen to hold it.
 
     A request that does not wait at all is only refused if somebody is before it: perhaps
     another one of this process, of which Redis has not said yet whether it holds the lock.
     """
-    return error.holder is None and error.timeout > 0
+    return error.timeout > 0 and (error.holder is None or bool(error.causes))
 
 
 def retry_after(holder_ttl: float | None) -> int:
@@ -91,6 +94,10 @@ def documented() -> dict[str, Any]:
     """Return the responses by status, as OpenAPI describes them."""
     retry = {"description": "Seconds to wait before another try", "schema": {"type": "integer"}}
     return {
+        "422": {
+            "description": "The request names nothing that can be locked",
+            "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
+        },
         "423": {
             "description": "Another request holds the lock",
             "headers": {"Retry-After": retry},
@@ -98,6 +105,7 @@ def documented() -> dict[str, Any]:
         },
         "503": {
             "description": "The lock was lost, or the lock service is unavailable",
+            "headers": {"Retry-After": retry},
             "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
         },
     }

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiodistlock import AsyncLock, LockClient
-from aiodistlock.integrations.request_name import NameTemplate, UnusableName
+from aiodistlock.core.validation import check_all
+from aiodistlock.integrations.request_name import RequestName, UnusableName
 
 
 class RequestLock:
@@ -15,13 +16,15 @@ class RequestLock:
 
     :param name: a name template, or a function from the request to the name
     :param options: options of :class:`~aiodistlock.AsyncLock`
-    :raises ValueError: if the template or an option is wrong
+    :raises ValueError: naming all that is wrong in the template and the options
     :raises TypeError: for an option that locks do not have
     """
 
     def __init__(self, name: str | Callable[[Any], str | None], options: dict[str, Any]) -> None:
-        check_options(options)
-        self.template = NameTemplate(name) if isinstance(name, str) else None
+        check_all(
+            lambda: check_options(options), lambda: isinstance(name, str) and RequestName(name)
+        )
+        self.template = RequestName(name) if isinstance(name, str) else None
         self._function = None if isinstance(name, str) else name
         self._options = options
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from aiodistlock.core.name_template import fields_of
 
 
 class UnusableName(ValueError):
     """The request gives no name that a lock can have: it is the client's mistake."""
 
 
-class NameTemplate:
+class RequestName:
     """
     A name with fields that a request fills, such as ``"wallet:{wallet_id}"``.
 
@@ -24,13 +25,8 @@ class NameTemplate:
     """
 
     def __init__(self, template: str) -> None:
-        if not template:
-            raise ValueError("name template must not be empty")
+        fields = fields_of(template)
         self.text = template
-        try:
-            fields = list(_fields(template))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"name template {template!r} is malformed: {error}") from None
         self.headers = _items("header", fields)
         self.queries = _items("query", fields)
         mapped = [f"{kind}[{name}]" for kind, name in self._mapped()]
@@ -84,16 +80,6 @@ class NameTemplate:
                 f"the lock's name template {self.text!r} has the field {missing[0]!r}, but "
                 f"{route} has {', '.join(known) or 'no parameters'}"
             )
-
-
-def _fields(template: str) -> Iterator[str]:
-    for _, field, spec, conversion in string.Formatter().parse(template):
-        if field is not None:
-            yield field
-        if conversion and conversion not in "rsa":
-            raise ValueError(f"unknown conversion {conversion!r}")
-        if spec:
-            yield from _fields(spec)
 
 
 def _items(kind: str, fields: list[str]) -> tuple[str, ...]:

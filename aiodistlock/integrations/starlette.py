@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
@@ -16,9 +16,14 @@ from starlette.status import WS_1013_TRY_AGAIN_LATER
 from starlette.websockets import WebSocket, WebSocketState
 
 from aiodistlock import LockClient
+from aiodistlock.client import UrlKeywords
+from aiodistlock.core.durations import Duration
+from aiodistlock.core.keywords import UntimedLockKeywords
 from aiodistlock.integrations.asgi import SET_UP_APP, LockedRequestMiddleware, watch_client
 from aiodistlock.integrations.problems import LOCK_PROBLEMS, MEDIA_TYPE, LockProblem, problem_of
 from aiodistlock.integrations.request_lock import RequestLock, mark, mark_of
+
+__all__ = ["get_locks", "lock_lifespan", "locked_endpoint", "setup_locks"]
 
 # Any: frameworks type lifespans with state apart from those without.
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
@@ -26,7 +31,9 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Response | None]])
 LockName = str | Callable[[Request], str | None]
 
 
-def setup_locks(app: Starlette, redis: str | Sequence[str] | LockClient, **options: Any) -> None:
+def setup_locks(
+    app: Starlette, redis: str | Sequence[str] | LockClient, **options: Unpack[UrlKeywords]
+) -> None:
     """
     Give an application its locks; call it once, right after the app was made.
 
@@ -43,7 +50,7 @@ def setup_locks(app: Starlette, redis: str | Sequence[str] | LockClient, **optio
     :param options: options for :meth:`LockClient.from_url`
     :raises RuntimeError: if the application has begun to serve
     """
-    set_up(app, redis, options, check_routes)
+    set_up(app, redis, dict(options), check_routes)
 
 
 def set_up(
@@ -83,7 +90,7 @@ def lock_lifespan(
     lifespan: Lifespan | None = None,
     *,
     check: Callable[[Any], None] | None = None,
-    **options: Any,
+    **options: Unpack[UrlKeywords],
 ) -> Lifespan:
     """
     Build a lifespan that opens a ``LockClient`` as ``app.state.locks``, and closes it.
@@ -139,7 +146,10 @@ def get_locks(connection: HTTPConnection) -> LockClient:
 
 
 def locked_endpoint(
-    name: LockName, *, timeout: float | None = 5.0, **options: Any
+    name: LockName,
+    *,
+    timeout: Duration | None = 5.0,
+    **options: Unpack[UntimedLockKeywords],
 ) -> Callable[[Endpoint], Endpoint]:
     """
     Run an endpoint, of a WebSocket, too, under a lock; its lease is ``request.state.lease``.
@@ -150,9 +160,9 @@ def locked_endpoint(
     :param name: a template with path parameters, ``{header[x-tenant]}`` and
         ``{query[page]}`` as fields, or a function from the request to the name, or to
         ``None`` if it needs no lock
-    :param timeout: seconds to wait before 423, ``None`` without end
+    :param timeout: how long to wait before 423, ``None`` without end
     :param options: options of :class:`~aiodistlock.AsyncLock`
-    :raises ValueError: if the template or an option is wrong
+    :raises ValueError: naming all that is wrong in the template and the options
     :raises TypeError: if the endpoint is no coroutine function
     """
     request_lock = RequestLock(name, {**options, "timeout": timeout})

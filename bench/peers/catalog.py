@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.peers import installs
 
@@ -83,6 +83,7 @@ PEERS = {
         PeerInfo(
             "aiodistlock", "aiodistlock", "ours", "aiodistlock", _SCRIPTS, ("asyncio", "uvloop")
         ),
+        PeerInfo("lingering", "aiodistlock, lingering", "lingering", "aiodistlock", _SCRIPTS),
         PeerInfo("quorum", "aiodistlock, quorum of 5", "ours", "aiodistlock", _SCRIPTS),
         PeerInfo("cluster-one", "aiodistlock, 1 of 3 primaries", "ours", "aiodistlock", _SCRIPTS),
         PeerInfo("cluster-all", "aiodistlock, all 3 primaries", "ours", "aiodistlock", _SCRIPTS),
@@ -137,10 +138,30 @@ PEERS = {
 OURS = "aiodistlock"
 REFERENCE = "redis-py"
 MUTEX = "mutex"
+LINGERING = "lingering"
+"""Ours, with locks that linger."""
 ON_ONE, ON_ALL = "cluster-one", "cluster-all"
 """Ours on a cluster: names on one of its primaries, or on all."""
 LOCKS = ("pottery", "coredis", "python-redis-lock", "aioredlock", "node-redlock")
 """The other peers, in the order of the reports."""
+
+
+AT = f"{OURS} at "
+"""Opens the key of ours as another commit has it; the short hash follows."""
+
+
+def info(peer: str) -> PeerInfo:
+    """Return what is known of a peer."""
+    if not peer.startswith(AT):
+        return PEERS[peer]
+    commit = peer.removeprefix(AT)
+    return replace(
+        PEERS[OURS],
+        key=peer,
+        title=peer,
+        command=lambda: installs.commit_command(commit),
+        version=lambda _package: commit,
+    )
 
 
 @dataclass(frozen=True)
@@ -158,7 +179,7 @@ class Side:
     @property
     def info(self) -> PeerInfo:
         """What is known of the peer."""
-        return PEERS[self.peer]
+        return info(self.peer)
 
 
 def title(key: str) -> str:
@@ -173,6 +194,6 @@ def sides(*peers: str) -> list[Side]:
     return [
         Side(peer, loop)
         for peer in peers
-        for loop in PEERS[peer].loops
+        for loop in info(peer).loops
         if loop != "uvloop" or importlib.util.find_spec("uvloop") is not None
     ]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import shutil
 import subprocess
+import sys
+import tarfile
+import tempfile
 from pathlib import Path
 
 AIOREDLOCK = "0.7.3"
 NODE_REDLOCK = "5.0.0-beta.2"
 IOREDIS = "5"
+
+ROOT = Path(__file__).parents[2]
 
 _LONGEST = 180.0
 """Seconds that an installation may take."""
@@ -94,6 +100,54 @@ def node_command() -> list[str]:
     driver = Path(__file__).with_name("node_redlock.cjs")
     shutil.copyfile(driver, folder / driver.name)
     return [node, str(folder / driver.name)]
+
+
+def short_commit(revision: str) -> str:
+    """
+    Return the short hash of a commit of this repository.
+
+    :param revision: what git takes for one
+    :raises NotInstallable: if there is no such commit, or no git
+    """
+    return _git("rev-parse", "--verify", "--short=10", f"{revision}^{{commit}}").decode().strip()
+
+
+@functools.cache
+def commit_command(commit: str) -> list[str]:
+    """
+    Return the command that runs our worker on the package as a commit has it.
+
+    The worker is this tree's, and so are the Python and what is installed for it: only the
+    package differs.
+
+    :raises NotInstallable: if it cannot be imported so
+    """
+    folder = cache() / f"commit-{commit}"
+    if not folder.exists():
+        cache().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache()) as made:
+            with tarfile.open(fileobj=io.BytesIO(_git("archive", commit, "aiodistlock"))) as tar:
+                tar.extractall(made, filter="data")
+            Path(made).rename(folder)
+            Path(made).mkdir()  # for its manager to remove
+    # -P: else the folder that it starts in, this tree, came first.
+    python = ["env", f"PYTHONPATH={folder}{os.pathsep}{ROOT}", sys.executable, "-P"]
+    program = "import aiodistlock, bench.peers.ours; print(aiodistlock.__file__)"
+    found = subprocess.run([*python, "-c", program], capture_output=True, text=True, check=False)
+    if not Path(found.stdout.strip()).is_relative_to(folder):
+        last = (found.stderr or found.stdout).strip().splitlines()[-1:]
+        raise NotInstallable(f"the package at {commit} does not run here: {' '.join(last)}")
+    return [*python, "-m", "bench.worker"]
+
+
+def _git(*arguments: str) -> bytes:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
+    except OSError as error:
+        raise NotInstallable(f"{type(error).__name__}: {error}") from error
+    if done.returncode:
+        raise NotInstallable(f"git {arguments[0]}: {done.stderr.decode().strip()}")
+    return done.stdout
 
 
 def _run(command: list[str]) -> None:

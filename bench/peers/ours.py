@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -13,14 +14,18 @@ from aiodistlock import AsyncLock, Lease, LockClient
 class Ours:
     """Locks on one Redis client, on several, or on a cluster, as the README shows them."""
 
-    def __init__(self, redis: Redis | list[Redis] | LockClient, ttl: float) -> None:
+    def __init__(
+        self, redis: Redis | list[Redis] | LockClient, ttl: float, linger: float = 0.0
+    ) -> None:
         self._redis = redis
         self._ttl = ttl
+        # Another commit of ours may not know the option.
+        self._options: dict[str, Any] = {"linger": linger} if linger else {}
         self._leases: list[Lease] = []
 
     def lock(self, name: str) -> AsyncLock:
         """Return a lock; its tasks could share one as well."""
-        return AsyncLock(self._redis, name, ttl=self._ttl)
+        return AsyncLock(self._redis, name, ttl=self._ttl, **self._options)
 
     async def keep(self, name: str) -> None:
         """Acquire; the client's watchdog renews."""

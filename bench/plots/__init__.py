@@ -11,7 +11,7 @@ mpl.use("Agg")
 
 from matplotlib.figure import Figure  # after the backend is chosen
 
-from bench.plots import hot, latency, quorum, renewal, throughput
+from bench.plots import herd, hot, latency, quorum, renewal, throughput
 from bench.plots.style import STYLE
 from bench.results import Results
 
@@ -19,6 +19,7 @@ FIGURES: dict[str, Callable[[Results], Figure | None]] = {
     "throughput": throughput.draw,
     "latency": latency.draw,
     "hot": hot.draw,
+    "herd": herd.draw,
     "renewal": renewal.draw,
     "quorum": quorum.draw,
 }

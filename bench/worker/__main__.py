@@ -50,6 +50,9 @@ async def _main(spec: Spec) -> None:
         await workload.run(spec)
         return
     module: Any = importlib.import_module(f"bench.peers.{spec.peer}")
+    if spec.kind == "herd":
+        await workload.run(spec, module.connect)
+        return
     async with module.connect(spec.url, spec.tasks, spec.ttl) as peer:
         await workload.run(spec, peer)
 

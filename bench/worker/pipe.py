@@ -7,18 +7,17 @@ import time
 from typing import Any
 
 from aiodistlock import LockClient
+from aiodistlock.connection.pipe import Pipe
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.engine.pipe import Pipe
-from aiodistlock.stores.redis_call import RedisCall
-from aiodistlock.stores.scripts import Script
-from aiodistlock.stores.single import SingleStore
+from aiodistlock.protocol.redis_call import RedisCall
+from aiodistlock.protocol.scripts import Script
 from bench.worker import channel
 from bench.worker.record import Recorder
 from bench.worker.spec import Spec
 from bench.worker.warmup import pauses
 
 # As little as a script of ours can do: the reply that the pipe expects.
-_NOTHING = Script(b"return {4, tonumber(ARGV[1])}", args=0)
+_NOTHING = Script(b"return {4, tonumber(ARGV[1])}", args=0, keys=3)
 _KEYS = LockKeys("ping", "bench:")
 
 
@@ -29,9 +28,7 @@ def _decode(reply: list[Any], _sent_at: float) -> int:
 async def run(spec: Spec) -> None:
     """Measure as many round trips at a time as there are tasks."""
     async with LockClient.from_url(spec.url) as client:
-        store = client.engine("bench").store
-        assert isinstance(store, SingleStore)
-        pipe = store._wire
+        pipe = client._engine("bench").connection
         assert isinstance(pipe, Pipe)
         recorder = Recorder(spec.tasks)
         stopping = False

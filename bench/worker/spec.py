@@ -12,7 +12,7 @@ class Spec:
     """
     One worker's part of one sample; durations in seconds.
 
-    :ivar kind: ``cycles``, ``handoff``, ``renewal`` or ``pipe``
+    :ivar kind: ``cycles``, ``handoff``, ``herd``, ``renewal`` or ``pipe``
     :ivar peer: module in ``bench.peers`` that speaks to the lock
     :ivar url: the server; of a quorum all nodes, separated by commas
     :ivar loop: ``asyncio``, ``uvloop`` or ``threads``

@@ -2,13 +2,16 @@
 
 from bench.workloads.cluster import CLUSTER
 from bench.workloads.handoff import HANDOFF
+from bench.workloads.herd import HERD
 from bench.workloads.hot import HOT
 from bench.workloads.limit import LIMIT
 from bench.workloads.quorum import QUORUM
 from bench.workloads.renewal import RENEWAL
+from bench.workloads.reuse import REUSE
 from bench.workloads.seed import SEED
 from bench.workloads.throughput import THROUGHPUT
 
 WORKLOADS = {
-    each.name: each for each in (SEED, THROUGHPUT, HOT, HANDOFF, RENEWAL, LIMIT, QUORUM, CLUSTER)
+    each.name: each
+    for each in (SEED, THROUGHPUT, REUSE, HOT, HANDOFF, HERD, RENEWAL, LIMIT, QUORUM, CLUSTER)
 }

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from bench.peers.catalog import LOCKS, OURS, REFERENCE, Side
+from bench.peers.catalog import LOCKS, REFERENCE, Side
 from bench.plan import Case, Plan, Workload
 from bench.processes import Worker
 from bench.results import Metrics
@@ -29,7 +29,7 @@ def _cases(plan: Plan) -> Sequence[Case]:
     def run(server: BenchServer, side: Side) -> Metrics:
         return _measure(server, side, handoffs)
 
-    return [Case(CASE, plan.sides(OURS, REFERENCE, *others, slow=True), run)]
+    return [Case(CASE, plan.sides(*plan.ours, REFERENCE, *others, slow=True), run)]
 
 
 def _measure(server: BenchServer, side: Side, handoffs: int) -> Metrics:

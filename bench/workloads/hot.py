@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench import measure
-from bench.peers.catalog import LOCKS, MUTEX, OURS, REFERENCE, Side
+from bench.peers.catalog import LOCKS, MUTEX, REFERENCE, Side
 from bench.plan import Case, Plan, Workload
 from bench.results import Metrics
 from bench.server import BenchServer
@@ -28,12 +28,12 @@ def _cases(plan: Plan) -> Sequence[Case]:
     for tasks in sizes:
         others = LOCKS if tasks == 50 and not plan.quick else ()
         for body in (0.0, 0.001):
-            sides = plan.sides(OURS, REFERENCE, MUTEX, *others, slow=body > 0)
+            sides = plan.sides(*plan.ours, REFERENCE, MUTEX, *others, slow=body > 0)
             cases.append(_case(plan, tasks, body, sides))
     for tasks in sizes:
         others = LOCKS if tasks == 50 and not plan.quick else ()
         for body in (0.0,) if plan.quick else (0.0, 0.001):
-            sides = plan.sides(OURS, REFERENCE, *others, slow=True)
+            sides = plan.sides(*plan.ours, REFERENCE, *others, slow=True)
             spread = [side for side in sides if side.info.processes]
             cases.append(_case(plan, tasks, body, spread, PROCESSES))
     return cases

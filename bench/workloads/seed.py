@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench import measure
-from bench.peers.catalog import OURS, PEERS, Side
+from bench.peers.catalog import LINGERING, OURS, PEERS, Side
 from bench.plan import Case, Plan, Workload
 from bench.quorum import BenchQuorum
 from bench.results import Metrics
@@ -23,6 +23,7 @@ ROWS = (
     ("In-memory mutex", "mutex", "1,200,000", "< 0.1"),
     ("Naive Redis SETNX", "setnx", "15,000", "4"),
     ("AsyncLock, one Redis", OURS, "12,500", "6"),
+    ("AsyncLock, lingering", LINGERING, "", ""),
     ("Quorum over 5 nodes", "quorum", "", ""),
     ("etcd v3", "etcd", "4,200", "18"),
 )
@@ -53,4 +54,4 @@ def _cases(plan: Plan) -> Sequence[Case]:
     return [Case(CASE, sides, run)]
 
 
-SEED = Workload("seed", "five strategies, 64 tasks on names of their own", _cases)
+SEED = Workload("seed", "six strategies, 64 tasks on names of their own", _cases)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from bench import measure
-from bench.peers.catalog import LOCKS, OURS, REFERENCE, Side
+from bench.peers.catalog import LOCKS, REFERENCE, Side
 from bench.plan import Case, Plan, Workload
 from bench.results import Metrics
 from bench.server import BenchServer
@@ -26,7 +26,9 @@ def _cases(plan: Plan) -> Sequence[Case]:
     # Some take long to start: they are measured at both ends and in the middle.
     everybody = (64,) if plan.quick else (1, 64, 1024)
     return [
-        _case(plan, tasks, plan.sides(OURS, REFERENCE, *(LOCKS if tasks in everybody else ())))
+        _case(
+            plan, tasks, plan.sides(*plan.ours, REFERENCE, *(LOCKS if tasks in everybody else ()))
+        )
         for tasks in sizes
     ]
 

@@ -56,8 +56,9 @@ async def work(locks: LockClient, until: float) -> None:
     while loop.time() < until:
         with tracer.start_as_current_span("reconcile"):
             try:
-                async with locks.lock(f"wallet:{random.randrange(4)}", ttl=0.3, timeout=0.05):
-                    # As long as a transaction takes; now and then one is renewed.
+                async with locks.lock(f"wallet:{random.randrange(4)}", ttl=5.0, timeout=0.05):
+                    # As long as a transaction takes.  What the other client hands over is
+                    # renewed at once: the claim, whose lag is that of Redis.
                     await asyncio.sleep(random.choice((0.001, 0.005, 0.02, 0.15)))
             except LockError as error:
                 trace.get_current_span().record_exception(error)

@@ -11,11 +11,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from aiodistlock import LockClient, LockEvent, add_listener, remove_listener
-from aiodistlock.client import shared_client
 from aiodistlock.compat import RedisPyLock, token_lock
 from aiodistlock.core.clock import ServerClock
-from aiodistlock.engine.inbox import Grant
+from aiodistlock.core.value import token_of
+from aiodistlock.engines import shared_engines
 from aiodistlock.errors import StoreUnavailable
+from aiodistlock.protocol.grant_message import Grant
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.faults.world import PATIENT, SCRIPTS, eventually, load_scripts
 from tests.proxy import ChaosProxy, Delay, Do, on
@@ -39,7 +40,7 @@ async def queued(redis: Redis, name: str, count: int) -> None:
     """Wait until so many wait at Redis."""
 
     async def length() -> int:
-        return int(await redis.zcard(f"{{{name}}}:queue"))
+        return int(await redis.zcard(f"aiodistlock:queue:{{{name}}}"))
 
     await eventually(length, count)
 
@@ -120,7 +121,7 @@ async def test_a_cancelled_acquire_leaves_nothing(
             await mine.release()
             break
         assert mine.local.token is None
-        await eventually(lambda: here.exists(name, f"{{{name}}}:queue"), 0)
+        await eventually(lambda: here.exists(name, f"aiodistlock:queue:{{{name}}}"), 0)
     assert 2 < turns < 999
 
 
@@ -154,8 +155,8 @@ async def test_a_late_grant_of_what_is_held_gives_nothing_up(here: Redis, name: 
     """Under RESP2 a reply may be faster than the message that says the same."""
     mine = lock(here, name)
     assert await mine.acquire()
-    engine = shared_client(here).engine("*")
-    engine.on_grant(Grant(1, 1, 10.0, mine.local.token, name.encode()), ServerClock())
+    engine = shared_engines(here)._engine("*")
+    engine.delivery.on_grant(Grant(1, 1, 10.0, mine.local.token, name.encode()), ServerClock())
     assert await mine.owned()
     await mine.release()
 
@@ -164,10 +165,10 @@ async def test_nothing_in_the_process_looks_after_what_is_held(here: Redis, name
     """The token is all there is: locks that are never released leave nothing in memory."""
     mine = lock(here, name)
     assert await mine.acquire()
-    engine = shared_client(here).engine("*")
+    engine = shared_engines(here)._engine("*")
     assert not engine.watchdog.leases()
     assert not engine.holders
-    assert list(engine.let_go) == [mine.local.token]
+    assert [*engine.let_go] == [token_of(mine.local.token)]
     del mine
     await asyncio.sleep(0)  # the loop lets go of the turn in which the grant came
     assert not engine.let_go
@@ -270,6 +271,11 @@ async def test_what_cannot_be_a_lock_is_refused_before_any_io(redis: Redis) -> N
         (ValueError, "timeout must be", lambda: RedisPyLock(redis, "n", float("nan"))),
         (ValueError, "timeout must be", lambda: RedisPyLock(redis, "n", float("inf"))),
         (ValueError, "sleep must be", lambda: RedisPyLock(redis, "n", sleep=-1)),
+        (
+            ValueError,
+            "timeout .*sleep .*must not be empty",
+            lambda: RedisPyLock(redis, "", -1, sleep=-1),
+        ),
         (TypeError, "blocking", lambda: RedisPyLock(BlockingRedis(), "n")),
         (TypeError, "as redis.lock", lambda: RedisPyLock([redis], "n")),
         (TypeError, "as redis.lock", lambda: RedisPyLock(LockClient(redis), "n")),
@@ -363,7 +369,7 @@ async def test_a_closed_client_is_redis_pys_error(here: Redis, name: str) -> Non
     assert await mine.acquire()
     waiting = asyncio.create_task(lock(here, name).acquire())
     await queued(here, name, 1)
-    await shared_client(here).aclose()
+    await shared_engines(here).aclose()
     with pytest.raises(RedisError, match="closed"):
         await waiting
     assert await mine.owned()  # by a new connection: the token is all there is
@@ -385,3 +391,24 @@ async def test_listeners_are_told_no_story_without_an_end(here: Redis, name: str
     finally:
         remove_listener(listener)
     assert told == ["Waiting", "Acquired", "Released"]
+
+
+async def test_behind_a_crowd_it_asks_rarely_and_takes_over_though_all_of_that_are_dead(
+    here: Redis, name: str
+) -> None:
+    """Also behind a foreign holder, for whom only the first few ask every ``sleep`` seconds."""
+    await here.set(name, "foreign", px=2_000)
+    crowd = {f"1000 nobody:{number} secret token:{number}": number for number in range(2000)}
+    await here.zadd(f"aiodistlock:queue:{{{name}}}", crowd)
+    waiting = asyncio.create_task(lock(here, name, sleep=0.05).acquire())
+    await queued(here, name, 2001)
+    asked = await _asked(here)
+    await asyncio.sleep(0.7)  # real time: it is the pauses that are meant
+    assert await _asked(here) - asked <= 1
+    async with asyncio.timeout(2.0 + 1.0 + 1.0):  # a second of the promise's, one to be busy in
+        assert await waiting
+    await here.delete(name)
+
+
+async def _asked(redis: Redis) -> int:
+    return int((await redis.info("commandstats"))["cmdstat_evalsha"]["calls"])

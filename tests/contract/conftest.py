@@ -1,9 +1,10 @@
-"""Where the contract holds: memory, Redis under both protocols, a cluster, a quorum."""
+"""Where the contract holds: memory, Redis under both protocols, fakeredis, a cluster, a quorum."""
 
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
+import fakeredis
 import pytest
 
 from aiodistlock import LockClient
@@ -17,6 +18,9 @@ def world(request: pytest.FixtureRequest) -> World:
     if request.param == "memory":
         server = LockClient.in_memory()
         return World(f"t:{uuid.uuid4().hex[:12]}:", lambda: LockClient.in_memory(share=server))
+    if request.param == "fakeredis":
+        fake = fakeredis.FakeServer()
+        return World("t:", lambda: LockClient(fakeredis.FakeAsyncRedis(server=fake)))
     if request.param == "quorum":
         urls: list[str] = request.getfixturevalue("quorum_urls")
         return World(request.getfixturevalue("quorum_namespace"), lambda: LockClient.from_url(urls))

@@ -269,6 +269,23 @@ async def test_a_renewal(world: World, first: LockClient, told: Told) -> None:
         assert 0 < renewed.lag < 5
 
 
+async def test_a_hand_off_and_a_shorter_lease_are_not_late(
+    world: World, first: LockClient, second: LockClient, told: Told
+) -> None:
+    """Their renewals are due at once, not a part of the ttl before the lease began."""
+    lease = await world.lock(second, ttl=60.0).acquire()
+    waiting = asyncio.create_task(world.lock(first, ttl=60.0).acquire())
+    await told.until(Waiting)
+    await lease.release()
+    lease = await waiting
+    await lease.extend(10.0)
+    while len(told.all(Renewed)) < 2:
+        await asyncio.sleep(0)
+    await lease.release()
+    for renewed in told.all(Renewed):
+        assert 0 <= renewed.lag < 20
+
+
 async def test_a_reentrant_acquisition_is_no_other(
     world: World, first: LockClient, told: Told
 ) -> None:

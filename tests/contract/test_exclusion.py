@@ -147,7 +147,7 @@ async def test_with_the_cohort_a_process_queues_once(
 
 async def _is_queued(lock: AsyncLock, client: LockClient) -> bool:
     """Tell whether a client's own request stands in the queue of a lock."""
-    ours = client.engine(lock.name).token_prefix.decode()
+    ours = client._engine(lock.name).token_prefix.decode()
     return any(waiter.startswith(ours) for waiter in (await lock.inspect()).waiters)
 
 

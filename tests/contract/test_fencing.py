@@ -36,15 +36,17 @@ async def test_fencing_tokens_rise(
     assert 0 < fences[0] < fences[-1] < 2**53
 
 
-async def test_the_store_knows_the_last_fencing_token(
+async def test_the_store_knows_the_fencing_token_of_a_lease(
     world: World, first: LockClient, second: LockClient
 ) -> None:
-    """After local hand-offs the counter is at least as high as the last token used."""
-    lock = world.lock(first)
-    fences = await asyncio.gather(*(_fence(lock) for _ in range(10)))
-    info = await world.lock(second).inspect()
-    assert info.fencing_token is not None
-    assert info.fencing_token >= max(fences)
+    """That with which it began; local hand-offs may be ahead of it, and a free lock has none."""
+    lock, other = world.lock(first), world.lock(second)
+    async with lock as lease:
+        waiting = asyncio.create_task(_fence(lock))
+        info = await other.inspect()
+        assert (info.holder, info.fencing_token) == (lease.token, lease.fencing_token)
+    assert await waiting > lease.fencing_token
+    assert (await other.inspect()).fencing_token is None
 
 
 async def test_leases_have_tokens_of_their_own(

@@ -13,7 +13,7 @@ HOUR = 3600.0
 NEVER = Backoff(initial=60.0, cap=60.0)
 """Of a waiter that does not poll for as long as a test lasts."""
 
-ORDERED = ("memory", "resp3", "resp2", "cluster")
+ORDERED = ("memory", "resp3", "resp2", "fakeredis", "cluster")
 """Worlds that serve processes in order; a quorum has no queue across its nodes."""
 
 STYLES = ("async with lock", "lock.hold()", "acquire and release")

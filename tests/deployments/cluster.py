@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from aiodistlock.core.slots import SLOTS, slot_of
 from aiodistlock.testing.discovery import LOOPBACK
 from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
+from tests.proxy import ChaosProxy
 
 NODE_TIMEOUT = 1.0
 """Seconds of silence after which the nodes suspect one of them."""
@@ -195,7 +196,7 @@ class Cluster:
     def keys(self, prefix: str) -> list[str]:
         """Return the keys below a prefix, but fence counters, which outlive their locks."""
         found = [key for node in self.primaries() for key in node.command("KEYS", f"*{prefix}*")]
-        return sorted(key.decode() for key in found if not key.endswith(b":fence"))
+        return sorted(key.decode() for key in found if not key.startswith(b"aiodistlock:fence:"))
 
     def remove(self, prefix: str) -> list[str]:
         """Remove all keys below a prefix, and return those but fence counters."""
@@ -278,6 +279,24 @@ def _view(slots: Any) -> list[tuple[int, int, int, tuple[int, ...]]]:
         (first, last, primary[1], tuple(sorted(each[1] for each in replicas)))
         for first, last, primary, *replicas in slots
     )
+
+
+@asynccontextmanager
+async def remapped(
+    node: Node, script_names: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[ChaosProxy, RedisCluster]]:
+    """
+    Make a user's client that reaches one node by way of a proxy.
+
+    :param script_names: as for the proxy
+    """
+    async with ChaosProxy(LOOPBACK, node.port, script_names=script_names) as proxy:
+
+        def remap(address: tuple[str, int]) -> tuple[str, int]:
+            return (LOOPBACK, proxy.port) if address[1] == node.port else address
+
+        async with RedisCluster(host=LOOPBACK, port=node.port, address_remap=remap) as redis:
+            yield proxy, redis
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import redis as redis_sync
 
 from aiodistlock import Backoff, LockClient
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.stores.quorum import QuorumStore
+from aiodistlock.core.value import read_value
+from aiodistlock.deployments.quorum.store import QuorumStore
 from aiodistlock.testing.embedded import EmbeddedRedis
 
 EAGER = Backoff(initial=0.02, factor=1.5, cap=0.1)
@@ -56,13 +57,14 @@ class Nodes:
         """Return whose token each node has at a name."""
         chosen = range(len(self.servers)) if nodes is None else nodes
         found = [self._redis[node].get(f"lock:{name}") for node in chosen]
-        return [None if token is None else token.decode() for token in found]
+        return [None if value is None else read_value(value).token.decode() for value in found]
 
     def keys(self, nodes: Sequence[int] | None = None) -> list[str]:
-        """Name the locks and queues on the nodes; counters and markers outlive them."""
+        """Name the locks and queues on the nodes; what outlives them is left out."""
         chosen = range(len(self.servers)) if nodes is None else nodes
         found = {key.decode() for node in chosen for key in self._redis[node].scan_iter()}
-        return sorted(k for k in found if not k.endswith(":fence") and k != "aiodistlock:marker")
+        lasting = ("aiodistlock:fence", "aiodistlock:void:", "aiodistlock:marker")
+        return sorted(key for key in found if not key.startswith(lasting))
 
     def waiters(self, name: str, node: int) -> int:
         """Return how many wait at a node for a name."""
@@ -78,7 +80,7 @@ class Nodes:
 
 def store_of(client: LockClient) -> QuorumStore:
     """Return a client's store."""
-    store = client.engine("test").store
+    store = client._engine("test").store
     assert isinstance(store, QuorumStore)
     return store
 

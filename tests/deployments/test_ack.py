@@ -11,8 +11,9 @@ import redis as redis_sync
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import AcquireTimeout, Backoff, HandedOver, LockClient, LockError, StoreUnavailable
-from aiodistlock.stores import scripts
-from aiodistlock.stores.durable import NotAcknowledged
+from aiodistlock.core.value import value_of
+from aiodistlock.deployments.durable.store import NotAcknowledged
+from aiodistlock.protocol import scripts
 from aiodistlock.testing.discovery import LOOPBACK
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.faults.world import EAGER, eventually
@@ -77,8 +78,8 @@ async def test_a_lease_is_on_all_replicas_before_it_is_held(replicated: Replicat
     ):
         for _ in range(20):
             async with locks.lock("n", ack="replicas:2") as lease:
-                token = lease.token.encode()
-                assert [await one.get("lock:n"), await two.get("lock:n")] == [token, token]
+                value = value_of(lease.token.encode(), lease.fencing_token)
+                assert [await one.get("lock:n"), await two.get("lock:n")] == [value, value]
 
 
 async def test_several_acquisitions_share_one_wait(replicated: Replicated) -> None:
@@ -222,7 +223,7 @@ async def test_a_grant_by_message_is_acknowledged_before_it_is_held(
         await eventually(queued, 1)
         await first.release()
         lease = await waiting
-        assert await replica.get("lock:n") == lease.token.encode()
+        assert await replica.get("lock:n") == lease._process_lease.value
         await lease.release()
         second = await one.lock("n").acquire()
         vainly = asyncio.create_task(lock.acquire(timeout=1))
@@ -284,7 +285,7 @@ async def test_an_abandon_sent_again_as_eval_does_not_undo_the_next_try(
                 replica.thaw()
             lease = await acquiring
             await proxy.seen("reply", "ABANDON", 2)
-            assert await raw.get("lock:n") == lease.token.encode()
+            assert await raw.get("lock:n") == lease._process_lease.value
             await lease.release()
 
 
@@ -369,7 +370,7 @@ async def test_fsync_waits_for_the_disk(binary: Path) -> None:
             server.kill()
             server.restart()
             async with _raw(server) as raw:
-                assert await raw.get("lock:n") == lease.token.encode()
+                assert await raw.get("lock:n") == lease._process_lease.value
 
 
 async def test_a_grant_that_is_yet_to_be_acknowledged_is_told_as_a_handoff(

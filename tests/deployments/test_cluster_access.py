@@ -10,8 +10,8 @@ import redis as redis_sync
 from redis.asyncio import RedisCluster
 
 from aiodistlock import AsyncLock, LockClient, StoreUnavailable
-from aiodistlock.client import shared_client
-from aiodistlock.stores.urls import client_from_url
+from aiodistlock.deployments.urls import client_from_url
+from aiodistlock.engines import shared_engines
 from aiodistlock.testing.embedded import TlsFiles
 from tests.deployments.cluster import Cluster
 from tests.deployments.world import clients, granted, name_on, queued
@@ -21,7 +21,7 @@ PASSWORD = "correct horse"
 
 SCRIPTS = "+eval +evalsha +get +set +del +exists +pexpire +pttl +time"
 QUEUE = "+zadd +zcard +zrange +zrank +zrem +zrevrange +zscore"
-KEYS = "~lock:* ~{lock:* ~t:* ~{t:*"
+KEYS = "~lock:* ~t:* ~aiodistlock:*"
 
 USERS = {
     "all that is used": "+spublish +ssubscribe +command|info &aiodistlock:inbox:*",
@@ -126,7 +126,7 @@ async def test_locks_on_one_cluster_client_share_one_lock_client(
         assert newer.token == lease.token
         await newer.release()
     finally:
-        await shared_client(redis).aclose()
+        await shared_engines(redis).aclose()
         await redis.aclose()
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ async def test_a_grant_is_dated_by_the_clock_of_its_own_node(askew: Cluster, lat
         pytest.skip("no sharded channels before Redis 7: nobody is granted by message")
     names = [name_on(askew, node, "lock:") for node in askew.nodes]
     # Without renewal the grant has the whole ttl, and no claim sets the deadline right.
-    options = {"ttl": 10.0, "auto_renew": False, "backoff": PATIENT}
+    options: dict[str, Any] = {"ttl": 10.0, "auto_renew": False, "backoff": PATIENT}
     async with clients(askew) as (here, there):
         for name in names:
             # The servers know the scripts: a request takes one round trip from now on.

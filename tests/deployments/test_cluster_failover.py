@@ -7,6 +7,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def strike(cluster: Cluster, node: Node, harm: str) -> float:
 
 
 class FencedLedger:
-    """A resource that refuses tokens below the highest it has seen, as DESIGN.md asks for."""
+    """A resource that refuses tokens below the highest it has seen, as the design asks for."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect(":memory:")
@@ -122,7 +123,7 @@ async def test_a_lost_lease_is_found_at_the_takeover_and_its_stale_write_refused
     key = cluster_namespace + name
     async with clients(cluster) as (here, there):
         # Renewed every 20 s: only a check at the takeover finds the loss in time.
-        options = {"namespace": cluster_namespace, "ttl": 60.0}
+        options: dict[str, Any] = {"namespace": cluster_namespace, "ttl": 60.0}
         kept = await here.lock(name_on(cluster, other, cluster_namespace), **options).acquire()
         await (await there.lock(name, **options).acquire()).release()
         replica = cut_replica(cluster, node)

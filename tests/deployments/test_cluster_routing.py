@@ -10,11 +10,11 @@ import pytest
 from redis.asyncio import RedisCluster
 
 from aiodistlock import AsyncLock, LockClient, StoreUnavailable
-from aiodistlock.client import shared_client
-from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.keys import LockKeys, fence_key
 from aiodistlock.core.slots import slot_of
-from aiodistlock.engine import shards
-from aiodistlock.engine.node_pipe import NodePipe
+from aiodistlock.deployments.cluster import inboxes as shards
+from aiodistlock.deployments.cluster.primary_pipe import PrimaryPipe
+from aiodistlock.engines import shared_engines
 from aiodistlock.testing.discovery import LOOPBACK
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.deployments.cluster import Cluster
@@ -34,10 +34,10 @@ async def test_a_cluster_client_is_taken_uninitialised(
             name = name_on(cluster, node, cluster_namespace)
             async with AsyncLock(redis, name, namespace=cluster_namespace) as lease:
                 held = node.command("GET", cluster_namespace + name)
-                assert held.decode() == lease.token
+                assert held == lease._process_lease.value
         assert not redis.nodes_manager.nodes_cache
     finally:
-        await shared_client(redis).aclose()
+        await shared_engines(redis).aclose()
         await redis.aclose()
 
 
@@ -89,7 +89,7 @@ async def test_a_waiter_is_woken_by_its_grant(cluster: Cluster, cluster_namespac
     async with clients(cluster) as (here, there):
         for node in cluster.primaries():
             name = name_on(cluster, node, cluster_namespace)
-            options = {"namespace": cluster_namespace, "backoff": PATIENT}
+            options: dict[str, Any] = {"namespace": cluster_namespace, "backoff": PATIENT}
             lease = await here.lock(name, **options).acquire()
             waiting = asyncio.create_task(granted(there.lock(name, **options)))
             await queued(cluster, here.lock(name, **options))
@@ -113,7 +113,7 @@ async def test_a_waiter_is_heard_again_after_its_connection_broke(
         return node.command("PUBSUB", "SHARDCHANNELS")  # type: ignore[no-any-return]  # a list
 
     async with clients(cluster) as (here, there):
-        options = {"namespace": cluster_namespace, "ttl": 20.0, "backoff": PATIENT}
+        options: dict[str, Any] = {"namespace": cluster_namespace, "ttl": 20.0, "backoff": PATIENT}
         mine, theirs = (each.lock("n", **options) for each in (here, there))
         lease = await mine.acquire()
         waiting = asyncio.create_task(granted(theirs))
@@ -195,7 +195,7 @@ async def test_subscriptions_are_bounded(
 
     async with clients(cluster) as (here, there):
         for number in range(30):
-            options = {"namespace": cluster_namespace, "backoff": PATIENT}
+            options: dict[str, Any] = {"namespace": cluster_namespace, "backoff": PATIENT}
             mine, theirs = (each.lock(f"n{number}", **options) for each in (here, there))
             lease = await mine.acquire()
             waiting = asyncio.create_task(theirs.acquire())
@@ -223,7 +223,7 @@ async def test_a_slot_moves_while_its_lock_is_held_and_waited_for(
     """The lease goes on, the release follows the slot, and the waiter is granted there."""
     async with clients(cluster) as (here, there):
         key = f"{cluster_namespace}wallet"
-        options = {"namespace": cluster_namespace, "ttl": 20.0}
+        options: dict[str, Any] = {"namespace": cluster_namespace, "ttl": 20.0}
         mine, theirs = (each.lock("wallet", **options) for each in (here, there))
         lease = await mine.acquire()
         waiting = asyncio.create_task(granted(theirs))
@@ -249,7 +249,7 @@ async def test_a_waiter_hears_that_its_slot_moved(cluster: Cluster, cluster_name
         pytest.skip("no sharded channels before Redis 7: waiters poll")
     async with clients(cluster) as (here, there):
         key = f"{cluster_namespace}wallet"
-        options = {"namespace": cluster_namespace, "ttl": 20.0, "backoff": PATIENT}
+        options: dict[str, Any] = {"namespace": cluster_namespace, "ttl": 20.0, "backoff": PATIENT}
         mine, theirs = (each.lock("wallet", **options) for each in (here, there))
         lease = await mine.acquire()
         waiting = asyncio.create_task(granted(theirs))
@@ -275,9 +275,9 @@ async def test_a_subscription_that_goes_while_a_waiter_asks_is_made_anew(
         pytest.skip("no sharded channels before Redis 7: waiters poll")
     slot = slot_of(f"{cluster_namespace}n".encode())
     owner = cluster.owner(f"{cluster_namespace}n")
-    flush, lost = NodePipe._flush, asyncio.Event()
+    flush, lost = PrimaryPipe._flush, asyncio.Event()
 
-    def lose_then_flush(pipe: NodePipe) -> None:
+    def lose_then_flush(pipe: PrimaryPipe) -> None:
         if pipe._backlog.unsent and not lost.is_set():
             # A node that is told of its slot once more drops the slot's channels.
             owner.command("CLUSTER", "SETSLOT", slot, "NODE", owner.id)
@@ -286,13 +286,13 @@ async def test_a_subscription_that_goes_while_a_waiter_asks_is_made_anew(
             lost.set()
 
     async with clients(cluster) as (here, there):
-        options = {"namespace": cluster_namespace, "ttl": 20.0, "backoff": PATIENT}
+        options: dict[str, Any] = {"namespace": cluster_namespace, "ttl": 20.0, "backoff": PATIENT}
         mine, theirs = (each.lock("n", **options) for each in (here, there))
         lease = await mine.acquire()
         waiting = asyncio.create_task(granted(theirs))
         await queued(cluster, mine)
-        monkeypatch.setattr(NodePipe, "_flush", lose_then_flush)
-        there.engine("n").on_listening()  # has it ask
+        monkeypatch.setattr(PrimaryPipe, "_flush", lose_then_flush)
+        there._engine("n").on_listening()  # has it ask
         await lost.wait()
         monkeypatch.undo()
         async with asyncio.timeout(10.0):
@@ -314,7 +314,7 @@ async def test_a_lock_whose_keys_have_all_gone_ahead_is_asked_for_there(
         pytest.skip("without a queue not all keys are there, and the servers say TRYAGAIN")
     async with clients(cluster) as (here, there):
         key = f"{cluster_namespace}wallet"
-        options = {"namespace": cluster_namespace, "ttl": 20.0}
+        options: dict[str, Any] = {"namespace": cluster_namespace, "ttl": 20.0}
         mine, theirs = (each.lock("wallet", **options) for each in (here, there))
         lease = await mine.acquire()
         waiting = asyncio.create_task(granted(theirs))
@@ -343,7 +343,7 @@ async def test_a_slot_on_its_way_delays_but_leaves_nothing(
     """TRYAGAIN: what is released meanwhile is so at once, what is given up is so afterwards."""
     async with clients(cluster) as (here, there):
         key = f"{cluster_namespace}{{w}}"
-        options = {"namespace": cluster_namespace, "ttl": 60.0}
+        options: dict[str, Any] = {"namespace": cluster_namespace, "ttl": 60.0}
         released = await here.lock("{w}:released", **options).acquire()
         (target, _) = cluster.others(key)
         await asyncio.to_thread(cluster.begin_migration, key, target)
@@ -367,7 +367,7 @@ async def test_leases_outlast_the_way_of_their_slot(
 ) -> None:
     """However long it takes, and whichever keys are where, leases are renewed and released."""
     async with clients(cluster) as (here, there):
-        options = {"namespace": cluster_namespace, "ttl": 1.0}
+        options: dict[str, Any] = {"namespace": cluster_namespace, "ttl": 1.0}
         mine, theirs = (each.lock("wallet", **options) for each in (here, there))
         lease = await mine.acquire()
         waiting = asyncio.create_task(theirs.acquire()) if waits else None
@@ -377,8 +377,9 @@ async def test_leases_outlast_the_way_of_their_slot(
         (target, source) = (cluster.others(key)[0], cluster.owner(key))
         await asyncio.to_thread(cluster.begin_migration, key, target)
         keys = LockKeys("wallet", cluster_namespace)
+        names = {"key": keys.key, "queue": keys.queue, "fence": fence_key(keys.slot)}
         for part in moved:
-            source.command("MIGRATE", LOOPBACK, target.port, getattr(keys, part), 0, 2000)
+            source.command("MIGRATE", LOOPBACK, target.port, names[part], 0, 2000)
         # Real time: two ttls, six renewals.
         await asyncio.sleep(2.0)
         lease.check()

@@ -12,14 +12,15 @@ from anyio import fail_after
 
 from aiodistlock import AcquireTimeout, LeaseLost, LockClient, StoreUnavailable
 from aiodistlock.core.clock import wall_us
-from aiodistlock.engine import quorum
-from aiodistlock.stores import scripts
+from aiodistlock.core.keys import LockKeys, fence_key
+from aiodistlock.deployments.quorum import deployment as quorum
+from aiodistlock.protocol import scripts
 from tests.deployments.quorum import EAGER, Nodes, all_ready, warm
 from tests.proxy import ChaosProxy, Do, Hold, on
 from tests.redis.shifted import build_shim, shifted_server
 
 SCRIPTS = {
-    getattr(scripts, name).sha.decode(): name for name in ("VOTE", "UNVOTE", "RENEW", "KEEP")
+    getattr(scripts, name).sha.decode(): name for name in ("VOTE", "UNVOTE", "RENEW_VOTE", "KEEP")
 }
 
 
@@ -209,12 +210,13 @@ async def test_the_highest_token_stands_at_a_majority_before_the_lease_begins(
     async with nodes.client() as client:
         await warm(client)
         ahead = wall_us() + 3_000_000
-        nodes.redis(0).set("{lock:a}:fence", ahead)
+        counter = fence_key(LockKeys("a", "lock:").slot)
+        nodes.redis(0).set(counter, ahead)
         for server in nodes.servers[3:]:
             server.freeze()
         async with client.lock("a", ttl=2.0) as lease:
             assert lease.fencing_token > ahead
-            counters = [int(nodes.redis(node).get("{lock:a}:fence")) for node in range(3)]
+            counters = [int(nodes.redis(node).get(counter).split()[0]) for node in range(3)]
             assert min(counters) >= lease.fencing_token
         for server in nodes.servers[3:]:
             server.thaw()
@@ -227,12 +229,12 @@ async def test_a_late_answer_heals_nothing_that_was_released(nodes: Nodes) -> No
         proxy.script_names = SCRIPTS
         async with LockClient.from_url([*nodes.urls[:4], proxy.url]) as client:
             await warm(client)
-            proxy.rules.append(on("reply", "RENEW", Hold(late)))
+            proxy.rules.append(on("reply", "RENEW_VOTE", Hold(late)))
             lease = await client.lock("a").acquire()
             await nodes.soon(lambda: nodes.holders("a", [4]), [lease.token])
             nodes.redis(4).delete("lock:a")
             await lease.extend(10.0)
-            await proxy.seen("reply", "RENEW")
+            await proxy.seen("reply", "RENEW_VOTE")
             await lease.release()
             late.set()
             # The answers to all that was asked after it, and then none is missing.

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from aiodistlock import AcquireTimeout, LockClient, LockError, StoreUnavailable
-from aiodistlock.engine.quorum_pipe import MOST_KEPT, RETRY_AFTER
-from aiodistlock.stores import scripts
+from aiodistlock.deployments.quorum.node_pipe import MOST_KEPT, RETRY_AFTER
+from aiodistlock.protocol import scripts
 from aiodistlock.testing.discovery import LOOPBACK
 from tests.deployments.quorum import EAGER, NEVER, Nodes, store_of, warm
 from tests.proxy import ChaosProxy, Delay, Do, on
@@ -196,13 +196,13 @@ async def test_a_password_that_was_wrong_once_is_tried_again(nodes: Nodes) -> No
     """Where nobody has connected since, the last failure is old news."""
     _set_password(nodes, "secret")
     nodes.urls[:3] = [url.replace("://", "://:secret@") for url in nodes.urls[:3]]
-    async with nodes.client(unavailable_after=20.0) as client:
+    async with nodes.client(unavailable_after=5.0) as client:
         await warm(client)
         _set_password(nodes, "another")
         for node, kind in itertools.product(range(3), ("normal", "pubsub")):
             nodes.redis(node).client_kill_filter(_type=kind, skipme=True)
         with pytest.raises(StoreUnavailable, match=r"WRONGPASS|invalid username"):
-            await client.lock("a").acquire(timeout=25.0)
+            await client.lock("a").acquire(timeout=15.0)
         # A node is a pipe, behind the protocol; nothing public tells that it has given up.
         pipes = store_of(client).quorum.nodes[:3]
         keepers = [pipe._keeper for pipe in pipes]  # type: ignore[attr-defined]

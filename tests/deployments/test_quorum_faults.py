@@ -11,7 +11,7 @@ import pytest
 from anyio import move_on_after
 
 from aiodistlock import AcquireTimeout, LeaseLost, LockClient, LockError, StoreUnavailable
-from aiodistlock.engine.quorum_pipe import MOST_KEPT
+from aiodistlock.deployments.quorum.node_pipe import MOST_KEPT
 from tests.deployments.quorum import EAGER, NEVER, Nodes, store_of, warm
 from tests.proxy import ChaosProxy, Delay, on
 

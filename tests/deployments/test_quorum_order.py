@@ -4,8 +4,9 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from aiodistlock import LockClient
-from aiodistlock.stores import scripts
-from tests.deployments.quorum import EAGER, Nodes
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.protocol import scripts
+from tests.deployments.quorum import EAGER, Nodes, warm
 from tests.proxy import ChaosProxy, Delay, Hold, on
 
 SCRIPTS = {scripts.VOTE.sha.decode(): "VOTE", scripts.UNVOTE.sha.decode(): "UNVOTE"}
@@ -81,3 +82,35 @@ async def test_a_healing_vote_sent_again_late_is_taken_back(nodes: Nodes) -> Non
                 await nodes.soon(lambda: nodes.holders("a", [4]), [lease.token])
             await lease.release()
             await nodes.soon(lambda: nodes.keys(), [])
+
+
+async def test_who_gets_its_hint_late_on_every_node_asks_rarely(nodes: Nodes) -> None:
+    """And as the first few do, where it is among those on one node only."""
+    async with nodes.client() as holder, nodes.client() as client:
+        await warm(client)
+        held = await holder.lock("a", ttl=30.0).acquire()
+        queue = LockKeys("a", "lock:").queue
+        before_us = {f"0 nobody:{number} secret token:{number}": number for number in range(3000)}
+        for node in range(5):
+            nodes.redis(node).zadd(queue, before_us)
+        waiting = asyncio.create_task(client.lock("a", ttl=30.0).acquire())
+        for node in range(5):
+            await nodes.soon(lambda node=node: nodes.waiters("a", node), 3001)
+        asked = votes(nodes)
+        await asyncio.sleep(1.0)  # real time: it is the pauses that are meant
+        assert votes(nodes) - asked <= 3  # one round may have been under way
+
+        nodes.redis(2).zremrangebyrank(queue, 0, 2999)
+        waiting.cancel()
+        waiting = asyncio.create_task(client.lock("a", ttl=30.0).acquire())
+        await nodes.soon(lambda: nodes.waiters("a", 2), 1)
+        asked = votes(nodes)
+        await asyncio.sleep(1.0)  # real time: likewise
+        assert votes(nodes) - asked >= 2
+        await held.release()
+        await (await waiting).release()
+
+
+def votes(nodes: Nodes) -> int:
+    """Return how many scripts one of the nodes has run."""
+    return int(nodes.redis(3).info("commandstats")["cmdstat_evalsha"]["calls"])

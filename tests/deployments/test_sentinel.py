@@ -4,15 +4,15 @@ import asyncio
 import contextlib
 import sqlite3
 import time
+from typing import Any
 
 import pytest
 import redis as redis_sync
 
 from aiodistlock import AcquireTimeout, LeaseLost, LockClient
-from aiodistlock.engine.inbox import Inbox
-from aiodistlock.engine.pipe import Pipe
-from aiodistlock.stores.durable import DurableStore
-from aiodistlock.stores.single import SingleStore
+from aiodistlock.connection.inbox import Inbox
+from aiodistlock.connection.pipe import Pipe
+from aiodistlock.deployments.single.store import SingleStore
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.deployments.sentinel import MASTER, SentinelDeployment
 from tests.faults.world import EAGER, PATIENT, client, eventually
@@ -36,12 +36,11 @@ async def _fail_over(deployment: SentinelDeployment, how: str) -> tuple[Embedded
 
 def _port(locks: LockClient, ack: str = "local") -> int | None:
     """Return the port that a client's pipe is connected to."""
-    store = locks.engine("n", ack).store
-    store = store._store if isinstance(store, DurableStore) else store
-    assert isinstance(store, SingleStore)
-    assert isinstance(store._wire, Pipe)
-    wire = store._wire._wire
-    return None if wire is None else int(wire._transport.get_extra_info("peername")[1])
+    pipe = locks._engine("n", ack).connection
+    assert isinstance(pipe, Pipe)
+    wire = pipe._wire
+    transport: Any = None if wire is None else wire._transport
+    return None if transport is None else int(transport.get_extra_info("peername")[1])
 
 
 async def _turns(locks: LockClient, stop: asyncio.Event, grants: list[tuple[float, int]]) -> None:
@@ -228,7 +227,7 @@ async def test_a_refusal_by_a_replica_makes_the_client_ask_the_sentinels(
     sentinels: SentinelDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """READONLY fails nobody: calls go to the new master, in order; so does the inbox."""
-    monkeypatch.setattr("aiodistlock.engine.keeper.LOOK_EVERY", 60.0)
+    monkeypatch.setattr("aiodistlock.deployments.sentinel.sentinels.Sentinels.look_every", 60.0)
     former, promoted = sentinels.master, sentinels.replicas[0]
     async with sentinels.locks(protocol=2) as locks, sentinels.locks(protocol=2) as other:
         await _is_handed_over(locks, other)
@@ -301,7 +300,7 @@ async def test_an_acknowledged_lease_survives_the_failover(
         await eventually(renewed, True, within=WITHIN)
         assert time.monotonic() - over_at < WITHIN
         assert lease.is_held
-        assert sentinels.ask(sentinels.master, "GET", "lock:n") == lease.token.encode()
+        assert sentinels.ask(sentinels.master, "GET", "lock:n") == lease._process_lease.value
         assert await other.try_acquire() is None
 
         async def queued() -> int:
@@ -367,14 +366,20 @@ async def test_what_a_former_server_said_of_its_clock_is_forgotten(
 ) -> None:
     """A deadline mapped by another server's clock could be late (rule 6.1)."""
     async with client(embedded_redis.url) as locks, client(embedded_redis.url) as other:
-        await other.lock("n").acquire()
-        with pytest.raises(AcquireTimeout):
-            await locks.lock("n").acquire(timeout=0.2)
-        store = locks.engine("n").store
+        _lease = await other.lock("n").acquire()
+        store = locks._engine("n").store
         assert isinstance(store, SingleStore)
         inbox = store._inboxes
         assert isinstance(inbox, Inbox)
-        assert inbox.server_clock.earliest(0) is not None
+
+        async def maps_the_clock() -> bool:
+            return inbox.server_clock.earliest(0) is not None
+
+        waiting = asyncio.create_task(locks.lock("n").acquire())
+        await eventually(maps_the_clock, True)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
         embedded_redis.kill()
         embedded_redis.restart()
         assert not await locks.lock("n").locked()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as redis_sync
@@ -162,7 +163,7 @@ async def test_a_sentinel_far_away_is_given_time_for_each_round_trip(
     redis_binary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The handshake does not use up the time that the answer may take."""
-    monkeypatch.setattr("aiodistlock.engine.sentinel_line.ASK_WITHIN", 1.25)
+    monkeypatch.setattr("aiodistlock.deployments.sentinel.sentinel_connection.ASK_WITHIN", 1.25)
     with _one_sentinel(redis_binary, tmp_path) as (_, sentinel):
         async with ChaosProxy(LOOPBACK, sentinel.port) as proxy:
             # Four replies to the handshake, and two to the question.
@@ -181,7 +182,7 @@ async def test_closed_at_whatever_instant_of_connecting_nothing_is_left(
     if encrypted and not servers.supports_tls(redis_binary):
         pytest.skip(f"{redis_binary} was built without TLS")
     tls = tls_files if encrypted else None
-    options = {"ssl_ca_certs": str(tls_files.ca)} if encrypted else {}
+    options: dict[str, Any] = {"ssl_ca_certs": str(tls_files.ca)} if encrypted else {}
     with _one_sentinel(redis_binary, tmp_path, tls=tls) as (master, sentinel):
         url = _url(sentinel, scheme="rediss" if encrypted else "redis")
 

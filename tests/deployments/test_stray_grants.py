@@ -11,10 +11,11 @@ import pytest
 import redis as redis_sync
 
 from aiodistlock import LockClient
+from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.slots import slot_of
-from aiodistlock.engine.cluster import ClusterWire
-from aiodistlock.engine.node_pipe import NodePipe
-from aiodistlock.stores.single import SingleStore
+from aiodistlock.deployments.cluster.connection import ClusterConnection
+from aiodistlock.deployments.cluster.primary_pipe import PrimaryPipe
+from aiodistlock.protocol.grant_message import prove
 from aiodistlock.testing.discovery import LOOPBACK
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.deployments.cluster import Cluster
@@ -37,8 +38,10 @@ async def _released_with_queue(url: str, *waiters: str) -> None:
     async with LockClient.from_url(url) as locks:
         lease = await locks.lock("n", ttl=20.0).acquire()
         with redis_sync.from_url(url) as raw:
-            records = {f"5000 {inbox} t{number}": number for number, inbox in enumerate(waiters)}
-            raw.zadd("{lock:n}:queue", records)
+            records = {
+                f"5000 {inbox} secret t{number}": number for number, inbox in enumerate(waiters)
+            }
+            raw.zadd("aiodistlock:queue:{lock:n}", records)
         await lease.release()
 
 
@@ -63,16 +66,15 @@ async def test_who_is_passed_over_has_no_other_s_token(embedded_redis: EmbeddedR
     """Each grant has a fencing token of its own, also those that nobody seems to hear."""
     with _heard_at(embedded_redis) as heard:
         await _released_with_queue(embedded_redis.url, "dead:1", "dead:2", _INBOX)
-        fence, server_us, *_ = heard.get_message(timeout=5)["data"].split()
+        _, _, fence, server_us, *_ = heard.get_message(timeout=5)["data"].split()
     assert int(fence) == int(server_us) + 2
 
 
-def _pipe(locks: LockClient, slot: int) -> NodePipe:
+def _pipe(locks: LockClient, slot: int) -> PrimaryPipe:
     """Return the pipe on which a client hears a slot's grants."""
-    store = locks.engine("n", "local").store
-    assert isinstance(store, SingleStore)
-    assert isinstance(store._wire, ClusterWire)
-    (pipe,) = (each for each in store._wire._pipes if slot in each.subscribed)
+    connection = locks._engine("n", "local").connection
+    assert isinstance(connection, ClusterConnection)
+    (pipe,) = (each for each in connection._pipes if slot in each.subscribed)
     return pipe
 
 
@@ -102,8 +104,11 @@ async def test_a_grant_is_asked_about_before_the_node_has_answered(
         (token,) = (await mine.inspect()).waiters
         now = time.time_ns() // 1000
         with redis_sync.from_url(f"redis://{LOOPBACK}:{pipe.address.port}") as raw:
-            grant = f"{lease.fencing_token + 1} {now} 20000 {token} {key}"
-            raw.execute_command("SPUBLISH", pipe._router.channel(slot), grant)
+            grant = f"2 {lease.fencing_token + 1} {now} 20000 {token} {key}".encode()
+            # As the primary would: by what the waiter's record says.
+            (record,) = raw.zrange(LockKeys(key, "").queue, 0, -1)
+            proof = prove(grant, record.split(b" ")[2])
+            raw.execute_command("SPUBLISH", pipe._router.channel(slot), proof + b" " + grant)
         # The answer to what it asks instead.
         while slot in pipe._unproven:
             await asyncio.sleep(0.002)
@@ -111,4 +116,37 @@ async def test_a_grant_is_asked_about_before_the_node_has_answered(
         assert lease.is_held
         await lease.release()
         _, newer = await waiting
+        await newer.release()
+
+
+async def test_a_grant_of_another_edition_on_a_cluster_is_asked_about(
+    cluster: Cluster, cluster_namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many stand before it, and in whatever words: the token at the key tells."""
+    if not cluster.sharded:
+        pytest.skip("no sharded channels before Redis 7: waiters poll")
+    keys = LockKeys("n", cluster_namespace)
+    async with clients(cluster) as (one, two):
+        mine, theirs = (
+            each.lock("n", ttl=20.0, namespace=cluster_namespace, backoff=PATIENT)
+            for each in (one, two)
+        )
+        lease = await mine.acquire()
+        waiting = asyncio.create_task(granted(theirs))
+        await queued(cluster, mine)
+        pipe = _pipe(two, keys.slot)
+        while keys.slot in pipe._unproven:
+            await asyncio.sleep(0.002)
+        with redis_sync.from_url(f"redis://{LOOPBACK}:{pipe.address.port}") as raw:
+            (record,) = raw.zrange(keys.queue, 0, -1)
+            _, inbox, secret, token = record.split(b" ")
+            raw.zrem(keys.queue, record)
+            raw.set(keys.key, token + b" %d" % (lease.fencing_token + 1), px=5000)
+            message = b"3 is how they say it"
+            raw.execute_command("SPUBLISH", inbox, prove(message, secret) + b" " + message)
+        async with asyncio.timeout(2):
+            _, newer = await waiting
+        assert newer.token.encode() == token
+        assert "edition 3 of the wire" in caplog.text
+        assert lease.token != newer.token
         await newer.release()

@@ -42,6 +42,16 @@ async def hold(lock: AsyncLock) -> None:
         say("released")
 
 
+async def linger(client: LockClient, namespace: str, ttl: float) -> None:
+    """Hold a lock for a moment, and have its lease linger for as long as it can."""
+    lock = client.lock("n", ttl=ttl, namespace=namespace, linger=60.0)
+    while client.linger_counts.hits == 0:  # the second connection of RESP2 has to be there
+        async with lock as lease:
+            fence = lease.fencing_token
+    say("released", fence)
+    await asyncio.Event().wait()
+
+
 async def freeze_in_body(lock: AsyncLock) -> None:
     """Hold the lock, stop oneself, and write whatever the lease says when it goes on."""
     try:
@@ -119,6 +129,8 @@ async def main(url: str, namespace: str, job: str, ttl: str = "2.0") -> None:
             await freeze_in_body(lock)
         elif job == "contend":
             await contend(client, client.lock("n", namespace=namespace, ttl=5.0), first, namespace)
+        elif job == "linger":
+            await linger(client, namespace, float(ttl))
         elif job == "fork":
             await fork(client, lock)
 

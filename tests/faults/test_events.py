@@ -47,7 +47,8 @@ async def test_a_redis_that_is_unavailable(nodes: int, caplog: pytest.LogCapture
         done = await asyncio.gather(lock.acquire(), lock.acquire(), return_exceptions=True)
     assert [type(each) for each in done] == [StoreUnavailable] * 2
     assert told.stories == ["WU", "WU"]
-    assert len(told.all(Unavailable)[0].causes) == nodes
+    # A round ends once no majority can be had: the last node may not have failed yet.
+    assert nodes // 2 < len(told.all(Unavailable)[0].causes) <= nodes
     assert told.all(Unavailable)[0].waited >= 0.1
     (line,) = _warnings(caplog, "lock 'n': Redis is unavailable")
     assert line.endswith("tasks that wait no longer: 2")

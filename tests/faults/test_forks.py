@@ -7,8 +7,7 @@ import pytest
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import AsyncLock, LockClient
-from aiodistlock.engine.pipe import Pipe
-from aiodistlock.stores.single import SingleStore
+from aiodistlock.connection.pipe import Pipe
 
 
 async def _fork_inside(  # noqa: PLR0917  # a scene and its stage
@@ -27,7 +26,7 @@ async def _fork_inside(  # noqa: PLR0917  # a scene and its stage
             else:
                 os.waitpid(child, 0)  # noqa: ASYNC222  # it ends at once
                 assert lease.is_held
-                assert await redis.get(key) == lease.token.encode()
+                assert await redis.get(key) == lease._process_lease.value
     finally:
         if os.getpid() != parent:
             # What the copied loop would still do, should anybody run it; then the end,
@@ -46,8 +45,6 @@ async def test_a_child_that_leaves_the_block_does_not_release_the_parents_lease(
     async with LockClient.from_url(redis_url) as locks:
         lock = locks.lock("n", namespace=namespace)
         assert not await lock.locked()
-        store = locks.engine("n").store
-        assert isinstance(store, SingleStore)
-        pipe = store._wire
+        pipe = locks._engine("n").connection
         assert isinstance(pipe, Pipe)
         await _fork_inside(lock, style, how, pipe, redis, f"{namespace}n")

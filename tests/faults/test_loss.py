@@ -54,7 +54,7 @@ class Ended:
                         lease.check()
                     self.at = time.monotonic()
                     self.deadline = self.at + lease._process_lease.deadline
-                    self.deadline -= lease._process_lease.contender.engine.clock()
+                    self.deadline -= lease._client.clock()
         assert caught.value.fencing_token == lease.fencing_token
         assert not lease.is_held
 

@@ -9,8 +9,9 @@ import redis.asyncio as redis_asyncio
 from anyio import fail_after
 
 from aiodistlock import AsyncLock, LeaseLost
-from aiodistlock.client import shared_client
 from aiodistlock.compat import RedisPyLock
+from aiodistlock.core.value import read_value, value_of
+from aiodistlock.engines import shared_engines
 from tests.faults.world import PATIENT, client, lose, nothing_left, waiters
 
 TTL = 30.0
@@ -22,12 +23,13 @@ async def test_a_lease_that_was_given_back_bars_nobody_who_waits(
     redis_url: str, redis: redis_asyncio.Redis, namespace: str, protocol: int
 ) -> None:
     """Its process finds it at the key again, and gives it back once more; the first is served."""
-    options = {"ttl": TTL, "namespace": namespace, "backoff": PATIENT}
+    options: dict[str, Any] = {"ttl": TTL, "namespace": namespace, "backoff": PATIENT}
     async with client(redis_url, protocol=protocol) as here, client(redis_url) as there:
         lease = await here.lock("n", **options).acquire()
         await lease.release()
         # What a server says that never heard of the release.
-        await redis.set(f"{namespace}n", lease.token, px=int(1000 * TTL))
+        value = value_of(lease.token.encode(), lease.fencing_token)
+        await redis.set(f"{namespace}n", value, px=int(1000 * TTL))
         first = asyncio.create_task(there.lock("n", **options).acquire())
         while await waiters(redis, namespace, "n") != 1:
             await asyncio.sleep(0.005)
@@ -42,14 +44,42 @@ async def test_a_lease_that_was_given_back_bars_nobody_who_waits(
     await nothing_left(redis, namespace)
 
 
+async def test_a_lease_beside_one_that_the_server_let_go_is_not_given_back(
+    redis_url: str, redis: redis_asyncio.Redis, namespace: str
+) -> None:
+    """Where a client believes in two leases on a name for a while, one may end alone."""
+    options: dict[str, Any] = {"ttl": TTL, "namespace": namespace, "backoff": PATIENT}
+    async with client(redis_url) as here, client(redis_url) as there:
+        shared = here.lock("n", **options)
+        lease = await shared.acquire()
+        local = asyncio.create_task(shared.acquire())
+        await asyncio.sleep(0)
+        await redis.delete(f"{namespace}n")
+        own = here.lock("n", local_handoffs=0, **options)
+        newer = await asyncio.create_task(own.acquire())  # a task that holds nothing yet
+        await lease.release()
+        with pytest.raises(LeaseLost):
+            await (await local).release()
+        first = asyncio.create_task(shared.acquire())
+        second = asyncio.create_task(there.lock("n", **options).acquire())
+        while await waiters(redis, namespace, "n") != 2:
+            await asyncio.sleep(0.005)
+        assert (await shared.inspect()).holder == newer.token
+        await newer.release()
+        with fail_after(5):
+            for each in (first, second):
+                await (await each).release()
+    await nothing_left(redis, namespace)
+
+
 async def test_an_acquisition_that_was_abandoned_bars_nobody_who_waits(
     redis_url: str, redis: redis_asyncio.Redis, namespace: str
 ) -> None:
     """The same where it was granted to somebody who had left."""
-    lock = {"ttl": TTL, "namespace": namespace, "backoff": PATIENT}
+    lock: dict[str, Any] = {"ttl": TTL, "namespace": namespace, "backoff": PATIENT}
     async with client(redis_url) as here:
-        engine = here.engine("n")
-        await redis.set(f"{namespace}n", engine.next_token(), px=int(1000 * TTL))
+        engine = here._engine("n")
+        await redis.set(f"{namespace}n", value_of(engine.next_token(), 1), px=int(1000 * TTL))
         with fail_after(5):
             await (await here.lock("n", **lock).acquire()).release()
     await nothing_left(redis, namespace)
@@ -70,13 +100,13 @@ async def test_a_token_that_was_given_away_is_left_to_who_has_it(
         while await waiters(redis, namespace, "n") != 1:
             await asyncio.sleep(0.005)
         # Whatever was sent behind the request that queued is answered by then.
-        assert (await lock.inspect()).holder == token.decode()
+        assert (await lock.inspect()).holder == read_value(token).token.decode()
         with fail_after(5):
             another = own.lock(f"{namespace}n", lock_class=RedisPyLock)
             another.local.token = token
             await another.release()
             await (await waiting).release()
-        await shared_client(own).aclose()
+        await shared_engines(own).aclose()
     await nothing_left(redis, namespace)
 
 
@@ -112,7 +142,7 @@ async def test_a_token_is_its_owner_s_before_the_owner_s_task_has_run(
             await locks[0].release()
             assert await tasks[1]
             await locks[1].release()
-        await shared_client(own).aclose()
+        await shared_engines(own).aclose()
     await nothing_left(redis, namespace)
 
 
@@ -121,7 +151,12 @@ async def test_others_wait_until_a_body_whose_lease_is_lost_has_ended(
     redis_url: str, redis: redis_asyncio.Redis, namespace: str, auto_renew: bool
 ) -> None:
     """What stands at the key then is no leftover, though nobody may rely on it."""
-    options = {"ttl": TTL, "namespace": namespace, "backoff": PATIENT, "on_lost": "signal"}
+    options: dict[str, Any] = {
+        "ttl": TTL,
+        "namespace": namespace,
+        "backoff": PATIENT,
+        "on_lost": "signal",
+    }
     async with client(redis_url) as here:
         lock = here.lock("n", auto_renew=auto_renew, **options)
         with pytest.raises(LeaseLost):  # noqa: PT012 - the block raises

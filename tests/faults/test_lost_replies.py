@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import AsyncLock, Lease, LockClient
-from aiodistlock.engine import silence
+from aiodistlock.connection import silence
 from tests.faults.world import (
     EAGER,
     SCRIPTS,
@@ -44,13 +44,13 @@ class Line:
     async def holds(self, lease: Lease) -> None:
         """Check that Redis has this lease, and that its fencing token is above the former."""
         lease.check()
-        assert await self.redis.get(f"{self.namespace}{self.name}") == lease.token.encode()
+        assert await self.redis.get(f"{self.namespace}{self.name}") == lease._process_lease.value
         self.fences.append(lease.fencing_token)
 
     async def release(self, lease: Lease) -> None:
         """Release, and check that the token is not at the key any more."""
         await lease.release()
-        assert await self.redis.get(f"{self.namespace}{self.name}") != lease.token.encode()
+        assert await self.redis.get(f"{self.namespace}{self.name}") != lease._process_lease.value
 
 
 Scenario = Callable[[Line], Awaitable[None]]

@@ -45,7 +45,8 @@ async def test_an_acquire_that_times_out_at_any_instant_leaves_nothing(
     here, there = pair
     timed_out = 0
     for step in range(1, 121):
-        name, options = f"n{step}", {"ttl": 30.0, "namespace": namespace, "backoff": PATIENT}
+        name = f"n{step}"
+        options: dict[str, Any] = {"ttl": 30.0, "namespace": namespace, "backoff": PATIENT}
         theirs = await there.lock(name, **options).acquire() if queued else None
         acquiring = asyncio.create_task(here.lock(name, **options).acquire(step * 25e-6))
         if theirs is not None:
@@ -88,11 +89,11 @@ async def test_a_request_is_not_overdue_before_it_was_sent(
     """The look for silence may fall between the request and the end of the loop's turn."""
     here, _ = pair
     lock = here.lock("n", ttl=30.0, namespace=namespace)
-    store: Any = here.engine("n").store
+    pipe: Any = here._engine("n").connection
     lease = await lock.acquire()
     for operation in (lease.extend(30.0), lease.release()):
         running = asyncio.create_task(operation)
         await asyncio.sleep(0)
-        store._wire._silence.look()  # as its timer does
+        pipe._silence.look()  # as its timer does
         await running
     await nothing_left(redis, namespace)

@@ -6,18 +6,17 @@ import pytest
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import AcquireTimeout, AsyncLock, LockClient, StoreUnavailable
-from aiodistlock.client import shared_client
-from aiodistlock.engine.pipe import Pipe
-from aiodistlock.stores.single import SingleStore
+from aiodistlock.connection.pipe import Pipe
+from aiodistlock.engines import shared_engines
+from aiodistlock.protocol.grant_message import prove
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.faults.world import eventually
 
 
 def _pipe(client: LockClient) -> Pipe:
-    store = client.engine("n").store
-    assert isinstance(store, SingleStore)
-    assert isinstance(store._wire, Pipe)
-    return store._wire
+    pipe = client._engine("n").connection
+    assert isinstance(pipe, Pipe)
+    return pipe
 
 
 async def test_acquires_that_time_out_during_an_outage_do_not_pile_up(
@@ -94,7 +93,10 @@ async def test_a_message_that_is_no_grant_of_ours_breaks_nothing(
         assert not await lock.locked()
         pipe = _pipe(locks)
         wire = pipe._wire
-        for payload in (b"1 1 1000 tok a{b", b"1 1 1000 tok \xff\xfe", b"garbage"):
+        secret = pipe._inbox.address.split(b" ")[1]
+        grants = (b"2 1 1 1000 t a{b", b"2 1 1 1000 t \xff\xfe", b"2 1 1 1000 t aiodistlock:x")
+        proven = [prove(grant, secret) + b" " + grant for grant in grants]
+        for payload in (*proven, *grants, b"garbage"):
             assert await redis.publish(pipe._inbox.channel.decode(), payload) == 1
         assert not await lock.locked()
         assert pipe._wire is wire
@@ -114,7 +116,7 @@ async def test_a_shared_client_whose_tasks_were_cancelled_is_replaced(
     await asyncio.wait(ours)
     async with lock.hold(timeout=5):
         pass
-    await shared_client(redis).aclose()
+    await shared_engines(redis).aclose()
 
 
 async def test_a_lease_whose_clients_tasks_were_cancelled_says_so(
@@ -130,7 +132,7 @@ async def test_a_lease_whose_clients_tasks_were_cancelled_says_so(
         await lease.extend(5.0)
     with pytest.raises(StoreUnavailable, match="closed, or its tasks cancelled"):
         await lease.release()
-    await shared_client(redis).aclose()
+    await shared_engines(redis).aclose()
 
     async def gone() -> bool:
         return not await redis.exists(f"{namespace}n")

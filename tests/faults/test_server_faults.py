@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import AcquireTimeout, AsyncLock, LeaseLost, LockClient, StoreUnavailable
-from aiodistlock.engine import cleanup
+from aiodistlock.protocol import cleanup
 from aiodistlock.testing.discovery import free_port
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.faults.world import EAGER, PATIENT, client, eventually, nothing_left, waiters
@@ -140,10 +140,8 @@ async def test_a_killed_server_takes_the_leases_along_and_waiters_get_in_after_t
     assert time.monotonic() - began < 5.0  # the next renewal would be due later
     await waiting
     await (await acquiring).release()
-    await (await here.lock("n").acquire()).release()
-    info = await here.lock("n").inspect()
-    assert info.fencing_token is not None
-    assert info.fencing_token > lease.fencing_token
+    async with here.lock("n") as newer:
+        assert newer.fencing_token > lease.fencing_token
 
 
 async def test_flushed_scripts_are_sent_again(
@@ -287,3 +285,20 @@ async def test_an_unreachable_server_ends_an_acquire_by_its_bounds(
             questions = lock.inspect(), lock.try_acquire()
             for answer in await asyncio.gather(*questions, return_exceptions=True):
                 assert isinstance(answer, StoreUnavailable)
+
+
+async def test_who_leaves_while_the_server_refuses_is_taken_out_of_the_queue_later(
+    pair: tuple[LockClient, LockClient], own: redis_asyncio.Redis
+) -> None:
+    """A waiter that is cancelled while nothing can be written leaves as soon as it can be."""
+    holder, waiter = (each.lock("n", ttl=60.0, backoff=EAGER) for each in pair)
+    async with holder:
+        waiting = asyncio.create_task(waiter.acquire())
+        while await waiters(own, NAMESPACE, "n") != 1:
+            await asyncio.sleep(0.005)
+        await own.config_set("min-replicas-to-write", 1)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert await waiters(own, NAMESPACE, "n") == 1
+        await own.config_set("min-replicas-to-write", 0)
+        await eventually(lambda: waiters(own, NAMESPACE, "n"), 0)

@@ -8,14 +8,14 @@ from typing import Any
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import Backoff, Lease, LockClient
-from aiodistlock.core.lease_state import LeaseEvent
-from aiodistlock.stores import scripts
+from aiodistlock.leases.states import LeaseEvent
+from aiodistlock.protocol import scripts
 
 _ALL = {
     name: getattr(scripts, name)
     for name in (
         *("ACQUIRE", "RELEASE", "RENEW", "PASS_ON", "ABANDON", "INSPECT"),
-        *("CLAIM", "MOVE_END"),
+        *("CLAIM", "MOVE_END", "BATCH"),
     )
 }
 
@@ -51,9 +51,10 @@ async def eventually(
 
 
 async def left(redis: redis_asyncio.Redis, namespace: str) -> list[bytes]:
-    """Return the keys below a namespace, but fence counters, which outlive their locks."""
+    """Return the keys below a namespace, but what outlives locks: fence counters, what is void."""
     found = [key async for key in redis.scan_iter(match=f"*{namespace}*", count=1000)]
-    return sorted(key for key in found if not key.endswith(b":fence"))
+    lasting = (b"aiodistlock:fence", b"aiodistlock:void:")
+    return sorted(key for key in found if not key.startswith(lasting))
 
 
 async def nothing_left(redis: redis_asyncio.Redis, namespace: str, within: float = 5.0) -> None:
@@ -63,11 +64,10 @@ async def nothing_left(redis: redis_asyncio.Redis, namespace: str, within: float
 
 async def waiters(redis: redis_asyncio.Redis, namespace: str, name: str) -> int:
     """Return how many wait at Redis for a name."""
-    return int(await redis.zcard(f"{{{namespace}{name}}}:queue"))
+    return int(await redis.zcard(f"aiodistlock:queue:{{{namespace}{name}}}"))
 
 
 def lose(lease: Lease, reason: str = "said the test") -> None:
     """Have the client find the lease lost, now: no fault does so at a chosen turn."""
     process_lease = lease._process_lease
-    watchdog = process_lease.contender.engine.watchdog
-    watchdog._lose(process_lease, LeaseEvent.REFUSED, reason)
+    lease._client.watchdog._lose(process_lease, LeaseEvent.REFUSED, reason)

@@ -12,7 +12,8 @@ from typing import Any
 
 import redis as redis_sync
 
-from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.keys import LockKeys, fence_key
+from aiodistlock.core.value import read_value
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,13 +119,13 @@ class Seen:
     @property
     def holder(self) -> bytes | None:
         """The token at the key."""
-        token: bytes | None = self.ask("GET", self.keys.key)
-        return token
+        value: bytes | None = self.ask("GET", self.keys.key)
+        return None if value is None else read_value(value).token
 
     @property
     def fence(self) -> int:
         """The counter."""
-        return int(self.ask("GET", self.keys.fence) or 0)
+        return int(self.ask("GET", fence_key(None)) or 0)
 
     @property
     def waiters(self) -> int:

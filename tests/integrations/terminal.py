@@ -65,13 +65,13 @@ class Terminal:
 
 
 @contextmanager
-def terminal(url: str, line: Sequence[str]) -> Iterator[Terminal]:
-    """Run a command in a terminal of 30 lines and 100 columns, as a shell's session leader."""
+def terminal(url: str, line: Sequence[str], columns: int = 100) -> Iterator[Terminal]:
+    """Run a command in a terminal of 30 lines, as a shell's session leader."""
     ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
     process = subprocess.Popen(
         line,
-        env=environment(url, TERM="xterm", PS1="$ "),
+        env=environment(url, TERM="xterm", PS1="$ ", COLUMNS=str(columns)),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

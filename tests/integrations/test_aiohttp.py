@@ -95,7 +95,7 @@ async def test_a_handler_runs_under_its_lock(
     async with served(app_of(redis_url, handlers[kind], r"/{wallet_id:\d+}")) as client:
         answer = await client.post("/42", headers=headers)
         assert await answer.json() == "42:acme"
-        async with elsewhere.lock("42:acme", namespace=namespace, ttl=6.5, auto_renew=False):
+        async with elsewhere.lock("42:acme", namespace=namespace, ttl=6.95, auto_renew=False):
             answer = await client.post("/42", headers=headers)
         assert answer.status == 423
         assert answer.headers["retry-after"] == "7"
@@ -220,6 +220,7 @@ async def test_a_store_that_is_down_is_answered_with_503() -> None:
     async with served(app) as client:
         answer = await client.get("/")
         assert answer.status == 503
+        assert answer.headers["retry-after"] == "1"
         assert (await answer.json())["detail"] == "The lock service is unavailable."
 
 
@@ -343,7 +344,7 @@ async def test_a_client_that_goes_does_not_wait_on(
     handler = locked_handler("n", namespace=namespace, timeout=None)(name_of)
 
     async def waiters() -> int:
-        return int(await redis.zcard(f"{{{namespace}n}}:queue"))
+        return int(await redis.zcard(f"aiodistlock:queue:{{{namespace}n}}"))
 
     async with (
         elsewhere.lock("n", namespace=namespace),
@@ -442,3 +443,22 @@ async def test_a_handlers_own_answer_passes(
     async with served(app_of(redis_url, handler)) as client:
         assert (await client.get("/")).status == 404
     assert not await elsewhere.lock("n", namespace=namespace).locked()
+
+
+async def test_a_name_has_the_text_of_the_path(redis_url: str, namespace: str) -> None:
+    """002 and 2 are two locks, unless a function makes them one."""
+    by_text = locked_handler("{wallet_id}", namespace=namespace)(name_of)
+    by_number = locked_handler(lambda r: f"{int(r.match_info['wallet_id'])}", namespace=namespace)
+    async with served(app_of(redis_url, by_text, r"/{wallet_id:\d+}")) as client:
+        assert await (await client.post("/002")).json() == "002"
+    async with served(app_of(redis_url, by_number(name_of), r"/{wallet_id:\d+}")) as client:
+        assert await (await client.post("/002")).json() == "2"
+
+
+def test_one_error_names_all_that_is_wrong() -> None:
+    """Template and options, whatever is declared with them."""
+    for make in (locked_handler, lock_middleware):
+        with pytest.raises(ValueError, match="template") as caught:
+            make("{", ttl=-1, timeout=-1, namespace="aiodistlock:")
+        for word in ("template", "ttl", "timeout", "reserved"):
+            assert word in str(caught.value), caught.value

@@ -77,21 +77,23 @@ def test_a_stuck_run_is_ended(redis_url: str, namespace: str, seen: Seen, tmp_pa
 def test_only_by_force_and_only_with_a_yes(redis_url: str, namespace: str, seen: Seen) -> None:
     """Without --force it says why; without a terminal it does not ask; nothing is changed."""
     seen.ask("SET", seen.keys.key, "somebody", "PX", 30_000)
+    before = seen.fence
     try:
         at = ("release", "job", "--namespace", namespace)
         assert "--force" in refused(command(redis_url, *at), 2)
         assert "--yes" in refused(command(redis_url, *at, "--force"), 2)
-        assert (seen.holder, seen.fence) == (b"somebody", 0)
+        assert (seen.holder, seen.fence) == (b"somebody", before)
     finally:
         seen.ask("DEL", seen.keys.key)
 
 
 def test_nobodys_lock_is_left_alone(redis_url: str, namespace: str, seen: Seen) -> None:
-    """Status 1, and no key is made."""
+    """Status 1, and no fencing token is issued."""
+    before = seen.fence
     done = command(redis_url, "release", "job", "--namespace", namespace, "--force", "--yes")
     assert (done.returncode, done.stdout) == (1, "")
     assert "nobody holds" in done.stderr
-    assert seen.fence == 0
+    assert seen.fence == before
 
 
 def test_any_token_can_be_taken_from(redis_url: str, namespace: str, seen: Seen) -> None:

@@ -1,6 +1,7 @@
 """``aiodistlock run``: real processes, a real Redis, and what befalls them."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -100,7 +101,7 @@ def test_who_does_not_get_the_lock_says_who_has_it(
     """Status 75, at once or in time, and the command never runs."""
     seen.ask("SET", seen.keys.key, "web-1:77:0a1b2c3d:5", "PX", 30_000)
     try:
-        for flags in (["--no-wait"], ["--timeout", "0.2"]):
+        for flags in (["--no-wait"], ["--timeout", "1"]):
             done = command(
                 redis_url, "run", "job", *flags, "--namespace", namespace, "--", "echo", "ran"
             )
@@ -331,18 +332,99 @@ def test_an_unreachable_redis_is_one_line(start: Start) -> None:
     ("args", "told"),
     [
         (["job", "--ttl", "0", "--", "true"], "ttl must be"),
-        (["job", "--grace", "-1", "--", "true"], "--grace must be"),
+        (["job", "--grace", "-1", "--", "true"], "grace must be"),
         (["job", "--timeout", "-1", "--", "true"], "timeout must be"),
         (["job", "--unavailable-after", "0", "--", "true"], "unavailable_after must be"),
         (["", "--", "true"], "name must not be empty"),
         (["job"], "COMMAND"),
         (["job", "--namespace", "{", "--", "true"], "braces"),
+        (["job", "--no-wait", "--timeout", "3", "--", "true"], "exclude each other"),
+        (["job", "-E", "256", "--", "true"], "255"),
+        (
+            ["", "--ttl", "-1", "--grace", "-1", "--", "true"],
+            "name must not be empty: .*; ttl must .*; grace must",
+        ),
+        (["job", "--ttl", "86400", "--quarantine", "0", "--", "true"], "quarantine must be"),
     ],
 )
 def test_what_is_wrong_is_one_line(args: list[str], told: str) -> None:
     """Status 2, and what to do."""
     done = run_here("run", *args, environment={"REDIS_URL": "redis://127.0.0.1:1"})
-    assert told in refused(done, 2)
+    assert re.search(told, refused(done, 2))
+
+
+@pytest.mark.parametrize(
+    ("flags", "status"),
+    [(["--quiet"], 75), (["-q", "-E", "0"], 0), (["--conflict-exit-code", "9"], 9)],
+)
+def test_who_does_not_get_the_lock_may_end_as_it_likes(
+    redis_url: str, namespace: str, seen: Seen, flags: list[str], status: int
+) -> None:
+    """Without a word, with a status of its own, as with flock -E."""
+    told = "held by somebody" if "9" in flags else ""
+    seen.ask("SET", seen.keys.key, "somebody", "PX", 30_000)
+    try:
+        for how in (["--no-wait"], ["--timeout", "1"]):
+            line = ["run", "job", *how, *flags, "--namespace", namespace, "--", "echo", "ran"]
+            done = command(redis_url, *line)
+            assert (done.returncode, done.stdout) == (status, "")
+            assert bool(done.stderr) is bool(told)
+            assert told in done.stderr
+    finally:
+        seen.ask("DEL", seen.keys.key)
+
+
+def test_what_is_no_conflict_has_its_own_status_and_is_told() -> None:
+    """Redis is not there: 69, in one line, whatever -q and -E say."""
+    flags = ["--no-wait", "-q", "-E", "0", "--unavailable-after", "0.1"]
+    done = command("redis://127.0.0.1:1", "run", "job", *flags, "--", "true")
+    assert "unavailable" in refused(done, 69)
+
+
+@pytest.mark.parametrize(
+    ("flags", "given"), [([], False), (["--keep-redis-url"], True)], ids=["by default", "if asked"]
+)
+def test_the_command_does_not_learn_the_url(
+    redis_url: str, namespace: str, flags: list[str], given: bool
+) -> None:
+    """There may be a password in it; what else is in the environment stays."""
+    script = 'echo "${REDIS_URL-none} $COLUMNS"; tr "\\0" "\\n" < /proc/$$/environ'
+    line = ["run", "job", *flags, "--namespace", namespace, "--", "sh", "-c", script]
+    done = command(redis_url, *line)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{redis_url if given else 'none'} 100\n")
+    assert (redis_url in done.stdout) is given
+
+
+def test_the_url_may_stand_in_a_file(
+    redis_url: str, namespace: str, tmp_path: Path, quorum_urls: list[str], quorum_namespace: str
+) -> None:
+    """So it is in no list of processes; one a line for a quorum, and it wins over REDIS_URL."""
+    one, several, empty = (tmp_path / name for name in ("one", "several", "empty"))
+    one.write_text(f"{redis_url}\n")
+    several.write_text("\n".join(quorum_urls))
+    empty.write_text("\n")
+    for file, at in ((one, namespace), (several, quorum_namespace)):
+        where = ["--redis-url-file", str(file), "--namespace", at]
+        done = command("redis://127.0.0.1:1", "run", "job", *where, "--", "echo", "ran")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
+        assert "no lock is held" in command(None, "ls", *where).stderr
+    assert "no URL in it" in refused(command(None, "ls", "--redis-url-file", str(empty)), 2)
+    assert "No such file" in refused(command(None, "ls", "--redis-url-file", "nowhere"), 2)
+    both = ["--redis-url-file", str(one), "--redis", redis_url]
+    assert "not both" in refused(command(None, "ls", *both), 2)
+    doctor = command(None, "doctor", "--redis-url-file", str(one), "--json")
+    assert doctor.returncode in (0, 1), doctor.stderr
+
+
+def test_a_quorums_quarantine_is_told(quorum_urls: list[str], quorum_namespace: str) -> None:
+    """The same as all other clients have; no ttl may be longer."""
+    line = ["--namespace", quorum_namespace, "--", "echo", "ran"]
+    urls = " ".join(quorum_urls)
+    done = command(urls, "run", "job", "--quarantine", "5", "--ttl", "5", *line)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
+    done = command(urls, "run", "job", "--quarantine", "5", "--ttl", "6", *line)
+    assert "quarantine of 5 s" in refused(done, 2)
 
 
 def test_a_quorum_is_several_urls(quorum_urls: list[str], quorum_namespace: str) -> None:

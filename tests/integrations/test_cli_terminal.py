@@ -155,7 +155,9 @@ def test_a_lease_that_ran_out_in_a_stop_ends_the_command(
 
 
 @pytest.mark.parametrize(
-    ("how", "status"), [(CTRL_C, 0), (signal.SIGTERM, 143)], ids=["ctrl-c", "SIGTERM"]
+    ("how", "status"),
+    [(CTRL_C, 0), (b"q", 0), (b"xQ", 0), (signal.SIGTERM, 143)],
+    ids=["ctrl-c", "q", "Q", "SIGTERM"],
 )
 def test_top_gives_the_terminal_back(
     redis_url: str, namespace: str, seen: Seen, how: bytes | signal.Signals, status: int
@@ -182,6 +184,26 @@ def test_top_gives_the_terminal_back(
         assert tty.modes == before
 
 
+@pytest.mark.parametrize("columns", [60, 40])
+def test_top_is_readable_on_a_small_terminal(
+    redis_url: str, namespace: str, seen: Seen, columns: int
+) -> None:
+    """Name, holder, ttl and figures are shown whole, in lines of their own."""
+    line = [*COMMAND, "top", "-n", "0.2", "--namespace", namespace]
+    seen.ask("SET", seen.keys.key, "web-1:77:0a1b2c3d:5", "PX", 273_610_000)
+    try:
+        with terminal(redis_url, line, columns) as tty:
+            tty.wait_for("held 1  waiting 0")
+            tty.wait_for("hand-offs/s ≥ 0.0")
+            tty.wait_for(r"job.* 3 days 4 h")
+            tty.wait_for("web-1 pid 77")
+            tty.type(b"q")
+            assert tty.ended() == 0
+        assert "…" not in tty.seen
+    finally:
+        seen.ask("DEL", seen.keys.key)
+
+
 def test_ctrl_z_gives_the_terminal_back_as_well(redis_url: str, namespace: str) -> None:
     """The shell has its screen and cursor while top is stopped; "fg" shows it again."""
     line = shlex.join([*COMMAND, "top", "-n", "0.2", "--namespace", namespace])
@@ -195,7 +217,10 @@ def test_ctrl_z_gives_the_terminal_back_as_well(redis_url: str, namespace: str) 
             tty.wait_for("Stopped")
             tty.type(b"fg\n")
             tty.wait_for(re.escape(ENTER_SCREEN))
-        tty.type(CTRL_C + b"echo status $?\n")
+        tty.wait_for("no lock is held")
+        tty.type(b"q")
+        tty.wait_for(re.escape(LEAVE_SCREEN))
+        tty.type(b"echo status $?\n")
         tty.wait_for("status 0")
 
 

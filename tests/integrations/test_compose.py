@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ def published(service: dict[str, Any]) -> Iterator[tuple[int, int]]:
 
 
 def test_every_service_belongs_to_one_profile() -> None:
-    """The four of the README, and what shows the telemetry."""
+    """The four that the docs name, and what shows the telemetry."""
     profiles = {each["profiles"][0] for each in SERVICES.values()}
     assert profiles == {*PROFILES, "telemetry"}
     sizes = {profile: len(services(profile)) for profile in PROFILES}
@@ -119,13 +120,18 @@ def running(profile: str, binary: Path, folder: Path) -> Iterator[dict[int, int]
 
 
 def _ports(count: int) -> set[int]:
-    """Find ports whose Cluster bus, 10,000 above it, is not in the ephemeral range either."""
+    """Find ports whose Cluster bus, 10,000 above it, is free and not ephemeral either."""
     found: set[int] = set()
     while len(found) < count:
         port = free_port()
-        if port <= 22_000:
+        if port <= 22_000 and _is_free(port + 10_000):
             found.add(port)
     return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def _moved(text: str, moved: dict[int, int]) -> str:

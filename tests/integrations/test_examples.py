@@ -83,7 +83,7 @@ def test_an_example_runs(tmp_path: Path, embedded_redis: EmbeddedRedis, name: st
     assert done.stdout
     assert missing(promised(EXAMPLES / name), done.stdout) == [], done.stdout
     with redis_sync.Redis.from_url(embedded_redis.url) as client:
-        left = [key for key in client.scan_iter() if not key.endswith(b":fence")]
+        left = [key for key in client.scan_iter() if not key.startswith(b"aiodistlock:fence")]
     assert left == []
 
 

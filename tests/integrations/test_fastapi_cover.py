@@ -250,7 +250,7 @@ async def test_a_client_that_goes_does_not_wait_on(
         served_names.append(lease.name)
 
     async def waiters() -> int:
-        return int(await redis.zcard(f"{{{namespace}n}}:queue"))
+        return int(await redis.zcard(f"aiodistlock:queue:{{{namespace}n}}"))
 
     async with (
         LockClient.from_url(redis_url) as elsewhere,

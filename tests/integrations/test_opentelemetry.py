@@ -3,7 +3,9 @@
 # ruff: noqa: PT012 - how a whole block ends is what is tested
 
 import asyncio
+import logging
 from collections.abc import Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -16,7 +18,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from redis.asyncio import Redis
 
-from aiodistlock import AcquireTimeout, AsyncLock, LeaseLost, LockClient, StoreUnavailable
+from aiodistlock import (
+    AcquireTimeout,
+    AsyncLock,
+    LeaseLost,
+    LockClient,
+    LockEvent,
+    StoreUnavailable,
+)
 from aiodistlock.integrations.opentelemetry import Telemetry, instrument, uninstrument
 from aiodistlock.testing import ManualClock
 from aiodistlock.testing.discovery import free_port
@@ -249,6 +258,115 @@ async def test_one_client_may_be_instrumented(backend: Backend) -> None:
     assert backend.counts("aiodistlock.leases") == {("n",): 0}
 
 
+async def test_twice_instrumented_is_told_once(backend: Backend) -> None:
+    """The process twice, and a client as well: one span each; taken back once, all are."""
+    async with LockClient.in_memory() as client, LockClient.in_memory() as other:
+        for _ in range(2):
+            everywhere = instrument(**backend.options)
+            here = instrument(client, fold=str, **backend.options)
+        await _visit(client, "n1")
+        await _visit(other, "n1")
+        assert backend.counts("aiodistlock.acquisitions") == {
+            ("n1", "acquired"): 1,
+            ("n*", "acquired"): 1,
+        }
+        assert len(backend.spans) == 4
+        uninstrument(everywhere)
+        await _visit(other, "n1")
+        await _visit(client, "n1")
+        assert len(backend.spans) == 6
+        uninstrument(here, client)
+        await _visit(client, "n1")
+    assert len(backend.spans) == 6
+
+
+@pytest.mark.parametrize("shared", ["tracer_provider", "meter_provider"])
+async def test_a_shared_provider_is_told_once(backend: Backend, shared: str) -> None:
+    """Of two telemetries with one provider in common, whichever is taken back first."""
+    another = Backend()
+    async with LockClient.in_memory() as client:
+        first = instrument(**backend.options)
+        both = {**another.options, shared: backend.options[shared]}
+        second = instrument(client, **both)
+        for telemetry, whose in ((first, None), (second, client)):
+            await _visit(client, "n")
+            uninstrument(telemetry, whose)
+        await _visit(client, "n")
+    spans, counts = len(backend.spans), backend.counts("aiodistlock.acquisitions")
+    assert (spans, counts) == (
+        (4, {("n", "acquired"): 1}) if shared == "tracer_provider" else (2, {("n", "acquired"): 2})
+    )
+    another.traces.shutdown()
+
+
+async def test_other_providers_are_told_as_well(backend: Backend) -> None:
+    """Two backends hear of each acquisition once."""
+    another = Backend()
+    async with LockClient.in_memory() as client:
+        instrument(client, **backend.options)
+        instrument(client, **another.options)
+        await _visit(client, "n")
+    assert len(backend.spans) == len(another.spans) == 2
+    another.traces.shutdown()
+
+
+async def test_no_secret_is_told(
+    backend: Backend, redis_url: str, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither tokens nor the password of the URL: in spans, metrics, log and events."""
+    events: list[LockEvent] = []
+    caplog.set_level(logging.DEBUG)
+    secrets = ["s3cret-never-told"]
+    bad = f"redis://:{secrets[0]}@127.0.0.1:{free_port()}"
+    async with (
+        Redis.from_url(redis_url) as admin,
+        LockClient.from_url(redis_url, listeners=[events.append]) as here,
+        LockClient.from_url(redis_url, listeners=[events.append]) as there,
+        LockClient.from_url(bad, unavailable_after=0.1, listeners=[events.append]) as down,
+    ):
+        for client in (here, there, down):
+            instrument(client, **backend.options)
+        locks = [client.lock("wallet:1", namespace=namespace) for client in (here, there)]
+        lease = await locks[0].acquire()
+        waiting = [asyncio.create_task(lock.acquire()) for lock in locks]
+        while not (await locks[0].inspect()).waiters:
+            await asyncio.sleep(0)
+        with pytest.raises(AcquireTimeout):
+            await there.lock("wallet:1", namespace=namespace).acquire(0.02)
+        with pytest.raises(StoreUnavailable):
+            await down.lock("wallet:1").acquire()
+        secrets.append(lease.token)
+        await lease.release()
+        for each in asyncio.as_completed(waiting):
+            lease = await each
+            secrets.append(lease.token)
+            await lease.extend(20)
+            await lease.release()
+        lease = await locks[0].acquire()
+        secrets.append(lease.token)
+        await admin.delete(f"{namespace}wallet:1")
+        with pytest.raises(LeaseLost):
+            await lease.release()
+    told = "".join(span.to_json() for span in backend.spans) + repr(backend.points())
+    told += repr(events) + "".join(each.getMessage() for each in caplog.records)
+    assert "lost" in told
+    for secret in secrets:
+        assert secret not in told
+
+
+async def test_hostile_names_are_told_bounded(backend: Backend) -> None:
+    """A name may come of a request; an exporter's screen is somebody's terminal, too."""
+    async with LockClient.in_memory() as client:
+        instrument(client, fold=str, **backend.options)
+        await _visit(client, "\x1b[2J\n" + "x" * 100_000)
+    for span in backend.spans:
+        for told in (span.name, *map(str, (span.attributes or {}).values())):
+            assert told.isprintable()
+            assert len(told) <= 1000
+    for name, *_ in backend.counts("aiodistlock.acquisitions"):
+        assert name.isprintable()
+
+
 async def test_without_an_sdk_nothing_happens() -> None:
     """The extra needs the API alone, whose providers do nothing."""
     async with LockClient.in_memory() as client:
@@ -262,3 +380,49 @@ async def test_without_an_sdk_nothing_happens() -> None:
 async def _visit(client: LockClient, name: str) -> None:
     async with client.lock(name):
         pass
+
+
+def test_several_event_loops_are_told_once_each(backend: Backend) -> None:
+    """One after the other and at once, in threads: what is instrumented is the process."""
+
+    async def visits() -> None:
+        async with LockClient.in_memory() as client:
+            for _ in range(10):
+                await _visit(client, "n")
+
+    telemetry = instrument(**backend.options)
+    try:
+        for _ in range(2):
+            asyncio.run(visits())
+        threads = [Thread(target=asyncio.run, args=(visits(),)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        uninstrument(telemetry)
+    assert backend.counts("aiodistlock.acquisitions") == {("n", "acquired"): 60}
+    assert backend.counts("aiodistlock.leases") == {("n",): 0}
+    assert len(backend.spans) == 120
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_one_redis_object_in_several_loops_is_told_of_in_each(
+    backend: Backend, redis_url: str, namespace: str, protocol: int
+) -> None:
+    """Its shared clients hear of a telemetry from before them, and from after."""
+    redis = Redis.from_url(redis_url, protocol=protocol)
+
+    async def visit() -> None:
+        async with AsyncLock(redis, "n", namespace=namespace):
+            pass
+        await redis.aclose()
+
+    asyncio.run(visit())
+    telemetry = instrument(**backend.options)
+    try:
+        asyncio.run(visit())
+        asyncio.run(visit())
+    finally:
+        uninstrument(telemetry)
+    assert backend.counts("aiodistlock.acquisitions") == {("n", "acquired"): 2}

@@ -1,13 +1,14 @@
 """The fixtures that users get: in pytest runs of their own, set up as users have them."""
 
 import os
-import re
 import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.unit.test_docs import files_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -177,20 +178,17 @@ def test_the_plugin_is_harmless_where_nobody_asks_for_it(
 
 
 def files_to_copy() -> dict[str, str]:
-    """Return what users copy: README's blocks whose first line names a file, and examples."""
-    blocks = re.findall(
-        r"^```python\n# (test_\w+\.py)\n(.*?)^```$",
-        (ROOT / "README.md").read_text(),
-        re.DOTALL | re.MULTILINE,
-    )
-    assert blocks, "no test file in README"
+    """Return what users copy: the test files of the page on testing, and examples."""
+    page = files_of(ROOT / "docs" / "how-to" / "testing.md")
+    blocks = {name: each.code for name, each in page.items() if name.startswith("test_")}
+    assert blocks, "no test file in the page"
     examples = {path.name: path.read_text() for path in (ROOT / "examples").glob("test_*.py")}
     assert examples, "no test file in examples"
-    return {f"{name[:-3]}_in_readme.py": code for name, code in blocks} | examples
+    return {f"{name[:-3]}_of_page.py": code for name, code in blocks.items()} | examples
 
 
 def test_what_users_copy_passes(pytester: pytest.Pytester, run: Run) -> None:
-    """The tests in README and in the examples pass as they stand."""
+    """The tests in the page and in the examples pass as they stand."""
     tests = files_to_copy()
     for name, code in tests.items():
         (pytester.path / name).write_text(code)

@@ -172,7 +172,8 @@ async def test_a_loss_is_answered_with_503(
         raise AssertionError
 
     async with served(below_middleware(redis_url, Route("/", read), where)) as client:
-        assert (await client.get("/")).status_code == 503
+        answer = await client.get("/")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
 @pytest.mark.parametrize("where", ["none", "inside", "outside"])
@@ -210,3 +211,26 @@ async def test_a_body_read_under_the_lock_is_whole(
     async with served(app_of(redis_url, Route("/", read, methods=["POST"]))) as client:
         for _ in range(2):  # on one connection
             assert (await client.post("/", content=body)).json() is True
+
+
+@pytest.mark.parametrize(("path", "name"), [("/{wallet_id}", "002"), ("/{wallet_id:int}", "2")])
+async def test_a_name_has_what_the_paths_convertor_returns(
+    redis_url: str, namespace: str, path: str, name: str
+) -> None:
+    """The text of the path, unless the route converts it."""
+
+    @locked_endpoint("{wallet_id}", namespace=namespace)
+    async def read(request: Request) -> Response:
+        return JSONResponse(request.state.lease.name)
+
+    async with served(app_of(redis_url, Route(path, read))) as client:
+        assert (await client.get("/002")).json() == name
+
+
+def test_one_error_names_all_that_is_wrong() -> None:
+    """Template and options, whatever is declared with them."""
+    for make in (locked_endpoint,):
+        with pytest.raises(ValueError, match="template") as caught:
+            make("{", ttl=-1, timeout=-1, namespace="aiodistlock:")
+        for word in ("template", "ttl", "timeout", "reserved"):
+            assert word in str(caught.value), caught.value

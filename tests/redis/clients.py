@@ -9,8 +9,8 @@ from anyio import fail_after
 from redis.asyncio import Redis, RedisCluster
 
 from aiodistlock import AsyncLock, Backoff
-from aiodistlock.client import shared_client
-from aiodistlock.engine.attempt import MAX_PAUSE
+from aiodistlock.engines import shared_engines
+from aiodistlock.waiting.pauses import MAX_PAUSE
 
 Client = TypeVar("Client", Redis, RedisCluster)
 
@@ -24,7 +24,7 @@ async def closing(redis: Client) -> AsyncIterator[Client]:
     try:
         yield redis
     finally:
-        await shared_client(redis).aclose()
+        await shared_engines(redis).aclose()
         await redis.aclose()
 
 

@@ -17,10 +17,17 @@ def client(redis_url: str) -> Iterator[redis_sync.Redis]:
         yield client
 
 
+@pytest.fixture(params=[False, True], ids=["alone", "batched"])
+def batched(request: pytest.FixtureRequest) -> bool:
+    """Whether a script runs for itself, or in a batch: it is the same."""
+    value: bool = request.param
+    return value
+
+
 @pytest.fixture
-def lock(client: redis_sync.Redis, namespace: str) -> Iterator[Scripts]:
+def lock(client: redis_sync.Redis, namespace: str, batched: bool) -> Iterator[Scripts]:
     """The scripts on a name that nobody uses, on the run's server."""
-    scripts = Scripts(client, f"{namespace}wallet:42")
+    scripts = Scripts(client, f"{namespace}wallet:42", batched=batched)
     yield scripts
     scripts.remove()
 
@@ -40,10 +47,10 @@ def open_inbox(client: redis_sync.Redis) -> Iterator[Callable[[], Inbox]]:
 
 
 @pytest.fixture
-def private(embedded_redis: EmbeddedRedis) -> Iterator[Scripts]:
+def private(embedded_redis: EmbeddedRedis, batched: bool) -> Iterator[Scripts]:
     """The scripts on a server of the test's own."""
     with redis_sync.Redis.from_url(embedded_redis.url) as client:
-        yield Scripts(client, "lock:wallet:42")
+        yield Scripts(client, "lock:wallet:42", batched=batched)
 
 
 @pytest.fixture

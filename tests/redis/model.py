@@ -43,17 +43,20 @@ class Model:
     def _not_ours(self) -> Reply:
         return ("GONE",) if self.holder is None else ("OTHER",)
 
+    def _granted(self) -> Reply:
+        return ("GRANTED_BEFORE_OTHERS" if self.queue else "GRANTED",)
+
     def acquire(self, token: str, *, waits: bool) -> Reply:
         """Take the lock, wait for it, or be told who holds it."""
         if self.holder == token:
-            return ("GRANTED",)
+            return self._granted()
         if self.holder is None:
             if waits:
                 self._join(token)
             if not self._grant_next(token):
                 self.holder = token
             if self.holder == token:
-                return ("GRANTED",)
+                return self._granted()
         if not waits:
             return ("HELD", self.holder)
         return ("QUEUED", self.holder, self._join(token))

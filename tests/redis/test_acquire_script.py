@@ -3,14 +3,22 @@ from collections.abc import Callable
 import pytest
 from redis.exceptions import ResponseError
 
-from aiodistlock.stores import scripts
-from tests.redis.driver import GRANT_TTL, OOM, QUEUE_TTL, RETENTION, TTL, Inbox, Scripts
+from aiodistlock.protocol import scripts
+from tests.redis.driver import (
+    GRANT_TTL,
+    OOM,
+    QUEUE_TTL,
+    TTL,
+    Inbox,
+    Scripts,
+    record,
+)
 
 DEAD = "inbox:dead"
 
 
 def test_a_free_lock_is_granted_with_fence_and_server_time(lock: Scripts) -> None:
-    """GRANTED tells the fencing token and the server's time; key and counter have ttls."""
+    """GRANTED tells the fencing token and the server's time; the counter has no ttl."""
     before = lock.server_us
     code, fence, now = lock.acquire("a")
     assert code == "GRANTED"
@@ -18,7 +26,8 @@ def test_a_free_lock_is_granted_with_fence_and_server_time(lock: Scripts) -> Non
     assert lock.holder == "a"
     assert lock.counter == fence
     assert 0 < lock.remaining() <= TTL
-    assert TTL < lock.remaining(lock.fence) <= RETENTION
+    assert lock.remaining(lock.fence) == -1
+    assert lock.command("GET", lock.key) == f"a {fence}"
     assert lock.exists() == [lock.key, lock.fence]
 
 
@@ -80,13 +89,13 @@ def test_the_holder_gets_the_same_grant_again_with_its_ttl_anew(lock: Scripts) -
     assert lock.counter == fence
 
 
-def test_a_holder_whose_counter_was_deleted_gets_a_new_fence(lock: Scripts) -> None:
-    """A re-sent acquire answers a rising fencing token though the counter is gone."""
+def test_a_holder_that_asks_again_is_told_its_own_fence(lock: Scripts) -> None:
+    """Whatever became of the counter: the fencing token stands behind the token at the key."""
     _, fence, _ = lock.acquire("a")
-    lock.command("DEL", lock.fence)
-    code, again, _ = lock.acquire("a")
-    assert code == "GRANTED"
-    assert lock.counter == again > fence
+    for counter in (fence + 10**6, None):
+        lock.command("SET", lock.fence, counter) if counter else lock.command("DEL", lock.fence)
+        assert lock.acquire("a")[:2] == ("GRANTED", fence)
+        assert lock.counter == (counter or 0)
 
 
 def test_a_waiter_that_asks_again_keeps_its_place(lock: Scripts, inbox: Inbox) -> None:
@@ -105,7 +114,7 @@ def test_the_queue_and_its_records_have_bounds(lock: Scripts, inbox: Inbox) -> N
     """A record names grant ttl, inbox and token; the queue expires by itself."""
     lock.acquire("a")
     lock.acquire("b", inbox.channel)
-    assert lock.command("ZRANGE", lock.queue, 0, -1) == [f"{GRANT_TTL} {inbox.channel} b"]
+    assert lock.command("ZRANGE", lock.queue, 0, -1) == [record(inbox.channel, "b")]
     assert 0 < lock.remaining(lock.queue) <= QUEUE_TTL
 
 
@@ -115,7 +124,7 @@ def test_the_queue_keeps_the_order_of_arrival_though_the_clock_is_set_back(
     """Behind an arrival in the future, or in the same microsecond, order is kept."""
     lock.acquire("a")
     future = lock.server_us + 100_000_000
-    lock.command("ZADD", lock.queue, future, f"{GRANT_TTL} {inbox.channel} z")
+    lock.command("ZADD", lock.queue, future, record(inbox.channel, "z"))
     for position, token in enumerate("ybxA2"):
         assert lock.acquire(token, inbox.channel)[4] == position + 1
     assert lock.waiters == ["z", *"ybxA2"]
@@ -246,7 +255,7 @@ def test_without_memory_nobody_queues(
     assert private.waiters == ["b"]
     assert private.acquire("b", private_inbox.channel)[4] == 0
     assert private.acquire("c")[0] == "HELD"
-    assert private.acquire("a")[0] == "GRANTED"
+    assert private.acquire("a")[0] == "GRANTED_BEFORE_OTHERS"
 
 
 def test_without_memory_a_dead_holders_queue_stays_as_it_is(

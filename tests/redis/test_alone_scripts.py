@@ -46,6 +46,16 @@ def test_a_renewal_needs_the_key_only(lock: Scripts, inbox: Inbox) -> None:
     assert lock.exists() == [lock.key]
 
 
+def test_a_renewal_never_shortens(lock: Scripts) -> None:
+    """It may come late, and what tells so may be elsewhere; but a key without an end gets one."""
+    lock.acquire("a", ttl=20_000)
+    assert lock.renew_alone("a", 300) == ("DONE", 0)
+    assert 15_000 < lock.remaining() <= 20_000
+    lock.command("PERSIST", lock.key)
+    assert lock.renew_alone("a", 300) == ("DONE", 0)
+    assert 0 <= lock.remaining() <= 300
+
+
 @pytest.mark.parametrize("operation", ["renew_alone", "release_alone"])
 def test_what_is_not_ours_stays_as_it_is(lock: Scripts, operation: str) -> None:
     """OTHER, and GONE where there is nothing."""

@@ -10,7 +10,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
 from aiodistlock import AsyncLock, LockClient
-from tests.redis.clients import closing, connections, exchange, pair
+from aiodistlock.waiting.pauses import MAX_PAUSE
+from tests.redis.clients import NEVER, closing, connections, exchange, pair
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -63,6 +64,31 @@ async def test_the_users_own_commands_go_on_with(
         async with AsyncLock(one, "held", namespace=namespace) as lease:
             await asyncio.gather(use(), exchange(one, other, namespace))
             assert lease.is_held
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_who_has_only_passed_a_lock_on_hears_that_it_comes_back(
+    redis_url: str, namespace: str, protocol: int
+) -> None:
+    """By message, though it had never to wait before, and so never listened."""
+    async with (
+        pair(redis_url, protocol=protocol) as (one, other),
+        LockClient(one, handoff_span=0.0) as here,
+        LockClient(other, claim_window=30.0) as there,
+    ):
+        ours = here.lock("n", namespace=namespace, ttl=40.0, backoff=NEVER)
+        theirs = there.lock("n", namespace=namespace, ttl=40.0, backoff=NEVER)
+
+        async def visit(lock: AsyncLock) -> None:
+            async with lock:
+                pass
+
+        async with ours:
+            visits = [asyncio.create_task(visit(lock)) for lock in (theirs, ours)]
+            while await one.zcard(f"aiodistlock:queue:{{{namespace}n}}") != 1:
+                await asyncio.sleep(0.005)
+        with fail_after(0.5 * MAX_PAUSE):
+            await asyncio.gather(*visits)
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -169,7 +195,7 @@ async def test_from_url_takes_both_kinds_of_options(redis_url: str, namespace: s
         async with client, client.lock("wallet", namespace=namespace) as lease:
             assert lease.token.startswith("worker-7:")
             stored = await redis.get(f"{namespace}wallet")
-            assert stored == lease.token.encode()
+            assert stored == lease._process_lease.value
             assert await connections(redis, name) == 1
         with fail_after(5):
             while await connections(redis, name):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS, local_fence, report
+from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS, covered, local_fence
 from tests.redis.driver import Inbox, Scripts, assert_rising, fence_of
 from tests.redis.shifted import ShiftedClock, build_shim, shifted_server
 
@@ -36,17 +36,26 @@ def test_fences_rise_though_the_clock_is_set_back(shifted: tuple[Scripts, Shifte
         lock.acquire("b", inbox.channel)
         lock.release("a")
         (message,) = inbox.messages()
-        fence, granted_at, *_ = message.split(" ")
-        fences.append(int(fence))
+        told, granted_at, *_ = message.split(" ")
+        fences.append(int(told))
         assert fences[0] - int(granted_at) > 90_000_000
+        assert fences[1] > local_fence(fences[0], MAX_LOCAL_HANDOFFS)
+        assert lock.marked
         lock.command("DEL", lock.key)
-        _, fence, now = lock.acquire("c")
-        assert fence > local_fence(fences[-1], MAX_LOCAL_HANDOFFS)
-        fences += [fence, local_fence(fence, 1)]
-        _, fence, now = lock.pass_on("c", "c2", inbox.channel, report(fence, 1, now))
+        for _ in range(2):  # asked again, it must be told, too
+            _, fence, now = lock.acquire("c")
+            assert not covered(fence, now)
         fences.append(fence)
-        lock.release("c", report(fence, 0, now))
+        _, fence, now = lock.pass_on("c", "c2", inbox.channel)
+        assert not covered(fence, now)
+        fences.append(fence)
+        lock.release("c")
         fences.append(fence_of(lock, "d"))
+        lock.release("d")
+        clock.set_to(100)
+        _, fence, now = lock.acquire("e")
+        assert (fence, lock.marked) == (now, False)
+        fences.append(fence)
         assert_rising(fences)
 
 

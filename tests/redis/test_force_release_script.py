@@ -4,9 +4,9 @@ import pytest
 from redis.exceptions import RedisError, ResponseError
 
 from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS
-from aiodistlock.stores import replies
-from aiodistlock.stores.answers import HeldByOther, Taken
-from tests.redis.driver import GAP, GRANT_TTL, OOM, RETENTION, Inbox, Scripts, fence_of
+from aiodistlock.protocol.answers import HeldByOther, Taken
+from aiodistlock.protocol.operations import read_force_release
+from tests.redis.driver import GAP, GRANT_TTL, OOM, Inbox, Scripts, fence_of
 
 DEAD = "inbox:dead"
 
@@ -18,7 +18,6 @@ def test_without_waiters_the_key_goes_and_the_counter_rises(lock: Scripts) -> No
     assert (code, passed_to) == ("DONE", "")
     assert lock.counter == raised > fence + MAX_LOCAL_HANDOFFS
     assert lock.exists() == [lock.fence]
-    assert 0 < lock.remaining(lock.fence) <= RETENTION
     assert lock.force_release("a") == ("GONE",)
     assert lock.counter == raised
     assert fence_of(lock, "b") > raised
@@ -100,17 +99,26 @@ def test_a_foreign_holder_without_ttl_can_be_taken_from(lock: Scripts) -> None:
     assert lock.exists() == [lock.fence]
 
 
-@pytest.mark.parametrize("companion", ["key", "fence", "queue"])
+@pytest.mark.parametrize("companion", ["key", "fence"])
 def test_a_wrong_type_is_an_error_and_nothing_is_done(lock: Scripts, companion: str) -> None:
-    """WRONGTYPE at any of the keys: the lock stays, and so does the counter."""
-    fence = fence_of(lock, "a")
+    """WRONGTYPE at the key or the counter: the lock stays."""
+    fence_of(lock, "a")
     key = getattr(lock, companion)
     lock.command("DEL", key)
     lock.command("HSET", key, "x", "y")
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         lock.force_release("a")
     assert companion == "key" or lock.holder == "a"
-    assert companion != "queue" or lock.counter == fence
+
+
+def test_a_queue_of_another_type_does_not_keep_the_lock(lock: Scripts) -> None:
+    """Nobody can wait in it: the fence rises, and the key goes."""
+    fence = fence_of(lock, "a")
+    lock.command("HSET", lock.queue, "x", "y")
+    code, raised, next_holder = lock.force_release("a")
+    assert (code, next_holder) == ("DONE", "")
+    assert raised == lock.counter >= fence + GAP
+    assert lock.holder is None
 
 
 @pytest.mark.parametrize("waited_for", [False, True])
@@ -130,7 +138,7 @@ def test_without_memory_the_lock_stays(
 
 def test_each_reply_is_decoded() -> None:
     """Numbers do not travel beyond the store."""
-    assert replies.force_release([replies.DONE, 0, 7, b""]) == Taken(7, None)
-    assert replies.force_release([replies.DONE, 0, 7, b"b"]) == Taken(7, "b")
-    assert replies.force_release([replies.GONE, 0]) == HeldByOther(None)
-    assert replies.force_release([replies.OTHER, 0, b"b"]) == HeldByOther("b")
+    assert read_force_release([4, 0, 7, b""], 0.0) == Taken(7, None)
+    assert read_force_release([4, 0, 7, b"b"], 0.0) == Taken(7, "b")
+    assert read_force_release([5, 0], 0.0) == HeldByOther(None)
+    assert read_force_release([6, 0, b"b"], 0.0) == HeldByOther("b")

@@ -1,7 +1,7 @@
 import pytest
 from redis.exceptions import ResponseError
 
-from tests.redis.driver import GRANT_TTL, TTL, Inbox, Scripts
+from tests.redis.driver import TTL, Inbox, Scripts, record
 
 
 def test_a_free_lock_has_no_holder(lock: Scripts) -> None:
@@ -21,7 +21,7 @@ def test_a_held_lock_tells_holder_remaining_time_fence_and_queue(
     code, holder, remaining, counter, records = lock.inspect()
     assert (code, holder, counter) == ("DONE", "a", fence)
     assert 0 < remaining <= TTL
-    assert records == [f"{GRANT_TTL} {inbox.channel} {token}" for token in "zbm"]
+    assert records == [record(inbox.channel, token) for token in "zbm"]
 
 
 def test_nothing_is_changed(lock: Scripts, inbox: Inbox) -> None:
@@ -43,14 +43,14 @@ def test_a_key_without_ttl_has_remaining_minus_one(lock: Scripts) -> None:
     assert lock.inspect() == ("DONE", "setnx", -1, 0, [])
 
 
-def test_after_a_release_the_fence_is_still_told(lock: Scripts) -> None:
-    """The counter outlives the lease."""
-    _, fence, _ = lock.acquire("a")
+def test_after_a_release_there_is_no_fence(lock: Scripts) -> None:
+    """Nothing is left of the name."""
+    lock.acquire("a")
     lock.release("a")
-    assert lock.inspect() == ("DONE", "", -2, fence, [])
+    assert lock.inspect() == ("DONE", "", -2, 0, [])
 
 
-@pytest.mark.parametrize("which", ["key", "fence", "queue"])
+@pytest.mark.parametrize("which", ["key", "queue"])
 def test_a_wrong_type_is_an_error(lock: Scripts, which: str) -> None:
     """Something else at one of the keys: WRONGTYPE, and it is left alone."""
     wrong = getattr(lock, which)

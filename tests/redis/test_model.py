@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS, local_fence, report
+from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS, covered, local_fence, report
 from tests.redis.driver import GRANT_TTL, TTL, Inbox, Scripts
 from tests.redis.driver import Reply as ScriptReply
 from tests.redis.model import Model, Reply
@@ -43,7 +43,6 @@ class Machine(RuleBasedStateMachine):
         self.highest_used = lock.put_clock_behind(by_us=10**14) if clock_behind else 0
         # The lease's fencing token, and the server's time when it was granted.
         self.fence = self.granted_at = 0
-        self.counter_is_there = clock_behind
         self.handoffs = 0
 
     @rule(token=a_token, waits=st.booleans())
@@ -53,7 +52,7 @@ class Machine(RuleBasedStateMachine):
         expected = self.model.acquire(token, waits=waits)
         reply = self.lock.acquire(token, self.inboxes[token[0]].channel if waits else "")
         self.compare(reply, expected)
-        if reply[0] == "GRANTED":
+        if reply[0] in ("GRANTED", "GRANTED_BEFORE_OTHERS"):
             self.granted(reply, same_lease=before == token)
 
     @rule(token=a_holder)
@@ -99,9 +98,10 @@ class Machine(RuleBasedStateMachine):
     @rule(count=st.sampled_from([1, 2, 5, MAX_LOCAL_HANDOFFS]))
     def hand_over_locally(self, count: int) -> None:
         """The holder's process uses further fencing tokens."""
-        # Where the clock is not behind, hand-offs take longer than their microseconds.
-        most = MAX_LOCAL_HANDOFFS if self.clock_behind else 10
-        self.handoffs = min(self.handoffs + count, most)
+        if not covered(self.fence, self.granted_at):
+            return
+        # Hand-offs take longer than their microseconds.
+        self.handoffs = min(self.handoffs + count, 10)
         self.highest_used = max(self.highest_used, local_fence(self.fence, self.handoffs))
 
     @precondition(lambda self: self.model.holder is not None)
@@ -124,7 +124,6 @@ class Machine(RuleBasedStateMachine):
             self.model.queue.clear()
         else:
             self.lock.command("DEL", self.lock.fence)
-        self.counter_is_there = False
 
     @rule(process=st.sampled_from(PROCESSES))
     def die_or_return(self, process: str) -> None:
@@ -142,9 +141,9 @@ class Machine(RuleBasedStateMachine):
         code, *values = reply
         if code in ("HELD", "QUEUED"):
             assert 0 < values[0] <= max(TTL, GRANT_TTL)
-        parts = {"HELD": [1], "QUEUED": [1, 3], "GRANTED": []}.get(code, range(len(values)))
-        if code == "DONE" and len(values) == 2:
-            parts = []  # pass_on: fence and server time
+        parts = {"HELD": [1], "QUEUED": [1, 3]}.get(code, range(len(values)))
+        if code.startswith("GRANTED") or (code == "DONE" and len(values) == 2):
+            parts = []  # fence and server time
         assert (code, *(values[part] for part in parts)) == expected
         for process, inbox in self.inboxes.items():
             due = [token for token in self.model.told if token[0] == process]
@@ -159,20 +158,19 @@ class Machine(RuleBasedStateMachine):
     def granted(self, reply: ScriptReply, *, same_lease: bool) -> None:
         """Check the fencing token of a grant."""
         _, fence, granted_at = reply
-        if same_lease and self.counter_is_there:
+        if same_lease:
             assert fence == self.fence
             return
         assert fence > self.highest_used, "each lease's token is above all that were used"
         assert fence == self.lock.counter
         self.highest_used, self.fence, self.granted_at = fence, fence, granted_at
         self.handoffs = 0
-        self.counter_is_there = True
 
     def reported(self, token: str) -> int:
         """Return what the process of a token would report."""
         if token != self.model.holder:
             return 0
-        return report(self.fence, self.handoffs, self.granted_at)
+        return report(self.fence, self.handoffs)
 
     @invariant()
     def redis_is_as_the_model_says(self) -> None:

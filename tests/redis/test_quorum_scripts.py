@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 from redis.exceptions import ResponseError
 
-from aiodistlock.stores import scripts
-from tests.redis.driver import GAP, QUEUE_TTL, RETENTION, TTL, Inbox, Reply, Scripts
+from aiodistlock.protocol import scripts
+from aiodistlock.protocol.refusals import is_transient
+from tests.redis.driver import GAP, QUEUE_TTL, TTL, Inbox, Reply, Scripts, address
 
 QUARANTINE_US = 60_000_000
 PROPOSED = 1_800_000_000_000_000
@@ -16,18 +17,18 @@ def vote(
     lock: Scripts, token: str, inbox: str = "", *, proposed: int = PROPOSED, ttl: int = TTL
 ) -> Reply:
     """Vote; without an inbox only try."""
-    args = (token, ttl, proposed, RETENTION, inbox, QUEUE_TTL, QUARANTINE_US)
+    args = (token, ttl, proposed, address(inbox), QUEUE_TTL, QUARANTINE_US)
     return lock.run(scripts.VOTE, *args)
 
 
 def unvote(lock: Scripts, token: str, inbox: str = "", *, highest: int = 0) -> Reply:
     """Take the vote back; with an inbox leave the queue, and hint."""
-    return lock.run(scripts.UNVOTE, token, highest, RETENTION, inbox)
+    return lock.run(scripts.UNVOTE, token, highest, address(inbox))
 
 
 def keep(lock: Scripts, token: str, *, proposed: int = PROPOSED, highest: int = 0) -> Reply:
     """Keep the vote."""
-    return lock.run(scripts.KEEP, token, TTL, proposed, highest, RETENTION)
+    return lock.run(scripts.KEEP, token, TTL, proposed, highest)
 
 
 @pytest.fixture
@@ -55,20 +56,22 @@ def test_a_vote_asked_for_twice_is_the_same_vote(trusted: Scripts) -> None:
 def test_a_vote_that_is_given_is_given(trusted: Scripts) -> None:
     """Who comes later hears who has it, and for how long; and does not wait unasked."""
     vote(trusted, "a")
-    code, remaining, holder = vote(trusted, "b")
-    assert (code, holder) == ("HELD", "a")
+    code, remaining, holder, place = vote(trusted, "b")
+    assert (code, holder, place) == ("HELD", "a", 0)
     assert 0 < remaining <= TTL
     assert trusted.waiters == []
     trusted.command("PERSIST", trusted.key)
-    assert vote(trusted, "b") == ("HELD", -1, "a")
+    assert vote(trusted, "b") == ("HELD", -1, "a", 0)
 
 
 def test_who_waits_is_kept_once(trusted: Scripts) -> None:
-    """With an inbox the refused wait for a hint; asking again keeps the place."""
+    """With an inbox the refused wait for a hint; asking again keeps the place, and tells it."""
     vote(trusted, "a")
     for _ in range(2):
-        assert vote(trusted, "b", "inbox:b")[0] == "HELD"
-    assert trusted.waiters == ["b"]
+        for place, waiter in enumerate(("b", "c")):
+            answer = vote(trusted, waiter, f"inbox:{waiter}")
+            assert (answer[0], answer[2:]) == ("HELD", ("a", place))
+    assert trusted.waiters == ["b", "c"]
     assert 0 < trusted.remaining(trusted.queue) <= QUEUE_TTL
 
 
@@ -78,36 +81,44 @@ def test_whoever_waits_does_not_bar_the_way(trusted: Scripts) -> None:
     vote(trusted, "b", "inbox:b")
     vote(trusted, "c", "inbox:c")
     trusted.command("DEL", trusted.key)
-    assert vote(trusted, "c", "inbox:c", proposed=PROPOSED + 1) == ("GRANTED", PROPOSED + 1)
+    assert vote(trusted, "c", "inbox:c", proposed=2 * PROPOSED) == ("GRANTED", 2 * PROPOSED)
     assert trusted.waiters == ["b"]
 
 
 def test_a_proposal_behind_the_counter_is_raised_above_it(trusted: Scripts) -> None:
-    """Above the last token, with a gap for what its holder may have used unreported."""
+    """Above the last token, whoever had it, with a gap; and above what was reported."""
     vote(trusted, "a")
     unvote(trusted, "a")
     assert vote(trusted, "b", proposed=5) == ("GRANTED", PROPOSED + 1 + GAP)
-    unvote(trusted, "b", highest=PROPOSED + 1 + GAP)
-    assert vote(trusted, "c", proposed=5) == ("GRANTED", PROPOSED + 2 + GAP)
+    unvote(trusted, "b", highest=PROPOSED + 3 * GAP)
+    fence = vote(trusted, "c", proposed=5)[1]
+    assert fence > PROPOSED + 3 * GAP
 
 
-def test_a_proposal_among_what_a_dead_holder_may_have_used_is_raised(trusted: Scripts) -> None:
-    """Just above a counter that has stood for a while: above all unreported hand-offs."""
+def test_the_gap_is_added_once_in_less_than_the_shortest_lease(trusted: Scripts) -> None:
+    """Above all that a dead holder may have used; else one by one, or the counter would run off."""
     vote(trusted, "a")
     trusted.command("DEL", trusted.key)  # it died, and its ttl is over
-    trusted.command("PEXPIRE", trusted.fence, RETENTION - 50)
+    # Just above what stood there: perhaps used by the dead one.
     assert vote(trusted, "b", proposed=PROPOSED + 3) == ("GRANTED", PROPOSED + 1 + GAP)
-    trusted.command("DEL", trusted.key)
-    trusted.command("PEXPIRE", trusted.fence, RETENTION - 50)
-    further = PROPOSED + 2 + 2 * GAP
-    assert vote(trusted, "c", proposed=further) == ("GRANTED", further)
-    # Reported, or just set: the proposal will do.
-    unvote(trusted, "c", highest=further + 2)
-    trusted.command("PEXPIRE", trusted.fence, RETENTION - 50)
-    assert vote(trusted, "d", proposed=further + 3) == ("GRANTED", further + 3)
-    unvote(trusted, "d")
-    trusted.command("PEXPIRE", trusted.fence, RETENTION - 20)
-    assert vote(trusted, "e", proposed=further + 4) == ("GRANTED", further + 4)
+    fence, since = (int(each) for each in trusted.command("GET", trusted.fence).split())
+    assert (fence, abs(trusted.server_us // 1000 - since) < 1_000) == (PROPOSED + 1 + GAP, True)
+
+    def again(token: str, proposed: int, *, age: int) -> int:
+        """Vote again, so many ms after the gap was added."""
+        trusted.command("DEL", trusted.key)
+        fence, _ = trusted.command("GET", trusted.fence).split()
+        trusted.command("SET", trusted.fence, f"{fence} {trusted.server_us // 1000 - age}")
+        return int(vote(trusted, token, proposed=proposed)[1])
+
+    assert again("c", 5, age=-5_000) == fence + 1 + GAP  # the clock was set back
+    fence += 1 + GAP
+    assert again("d", fence + 7, age=-1) in {fence + 7, fence + 1 + GAP}
+    fence = trusted.counter
+    assert again("e", fence + 7, age=41) == fence + 1 + GAP
+    fence += 1 + GAP
+    assert again("f", fence + GAP + 1, age=41) == fence + GAP + 1
+    assert trusted.command("GET", trusted.fence) == str(fence + GAP + 1)
 
 
 def test_what_undoes_one_round_leaves_another_alone(trusted: Scripts, inbox: Inbox) -> None:
@@ -202,11 +213,14 @@ def test_undoing_a_lost_round_keeps_the_place_and_tells_nobody(
 def test_keeping_is_a_fresh_ttl_and_token(trusted: Scripts) -> None:
     """Above whatever was proposed, used, or kept; and who waits is counted."""
     vote(trusted, "a", ttl=5_000)
-    assert keep(trusted, "a", proposed=PROPOSED + 9) == ("DONE", PROPOSED + 9, 0)
+    further = PROPOSED + GAP + 1
+    assert keep(trusted, "a", proposed=further) == ("DONE", further, 0)
     assert trusted.remaining() > 5_000
-    assert keep(trusted, "a", highest=PROPOSED + 20) == ("DONE", PROPOSED + 21, 0)
+    assert trusted.command("GET", trusted.key) == f"a {further}"
+    assert keep(trusted, "a", highest=further + 20) == ("DONE", further + 21 + GAP, 0)
     vote(trusted, "b", "inbox:b")
-    assert keep(trusted, "a") == ("DONE", PROPOSED + 22, 1)
+    code, fence, waiters = keep(trusted, "a")
+    assert (code, fence > further + 21 + GAP, waiters) == ("DONE", True, 1)
     assert keep(trusted, "c") == ("OTHER",)
     trusted.command("DEL", trusted.key)
     assert keep(trusted, "a") == ("GONE",)
@@ -215,17 +229,8 @@ def test_keeping_is_a_fresh_ttl_and_token(trusted: Scripts) -> None:
 def test_the_counter_is_raised_and_never_lowered(trusted: Scripts) -> None:
     """Raising twice, or to less, changes nothing."""
     for fence, kept in ((PROPOSED, PROPOSED), (PROPOSED, PROPOSED), (7, PROPOSED)):
-        assert trusted.run(scripts.RAISE, fence, RETENTION) == ("DONE",)
+        assert trusted.run(scripts.RAISE, fence) == ("DONE",)
         assert trusted.counter == kept
-
-
-def test_a_raised_counter_is_as_old_as_the_vote(trusted: Scripts) -> None:
-    """What is raised keeps its ttl: by that a vote tells how long ago the last one was."""
-    vote(trusted, "a")
-    trusted.command("PEXPIRE", trusted.fence, RETENTION - 5_000)
-    trusted.run(scripts.RAISE, PROPOSED + 1, RETENTION)
-    assert trusted.counter == PROPOSED + 1
-    assert 0 < trusted.remaining(trusted.fence) <= RETENTION - 5_000
 
 
 @pytest.mark.parametrize("operation", [vote, unvote, keep])
@@ -237,3 +242,17 @@ def test_a_wrong_type_is_an_error_that_changes_nothing(
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         operation(trusted, "a")
     assert trusted.command("LLEN", trusted.key) == 1
+
+
+def test_who_cannot_leave_the_queue_is_told(private: Scripts) -> None:
+    """While the node refuses to write: else the record stays, and is told of a free lock."""
+    private.command("SET", private.marker, "0")
+    vote(private, "a")
+    vote(private, "b", "inbox:dead")
+    private.command("CONFIG", "SET", "min-replicas-to-write", 1)
+    with pytest.raises(ResponseError) as refused:
+        unvote(private, "b", "inbox:dead")
+    assert is_transient(refused.value)
+    private.command("CONFIG", "SET", "min-replicas-to-write", 0)
+    assert unvote(private, "b", "inbox:dead") == ("OTHER", 0)
+    assert private.waiters == []

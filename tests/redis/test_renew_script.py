@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 from redis.exceptions import ResponseError
 
-from tests.redis.driver import RETENTION, TTL, Inbox, Scripts
+from tests.redis.driver import TTL, Inbox, Scripts
 
 
 def test_the_remaining_time_is_set_to_ttl(lock: Scripts) -> None:
@@ -26,12 +26,11 @@ def test_the_number_of_waiters_is_told(lock: Scripts, inbox: Inbox) -> None:
     assert lock.waiters == ["b", "c"]
 
 
-def test_the_counter_outlives_a_lease_that_is_renewed_for_days(lock: Scripts) -> None:
-    """Each renewal gives the counter its whole retention, and changes nothing else of it."""
+def test_the_fence_is_as_it_was(lock: Scripts) -> None:
+    """A renewal changes neither what stands at the key nor the counter."""
     _, fence, _ = lock.acquire("a")
-    lock.command("PEXPIRE", lock.fence, TTL)
-    lock.renew("a")
-    assert TTL < lock.remaining(lock.fence) <= RETENTION
+    assert lock.renew("a") == ("DONE", 0)
+    assert lock.command("GET", lock.key) == f"a {fence}"
     assert lock.counter == fence
 
 

@@ -1,9 +1,8 @@
 """The way between a client and a node, which loses, delays and repeats.
 
 In one direction nothing overtakes; between nodes anything does.  A link that breaks leaves
-open which requests arrived.  As in ``engine/pipe.py`` the unanswered ones are sent again,
-in order; and here copies of them may still arrive long after, as if the server could not
-be told to kill the former connection.
+open which requests arrived.  As in ``connection/pipe.py`` the unanswered ones are sent again,
+in order; and copies of the former ones may still arrive long after.
 """
 
 import asyncio
@@ -12,13 +11,14 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from aiodistlock.stores.redis_call import RedisCall
-from aiodistlock.stores.rounds.base import Vote
-from aiodistlock.stores.rounds.nodes import NodeError
+from aiodistlock.connection.numbering import ONE_SERVER, Numbering
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.deployments.quorum.rounds.nodes import NodeError
+from aiodistlock.deployments.quorum.rounds.round import Vote
+from aiodistlock.protocol.call import Call
+from aiodistlock.protocol.redis_call import RedisCall
 from tests.resp import flat_blobs
 from tests.simulation.server import Server
-
-_FIRST_TAG = 1_000_000_000
 
 TICK = 1e-7
 """Seconds by which one message comes after another: timers of one instant run in any order."""
@@ -26,12 +26,13 @@ TICK = 1e-7
 
 class Link:
     """
-    A node as a client's store sees it (``stores/rounds/nodes.py``).
+    A node as a client's store sees it (``deployments/quorum/rounds/nodes.py``).
 
     :param delay: draws the seconds that one way takes
     """
 
-    introduced = True
+    introduced = online = True
+    heard_at = 0.0
     stopped = False
 
     def __init__(
@@ -45,8 +46,10 @@ class Link:
         self._delay = delay
         self._loop = asyncio.get_running_loop()
         self._calls: deque[Vote] = deque()
-        self._tag = _FIRST_TAG
+        self._numbering = Numbering()
         self._life = 0
+        self._ran = (server.values, 0)
+        """The life of the latest request that ran, as long as the node has its data."""
         self._there_at = self._back_at = 0.0
         self.cut_until = 0.0
         self.dead = False
@@ -65,8 +68,8 @@ class Link:
 
     def _send(self, call: Vote, *, source: bool = False) -> None:
         call.sent_at = self._loop.time()
-        call.tag = self._tag = self._tag + 1
-        request = call.packed_with_source() if source else call.packed()
+        self._numbering.number(call)
+        request = self._numbering.packed(call, source=source)
         self._there_at = max(self._there_at + TICK, call.sent_at + self._delay())
         life, tag = self._life, call.tag
         self._loop.call_at(self._there_at, self._arrive, call, tag, request, source, life)
@@ -76,10 +79,15 @@ class Link:
         if stale and self._rng.random() < 0.5:
             return
         words = flat_blobs(request)
-        script = call.round.script
+        script = call.script
         if source or self.server.knows(script.source):
             keys = int(words[2])
             reply = self.server.run(script.source, words[3 : 3 + keys], words[3 + keys :])
+            values, latest = self._ran
+            if values is self.server.values and latest > life:
+                assert reply[0].startswith(b"STALE"), "a later life has declared it void"
+            else:
+                self._ran = (self.server.values, life)
         else:
             reply = None
         if not stale:
@@ -94,7 +102,8 @@ class Link:
         assert call.tag == tag
         self._calls.popleft()
         if reply is not None:
-            call.finish(reply)
+            self._numbering.heard(call)
+            call.finish(call.decode(reply, call.sent_at))
         elif not call.obsolete:
             self._calls.append(call)
             self._send(call, source=True)
@@ -102,6 +111,8 @@ class Link:
     def break_(self, for_: float) -> None:
         """Lose the connection, and have another one some time later."""
         self._life += 1
+        if self._calls:
+            self._numbering.give_up((ONE_SERVER,))
         self.ready = False
         self.cut_until = self._loop.time() + for_
         self._there_at = self._back_at = 0.0
@@ -124,8 +135,9 @@ class Link:
         """End with the process: what is on its way may arrive, nothing comes back."""
         self.dead = True
 
-    def listen(self) -> None:
-        """Hints are heard always."""
+    def listen(self, _keys: LockKeys) -> bool:
+        """Hear hints always."""
+        return True
 
     def recover(self) -> None:
         """It recovers by itself."""
@@ -134,10 +146,17 @@ class Link:
         """Fall silent only when broken."""
         return False
 
-    def suspect(self, call: RedisCall[Any]) -> None:
+    def line(self, _keys: object) -> None:
+        """Have none on which a lease would be recalled."""
+
+    def excuses(self, _call: Call[Any]) -> tuple[()]:
+        """Know nothing."""
+        return ()
+
+    def suspect(self, call: Call[Any]) -> None:
         """Do nothing: what is lost is lost by breaking."""
 
-    def server_clock(self, call: RedisCall[Any]) -> Any:
+    def server_clock(self, call: Call[Any]) -> Any:
         """Nobody asks."""
         raise NotImplementedError
 

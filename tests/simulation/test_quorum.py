@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.simulation.loop import SimulatedLoop
-from tests.simulation.world import Fate, World
+from tests.simulation.quorum_world import Fate, World
 
 seeds = st.integers(0, 2**32)
 often = st.sampled_from((0.0, 5.0, 30.0))

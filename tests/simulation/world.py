@@ -1,248 +1,336 @@
-"""Several clients that contend for one name on a quorum, and what fate does to them."""
+"""A world: processes, servers and a network between, and what befalls them."""
+
+from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass
+import gc
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.sentinel import Sentinel
 
-from aiodistlock import Backoff, Lease, LockClient, LockError
-from aiodistlock.engine.acquire import Engine
-from aiodistlock.engine.inbox import read_grant
-from aiodistlock.stores.quorum import QuorumStore
-from tests.simulation.link import Link
-from tests.simulation.server import Server
+from aiodistlock import LockClient
+from tests.simulation.failover import Failover
+from tests.simulation.judge import Judge, Violation
+from tests.simulation.network import Network
+from tests.simulation.plan import SENTINEL, Plan
+from tests.simulation.process import Process
+from tests.simulation.quorum_judge import QUARANTINE, QuorumJudge
+from tests.simulation.redis.sentinel import SERVICE, SentinelServer
+from tests.simulation.redis.server import REFUSALS, RedisServer
+from tests.simulation.redis.session import Session
+from tests.simulation.sentinel_judge import SentinelJudge
+from tests.simulation.story import Story
+from tests.simulation.strikes import Striker
+from tests.simulation.timeline import Timeline
+from tests.simulation.worker import Worker
 
-START_US = 1_800_000_000_000_000
-QUARANTINE = 2.0
-BACKOFF = Backoff(initial=0.002, factor=2.0, cap=0.05)
+SETTLES_WITHIN = 45.0
+"""Seconds, at most, until all who are alive have what they wait for, once all is well again."""
 
+NOTICED_WITHIN = 12.0
+"""Seconds within which a client notices that its connection is dead, and has made another one."""
 
-@dataclass(frozen=True, kw_only=True)
-class Fate:
-    """
-    What may happen.
+LEFT_FOR = 35.0
+"""Seconds after which nothing may be left of those who died: a queue outlives them by 30."""
 
-    :param slow: longest usual delay of one way, seconds
-    :param breaks: broken connections per second
-    :param forgets: nodes that forget their scripts per second
-    :param loses_data: restarts without data per second, of a minority at a time
-    :param dies: clients killed per second
-    :param skew: how far the clients' wall clocks are off, seconds
-    :param stands: whether those clocks tell times around the last fencing token, as clocks
-        do that were set back by as much as has passed
-    """
+VOID = b"aiodistlock:void:"
 
-    nodes: int = 5
-    clients: int = 3
-    ttl: float = 0.4
-    slow: float = 0.003
-    breaks: float = 0.0
-    forgets: float = 0.0
-    loses_data: float = 0.0
-    dies: float = 0.0
-    skew: float = 0.0
-    stands: bool = False
+STAYS = (b"aiodistlock:fence", VOID, b"aiodistlock:marker")
+"""What stays on a server, by docs/design.md."""
 
 
-class LocalClock:
-    """A process's own clock, which runs a little fast or slow."""
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a schedule."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, rate: float) -> None:
-        self._loop = loop
-        self._rate = rate
-
-    def __call__(self) -> float:
-        """Return its time, seconds."""
-        return self._loop.time() * self._rate
-
-    def call_later(
-        self, delay: float, callback: Callable[..., object], /, *args: Any
-    ) -> asyncio.TimerHandle:
-        """Plan a call by the clock's own time."""
-        return self._loop.call_later(delay / self._rate, callback, *args)
-
-
-class Client:
-    """One process: a real client over simulated links, with clocks of its own."""
-
-    def __init__(self, world: "World", number: int) -> None:
-        fate, rng, loop = world.fate, world.rng, asyncio.get_running_loop()
-        rate, wrong = 1 + rng.uniform(-0.002, 0.002), rng.uniform(-fate.skew, fate.skew)
-        self.clock = LocalClock(loop, rate)
-        self.locks = LockClient([Redis(port=1 + node) for node in range(fate.nodes)])
-        self.channel = b"inbox:%d" % number
-        engine = Engine(f"client:{number}:x", self.locks.options, self.clock, rng)
-        # As engine/quorum.py does it with pipes.
-        self.links = [Link(each, server, rng, world.delay) for each, server in world.servers]
-        store = QuorumStore(
-            self.links,
-            self.channel,
-            fence_retention=86_400.0,
-            quarantine=QUARANTINE,
-            clock=self.clock,
-            wall_us=lambda: world.wall_us(wrong),
-        )
-        engine.longest_ttl = QUARANTINE
-        engine.start(store)
-        self.engine = self.locks._engines["local"] = engine
-        self.tasks = [loop.create_task(world.contend(self)) for _ in range(rng.choice((1, 4)))]
-
-    def hear(self, message: bytes) -> None:
-        """Take in a hint, as engine/quorum.py does."""
-        hint = read_grant(message)
-        attempt = hint and self.engine.attempts.get(hint.token)
-        if attempt and not self.links[0].dead:
-            attempt.ask_again()
-
-    def kill(self) -> None:
-        """End the process: nothing is cleaned up."""
-        for link in self.links:
-            link.die()
-        for task in self.tasks:
-            task.cancel()
+    plan: Plan
+    violations: tuple[Violation, ...]
+    events: int
+    seconds: float
+    """Simulated."""
+    holds: int
+    struck: Counter[str]
+    """How many strikes of each kind there were."""
+    rows: Counter[str] = field(default_factory=Counter)
+    """How often rows of the state tables were reached, if that was counted."""
 
 
 class World:
-    """Runs the clients, and checks each lease as it begins."""
+    """Runs one plan."""
 
-    def __init__(self, fate: Fate, rng: Random) -> None:
-        self.fate, self.rng = fate, rng
-        self.loop = asyncio.get_running_loop()
-        self.servers = list(enumerate(self._server() for _ in range(fate.nodes)))
-        self.lost_at: dict[int, float] = {}
-        self.clients: dict[bytes, Client] = {}
-        self.held: list[tuple[Client, Lease]] = []
-        self.killed: list[tuple[Client, float]] = []
-        self.fences: list[int] = []
-        self.tokens: list[str] = []
-        self.problems: list[str] = []
-        for _ in range(fate.clients):
-            self._start_client()
+    def __init__(self, plan: Plan, *, told: bool = False) -> None:
+        self.plan = plan
+        self.rng = Random(f"{plan.seed}:world")
+        self.timeline = Timeline()
+        self.story = Story(lambda: self.timeline.now, told=told)
+        names = [f"n{number}" for number in range(plan.names)]
+        self.judge = _judge_of(plan)(self.timeline, plan, names, self.story)
+        self.network = Network(self.timeline, plan.weather(), plan.seed)
+        self.servers = [self._server(f"redis{number}") for number in range(plan.nodes)]
+        self.judge.servers = self.servers
+        self.failover: Failover | None = None
+        if isinstance(self.judge, SentinelJudge):
+            self.failover = self._behind_sentinels(self.judge)
+        self.processes: list[Process] = []
+        self.workers: dict[Process, list[Worker]] = {}
+        self.clients: dict[Process, LockClient] = {}
+        self.closers: dict[Process, list[asyncio.Task[None]]] = {}
+        """Tasks that close the client of a process, while its others use it."""
+        self.mains: dict[Process, asyncio.Task[None]] = {}
+        self.striker = Striker(self)
+        self.ending = False
+        self.must_clean_up: list[bytes] = []
+        for _ in range(plan.processes):
+            self.begin_process()
 
-    def wall_us(self, wrong: float = 0.0) -> int:
-        """Return the time of a wall clock, µs."""
-        if self.fate.stands and self.fences and self.rng.random() < 0.7:
-            near = self.rng.choice((3, 1_500))
-            return self.fences[-1] + self.rng.randint(-near, near)
-        return START_US + int((self.loop.time() + wrong) * 1e6)
-
-    def _server(self) -> Server:
-        rate, wrong = 1 + self.rng.uniform(-0.002, 0.002), self.rng.uniform(-3, 3)
-
-        def clock_us() -> int:
-            return START_US + int((self.loop.time() * rate + wrong) * 1e6)
-
-        return Server(clock_us, self._publish)
-
-    def _publish(self, channel: bytes, message: bytes) -> int:
-        client = self.clients.get(channel)
-        if client is None or self.rng.random() < 0.1:
-            return 0
-        if self.rng.random() < 0.9:
-            self.loop.call_later(self.delay(), client.hear, message)
-        return 1
-
-    def _start_client(self) -> None:
-        number = len(self.clients) + len(self.killed)
-        client = Client(self, number)
-        self.clients[client.channel] = client
-
-    def delay(self) -> float:
-        """Draw how long a message takes; a few take very long."""
-        slow = self.fate.slow if self.rng.random() < 0.97 else 0.3
-        return self.rng.uniform(0.0002, slow)
-
-    async def contend(self, client: Client) -> None:
-        """Take the lock again and again, by all ways."""
-        lock = client.locks.lock("a", ttl=self.fate.ttl, backoff=BACKOFF)
-        while True:
-            await asyncio.sleep(self.rng.uniform(0, 0.01))
-            with suppress(LockError):
-                timeout = self.rng.choice((None, 0.0, 0.02, 0.3, 5.0))
-                lease = await self._bounded(lock.acquire(timeout=timeout))
-                if lease is not None:
-                    await self._hold(client, lease)
-
-    async def _bounded(self, acquire: Awaitable[Lease]) -> Lease | None:
-        """Acquire, sometimes to be cancelled at any instant."""
-        if self.rng.random() < 0.8:
-            return await acquire
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.rng.uniform(0, 0.05)):
-                return await acquire
-        return None
-
-    async def _hold(self, client: Client, lease: Lease) -> None:
-        self._check(client, lease)
-        try:
-            longest = self.rng.choice((0.0, 0.001, 0.05, 2 * self.fate.ttl))
-            await asyncio.sleep(self.rng.uniform(0, longest))
-            if self.rng.random() < 0.1:
-                await lease.extend(self.rng.uniform(0.06, self.fate.ttl))
-        finally:
-            await lease.release()
-
-    def _check(self, client: Client, lease: Lease) -> None:
-        self.held = [(whose, each) for whose, each in self.held if each.is_held]
-        others = [each.token for _, each in self.held]
-        others += [whose.channel.decode() for whose, until in self.killed if whose.clock() < until]
-        if lease.is_held and others:
-            self.problems.append(f"{lease.token} besides {others}")
-        if self.fences and lease.fencing_token <= self.fences[-1]:
-            self.problems.append(f"{lease.token}: {lease.fencing_token} after {self.fences[-1]}")
-        self.fences.append(lease.fencing_token)
-        self.tokens.append(lease.token)
-        self.held.append((client, lease))
-
-    async def run(self, seconds: float) -> None:
-        """Let fate have its way, then end."""
-        fate, rng = self.fate, self.rng
-        chances: list[tuple[float, Callable[[], Any]]] = [
-            (fate.breaks, self._break),
-            (fate.forgets, self._forget),
-            (fate.loses_data, self._lose_data),
-            (fate.dies, self._kill),
+    def _behind_sentinels(self, judge: SentinelJudge) -> Failover:
+        names = [f"sentinel{number}" for number in range(3)]
+        sentinels = [
+            SentinelServer(name, lambda: self.timeline.now, self.servers[0].name) for name in names
         ]
-        until = self.loop.time() + seconds
-        while self.loop.time() < until and not self.problems:
-            await asyncio.sleep(0.05)
-            for per_second, strike in chances:
-                if rng.random() < per_second * 0.05:
-                    strike()
-        for client in self.clients.values():
-            client.kill()
-            client.engine.stop()
+        for each in sentinels:
+            self.network.add(each)
+        return Failover(self.network, judge, self.servers, sentinels, self.rng)
 
-    def _break(self) -> None:
-        client = self.rng.choice(list(self.clients.values()))
-        self.rng.choice(client.links).break_(self.rng.choice((0.001, 0.1, 1.0)))
+    def _redises(self, protocol: int) -> list[Redis]:
+        """Make client objects: one for each node, or one of what sentinels name."""
+        if self.failover is None:
+            return [Redis(host=each.name, protocol=protocol) for each in self.servers]
+        hosts = [(name, 26379) for name in self.network.hosts if name.startswith("sentinel")]
+        sentinel: Any = Sentinel(hosts, sentinel_kwargs={"protocol": protocol})  # type: ignore[no-untyped-call]  # redis-py's
+        return [sentinel.master_for(SERVICE, protocol=protocol)]
 
-    def _forget(self) -> None:
-        known = self.rng.choice(self.servers)[1].known
-        known -= set(self.rng.sample(sorted(known), len(known) // 2))
+    def _server(self, name: str) -> RedisServer:
+        # The clocks of successive primaries agree: what is lost in a failover the clock covers.
+        rate = 1 if self.plan.deployment == SENTINEL else 1 + self.rng.uniform(-0.003, 0.003)
+        server = RedisServer(name, lambda: self.timeline.now, self, rate)
+        self.network.add(server)
+        return server
 
-    def _lose_data(self) -> None:
-        """A minority at a time: a node counts again after the quarantine."""
-        now = self.loop.time()
-        recent = {node for node, at in self.lost_at.items() if now < at + 2 * QUARANTINE}
-        node, server = self.rng.choice(self.servers)
-        if len(recent | {node}) <= (self.fate.nodes - 1) // 2:
-            self.lost_at[node] = now
-            server.lose_data()
+    def before(self, server: RedisServer) -> None:
+        """Look before a request runs."""
+        self.judge.before(server)
 
-    def _kill(self) -> None:
-        # Half of the time whoever holds the lock, if somebody does.
-        holders = [whose.channel for whose, lease in self.held if lease.is_held]
-        alive = [each for each in holders if each in self.clients]
-        channel = self.rng.choice(alive if self.rng.random() < 0.5 and alive else [*self.clients])
-        client = self.clients[channel]
-        deadlines = [lease.deadline for lease in client.engine.watchdog.leases() if lease.alive]
-        client.kill()
-        del self.clients[channel]
-        # What it holds by its own clock bars the others still.
-        self.killed.append((client, max(deadlines, default=0.0)))
-        self._start_client()
+    def answered(
+        self, server: RedisServer, session: Session, words: list[bytes], reply: Any
+    ) -> None:
+        """Look at what was asked, and answered."""
+        if self.story.told:
+            assert isinstance(session.owner, Process)
+            self.story.request(server.name, session.owner, words, reply)
+
+    def after(self, server: RedisServer, session: Session) -> None:
+        """Look at what a request has left."""
+        changes = self.judge.handed_over
+        self.judge.after(server, session)
+        if self.failover is not None:
+            self.failover.written(server)
+        if self.judge.handed_over > changes:
+            self.judge.look_at_all()
+            self.striker.handed_over()
+
+    def _after_turn(self, process: Process) -> None:
+        if process.loop.failures:
+            failure = process.loop.failures.pop()
+            what = f"{process.label}: {failure.get('message')}: {failure.get('exception')!r}"
+            self.judge.note("loop", what)
+        self.judge.look_at_all()
+
+    def begin_process(self) -> Process:
+        """Begin a process."""
+        number = len(self.processes)
+        rng = Random(f"{self.plan.seed}:process {number}")
+        process = Process(
+            number,
+            self.timeline,
+            self.network,
+            rng,
+            rate=1 + rng.uniform(-0.003, 0.003),
+            turn=rng.choice((10e-6, 50e-6, 1e-3)),
+            after_turn=self._after_turn,
+        )
+        self.processes.append(process)
+        self.workers[process] = [
+            Worker(process, self.judge, self.plan, each) for each in range(self.plan.workers)
+        ]
+        self.mains[process] = process.start(self._main(process), "main")
+        return process
+
+    async def _main(self, process: Process) -> None:
+        """Be a process: one client after the other, and tasks that use it."""
+        protocol = process.rng.choice((2, 3, 3))
+        while not self._is_ending():
+            redises = self._redises(protocol)
+            patience = process.rng.choice((0.5, 5.0, 30.0, 30.0))
+            client = self.clients[process] = LockClient(
+                redises if len(redises) > 1 else redises[0],
+                label=process.label,
+                unavailable_after=patience,
+                quarantine=QUARANTINE,
+            )
+            async with client:
+                tasks = [
+                    process.loop.create_task(each.run(client), name=f"worker {number}")
+                    for number, each in enumerate(self.workers[process])
+                ]
+                await asyncio.gather(*tasks, return_exceptions=True)
+                for task in tasks:
+                    if not task.cancelled() and task.exception() is not None:
+                        raise task.exception() or AssertionError
+                if self._is_ending() and not client._closed:
+                    await asyncio.sleep(NOTICED_WITHIN)
+                    self._note_who_must_clean_up(client, patience)
+            await asyncio.gather(*self.closers.pop(process, ()), return_exceptions=True)
+            for redis in redises:
+                await redis.aclose()
+        self._look_for_leaks(process)
+
+    def _is_ending(self) -> bool:
+        return self.ending
+
+    def _note_who_must_clean_up(self, client: LockClient, patience: float) -> None:
+        """Take down a client that is about to be closed while all is well."""
+        # Who gives up on a server sooner than faults end leaves to the ttl what it asked for; so
+        # it is where a server refused to undo it.
+        refused = any(self.striker.struck[each] for each in REFUSALS)
+        # Of a quorum a minority may be out of reach, and keep what it has until it expires.
+        away = len(self.servers) > 1 and self.striker.struck.total() > 0
+        if patience > SETTLES_WITHIN / 2 and not refused and not away:
+            engines = client._engines.values()
+            self.must_clean_up += [engine.token_prefix for engine in engines]
+
+    def _look_for_leaks(self, process: Process) -> None:
+        """See that a client that was closed left nothing in its process."""
+        here = asyncio.current_task()
+        tasks = [each.get_name() for each in asyncio.all_tasks() if each is not here]
+        if tasks:
+            self.judge.note("leak", f"{process.label}: tasks {sorted(tasks)}")
+        if process.ends:
+            self.judge.note("leak", f"{process.label}: {len(process.ends)} connections")
+
+    def run(self) -> Outcome:
+        """Let all of it happen."""
+        plan, timeline, judge = self.plan, self.timeline, self.judge
+        for strike in plan.strikes:
+            timeline.at(strike.at, self.striker.strike, strike)
+        self._go_on(plan.until)
+        self._end()
+        self._go_on(timeline.now + SETTLES_WITHIN, self._all_ended)
+        if not judge.violations and judge.set_back_by < 1.0:
+            self._judge_the_end()
+        return Outcome(
+            plan,
+            tuple(judge.violations),
+            timeline.count,
+            timeline.now,
+            judge.holds,
+            self.striker.struck,
+        )
+
+    def _go_on(self, until: float, enough: Callable[[], bool] = lambda: False) -> None:
+        while not self.judge.violations and not enough() and self.timeline.step(until):
+            pass
+
+    def _all_ended(self) -> bool:
+        return all(each.dead or self.mains[each].done() for each in self.processes)
+
+    def _end(self) -> None:
+        """Have all be well from now on, and everybody come to an end."""
+        self.ending = True
+        self.striker.end()
+        self.network.clear_up()
+        for workers in self.workers.values():
+            for worker in workers:
+                worker.stopping = True
+
+    def _judge_the_end(self) -> None:
+        judge, timeline = self.judge, self.timeline
+        for process in self.processes:
+            if process.dead:
+                continue
+            main = self.mains[process]
+            if not main.done():
+                doing = [each.doing for each in self.workers[process]]
+                judge.note("stuck", f"{process.label} has not ended: {doing}")
+            elif main.exception() is not None:
+                judge.note("raised", f"{process.label}: {main.exception()!r}")
+        self._look_for_what_is_left(alive=True)
+        timeline.step(timeline.now + LEFT_FOR)
+        timeline.now += LEFT_FOR
+        self._look_for_what_is_left(alive=False)
+
+    def _look_for_what_is_left(self, *, alive: bool) -> None:
+        """
+        See that servers keep nothing.
+
+        :param alive: of those who came to their end while all was well
+        """
+        ours = self.must_clean_up
+        served = {each.token for name in self.judge.names.values() for each in name.grants}
+        for server in self.servers:
+            server.keys.now_us = server.clock_us()
+            server.keys.drop_what_ended()
+            for key, value in server.keys.values.items():
+                if key.startswith(VOID) and key not in server.keys.ends:
+                    self.judge.note("left", f"{key!r} stays for ever")
+                if key.startswith(STAYS):
+                    continue
+                texts = list(value) if isinstance(value, dict) else [value]
+                if alive:
+                    texts = [
+                        text
+                        for text in texts
+                        if any(text.startswith(own) or b" " + own in text for own in ours)
+                        # A request that was slower than the grant it had asked for before may
+                        # queue again whoever was served: it gives back what it gets then.
+                        and not (isinstance(value, dict) and text.split()[-1] in served)
+                    ]
+                if texts:
+                    self.judge.note("left", f"{key!r} has {texts!r}")
+
+    def bury(self) -> None:
+        """Have nothing of it run any more."""
+        for process in self.processes:
+            process.bury()
+        for left in (self.workers, self.clients, self.mains, self.closers):
+            left.clear()
+
+
+def _judge_of(plan: Plan) -> type[Judge]:
+    if plan.is_quorum:
+        return QuorumJudge
+    return SentinelJudge if plan.deployment == SENTINEL else Judge
+
+
+def run(plan: Plan) -> Outcome:
+    """Run a plan, within :func:`~tests.simulation.patches.deterministic`."""
+    world = World(plan)
+    try:
+        return world.run()
+    finally:
+        world.bury()
+        del world
+        gc.collect()
+
+
+def tell(plan: Plan) -> tuple[Outcome, list[str]]:
+    """Run a plan, and tell what happened; within the same."""
+    world = World(plan, told=True)
+    logger = logging.getLogger("aiodistlock")
+    level = logger.level
+    logger.addHandler(world.story)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        return world.run(), world.story.lines
+    finally:
+        logger.propagate = True
+        logger.setLevel(level)
+        logger.removeHandler(world.story)
+        world.bury()

@@ -1,9 +1,10 @@
-"""The types that users see: checked by mypy, never run."""
+"""The types that users see: checked by mypy and pyright, never run."""
 
 import asyncio
+from datetime import timedelta
 from typing import assert_type
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from aiodistlock import (
     AcquireTimeout,
@@ -48,6 +49,7 @@ async def locks(redis: Redis) -> None:
     assert_type(await lock.acquire(), Lease)
     assert_type(await lock.acquire(timeout=2), Lease)
     assert_type(await lock.acquire(timeout=None), Lease)
+    assert_type(await lock.acquire(timedelta(seconds=2)), Lease)
     assert_type(await lock.try_acquire(), Lease | None)
     assert_type(await lock.locked(), bool)
     assert_type(await lock.inspect(), LockInfo)
@@ -64,6 +66,24 @@ async def refused(redis: Redis, lock: AsyncLock) -> None:
     (await lock.try_acquire()).check()  # type: ignore[union-attr]
 
 
+def options(redis: Redis, cluster: RedisCluster) -> None:
+    """Wherever options are passed on, a checker knows them."""
+    second = timedelta(seconds=1)
+    locks = LockClient(redis, unavailable_after=second, quarantine=second)
+    locks.lock("w", ttl=second, timeout=2, max_hold=None, backoff=Backoff(second), ack="fsync")
+    locks.lock("w", ttl="wrong")  # type: ignore[arg-type]
+    locks.lock("w", nonsense=4)  # type: ignore[call-arg]
+    LockClient.from_url("redis://h", quarantine=second, socket_timeout=1.0, sentinel_password="p")
+    LockClient.from_url("redis://h", ttl=3.0)  # type: ignore[call-arg]
+    LockClient.from_url("redis://h", claim_window="1")  # type: ignore[arg-type]
+    locked("w", cluster, ttl=second, reentrant=True)
+    locked("w", [redis, redis], timeout=None)
+    locked("w", lambda: cluster)
+    locked("w", redis, ttl="wrong")  # type: ignore[arg-type]
+    locked("w", redis, nonsense=4)  # type: ignore[call-arg]
+    locked("w", "redis://h")  # type: ignore[arg-type]
+
+
 async def leases(lease: Lease) -> None:
     """What a holder has."""
     assert_type(lease.name, str)
@@ -74,6 +94,8 @@ async def leases(lease: Lease) -> None:
     assert_type(await lease.wait_lost(), bool)
     lease.check()
     await lease.extend(30.0)
+    await lease.extend(timedelta(minutes=1))
+    await lease.extend("30")  # type: ignore[arg-type]
     await lease.release()
 
 
@@ -85,7 +107,6 @@ async def clients(redis: Redis) -> None:
         unavailable_after=30.0,
         claim_window=1.0,
         handoff_span=0.05,
-        fence_retention=86_400.0,
     )
     assert_type(client.lock("wallet", ttl=5.0), AsyncLock)
     await client.aclose()

@@ -1,4 +1,4 @@
-"""The types that users of the web integrations see: checked by mypy, never run."""
+"""The types that users of the web integrations see: checked as public_api.py, never run."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,7 +40,18 @@ async def reconcile(wallet_id: int, lease: Wallet, locks: Locks) -> None:
 
 fastapi.LockDependency("n", scope="session")  # type: ignore[arg-type]
 fastapi.LockDependency(42)  # type: ignore[arg-type]
+fastapi.LockDependency("n", ttl="wrong")  # type: ignore[arg-type]
+fastapi.LockDependency("n", nonsense=4)  # type: ignore[call-arg]
 fastapi.setup_locks(app, 42)  # type: ignore[arg-type]
+fastapi.setup_locks(app, "redis://h", nonsense=4)  # type: ignore[call-arg]
+fastapi.lock_lifespan("redis://h", unavailable_after="1")  # type: ignore[arg-type]
+starlette.locked_endpoint("n", ttl="wrong")  # type: ignore[arg-type]
+starlette.locked_endpoint("n", nonsense=4)  # type: ignore[call-arg]
+starlette.setup_locks(Starlette(), "redis://h", ttl=4)  # type: ignore[call-arg]
+aiohttp.locked_handler("n", ttl="wrong")  # type: ignore[arg-type]
+aiohttp.locked_handler("n", nonsense=4)  # type: ignore[call-arg]
+aiohttp.lock_middleware("n", nonsense=4)  # type: ignore[call-arg]
+aiohttp.setup_locks(web.Application(), "redis://h", ttl=4)  # type: ignore[call-arg]
 
 
 @starlette.locked_endpoint("wallet:{wallet_id}", ttl=5.0)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from aiodistlock.cli.doctor.checks.diagnosis import diagnose
-from aiodistlock.cli.doctor.facts import (
+from aiodistlock.doctor.checks.diagnosis import diagnose
+from aiodistlock.doctor.facts import (
     ClockReading,
     ClusterFacts,
     Deployment,
@@ -12,7 +12,7 @@ from aiodistlock.cli.doctor.facts import (
     RoundTrips,
     SentinelFacts,
 )
-from aiodistlock.cli.doctor.findings import Level
+from aiodistlock.doctor.findings import Level
 
 GOOD = {
     "maxmemory": "0",

@@ -8,7 +8,7 @@ from aiodistlock import AsyncLock, LockClient
 from aiodistlock.core.ack import Ack, parse_ack
 from aiodistlock.core.clock import local_clock
 from aiodistlock.core.options import LockOptions
-from aiodistlock.stores.durable import Barrier
+from aiodistlock.deployments.durable.store import Barrier
 
 LEVELS = {"local": Ack(), "replicas:1": Ack(1), "replicas:12": Ack(12), "fsync": Ack(fsync=True)}
 

@@ -68,6 +68,12 @@ def test_a_backoff_is_a_value() -> None:
         backoff.initial = 1.0  # type: ignore[misc]  # frozen: that is the test
 
 
+@pytest.mark.parametrize(("patience", "cap"), [(30.0, 1.0), (0.5, 0.125), (0.05, 0.05)])
+def test_several_attempts_fall_into_what_somebody_waits(patience: float, cap: float) -> None:
+    """So whoever asks between two attempts is not told that there is nobody."""
+    assert Backoff().within(patience) == Backoff(cap=cap)
+
+
 BAD = {
     "initial": (0, -1, 0.0009, 3601, float("nan"), float("inf"), "1", None, True),
     "factor": (0.99, -2, 101, float("nan"), "2", None, True),

@@ -17,12 +17,13 @@ from rich.console import Console
 from bench import cli, plots
 from bench.results import Results, Sample
 from bench.worker.record import histogram
-from bench.workloads import handoff, hot, quorum, renewal, throughput
+from bench.workloads import handoff, herd, hot, quorum, renewal, throughput
 
 CASES = {
     "throughput": [throughput.case_name(tasks) for tasks in (1, 64, 1024)],
     "hot": [hot.case_name(50, 0.0), hot.case_name(50, 0.0, hot.PROCESSES)],
     "handoff": [handoff.CASE],
+    "herd": [herd.case_name(clients) for clients in (10, 1000)],
     "renewal": [renewal.case_name(1000)],
     "quorum": [quorum.case_name(1), quorum.case_name(64), quorum.case_name(64, "killed")],
 }
@@ -31,9 +32,9 @@ CASES = {
 def metrics(rng: Random) -> dict[str, Any]:
     """Return all that any figure shows, as long as floats are."""
     waits = [rng.random() for _ in range(20)]
-    names = ("rate", "p50", "client_cpu", "server_cpu", "bytes", "lag_p99")
+    names = ("rate", "p50", "client_cpu", "server_cpu", "server_us", "requests", "bytes")
     return {
-        **{name: 1000 * rng.random() for name in names},
+        **{name: 1000 * rng.random() for name in (*names, "lag_p99")},
         "starved": 1,
         "shares": [1.0],
         "cycles": 190,

@@ -6,25 +6,25 @@ import anyio
 import pytest
 from anyio._backends import _asyncio as anyio_internals
 
-from aiodistlock.engine import body
-from aiodistlock.engine.body import Body
+from aiodistlock.leases import shields
+from aiodistlock.leases.body import Body
 
 
 async def _host(body_: Body, steps: list[str]) -> bool:
     task = asyncio.current_task()
     assert task is not None
-    body_.enter_body(task)
+    body_._enter_body(task)
     try:
         with anyio.CancelScope(shield=True):
-            body_.cancel_body()
+            body_._cancel_body()
             for _ in range(5):
                 await asyncio.sleep(0)
             steps.append("shielded")
         await asyncio.sleep(10)
         steps.append("survived")
     except asyncio.CancelledError as error:
-        return body_.leave_body(error)
-    return body_.leave_body(None)
+        return body_._leave_body(error)
+    return body_._leave_body(None)
 
 
 async def test_a_shield_in_the_body_holds_the_cancellation_off() -> None:
@@ -44,11 +44,11 @@ async def test_a_shield_around_the_body_does_not_protect_it() -> None:
     task = asyncio.current_task()
     assert task is not None
     with anyio.fail_after(5), anyio.CancelScope(shield=True):
-        body_.enter_body(task)
-        body_.cancel_body()
+        body_._enter_body(task)
+        body_._cancel_body()
         with pytest.raises(asyncio.CancelledError) as caught:
             await asyncio.sleep(10)
-        assert body_.leave_body(caught.value)
+        assert body_._leave_body(caught.value)
 
 
 async def test_what_is_swallowed_is_delivered_again() -> None:
@@ -56,19 +56,19 @@ async def test_what_is_swallowed_is_delivered_again() -> None:
     body_ = Body()
     task = asyncio.current_task()
     assert task is not None
-    body_.enter_body(task)
-    body_.cancel_body()
+    body_._enter_body(task)
+    body_._cancel_body()
     for _ in range(3):
         with pytest.raises(asyncio.CancelledError):
             await asyncio.sleep(10)
-    body_.leave_body(None)
+    body_._leave_body(None)
     await asyncio.sleep(0)
     assert task.cancelling() == 0
 
 
 def test_anyios_scopes_are_where_we_look_for_them() -> None:
     """The fallback for an anyio without them is not what runs here."""
-    assert vars(body)["_task_states"] is anyio_internals._task_states
+    assert vars(shields)["_task_states"] is anyio_internals._task_states
 
 
 @pytest.mark.parametrize("change", ["no states", "a plain dict", "no scopes", "other scopes"])
@@ -84,11 +84,11 @@ async def test_a_later_anyio_costs_only_the_respect_for_shields(
         monkeypatch.delattr(anyio_internals, "CancelScope")
     else:
         monkeypatch.setattr(anyio_internals, "CancelScope", object)
-    states = body._states_of_tasks()
+    states = shields._states_of_tasks()
     assert list(states.items()) == []
     monkeypatch.undo()
-    monkeypatch.setattr(body, "_task_states", states)
-    monkeypatch.setattr(body, "_states", vars(states)["data"])
+    monkeypatch.setattr(shields, "_task_states", states)
+    monkeypatch.setattr(shields, "any_scopes", vars(states)["data"])
     steps: list[str] = []
     with anyio.fail_after(5):
         assert await _host(Body(), steps)

@@ -1,37 +1,51 @@
 """What the command line reads out of keys, tokens, votes and counters."""
 
+import re
+
 import pytest
 from rich.console import Console, RenderableType
 
-from aiodistlock.cli.console import PipedConsole, shown
-from aiodistlock.cli.errors import CommandError
 from aiodistlock.cli.survey.names import matches, name_of, scan_pattern
 from aiodistlock.cli.survey.report import table_of, to_json
 from aiodistlock.cli.survey.state import Holder, LockState, Waiter, added_up
 from aiodistlock.cli.top.meter import Meter, frame
 from aiodistlock.cli.top.view import render
+from aiodistlock.console.errors import CommandError
+from aiodistlock.console.piped import PipedConsole
+from aiodistlock.core.durations import in_words
+from aiodistlock.core.escaping import shown
 from aiodistlock.core.keys import LockKeys
 
 
 @pytest.mark.parametrize("namespace", ["lock:", "", "a*[b]?", "{app}:"])
 @pytest.mark.parametrize("name", ["wallet:42", "{user:7}:cart", "a b", "ö", "*"])
 def test_each_key_of_a_lock_tells_its_name(name: str, namespace: str) -> None:
-    """The key, the counter and the queue, with a hash tag in the name or without."""
+    """The key and the queue, with a hash tag in the name or without."""
     keys = LockKeys(name, namespace)
-    for key in (keys.key, keys.fence, keys.queue):
+    for key in (keys.key, keys.queue):
         assert name_of(key, namespace) == name
 
 
-def test_a_name_may_end_like_a_companion() -> None:
-    """Companions have braces, so that without a hash tag they are told apart."""
-    assert name_of(b"lock:x:fence", "lock:") == "x:fence"
-    assert name_of(b"{lock:x:fence}:fence", "lock:") == "x:fence"
-    # With one they are not: a counter is likelier than such a name.
-    assert name_of(b"lock:{x}:fence", "lock:") == "{x}"
+def test_a_name_may_look_like_a_companion() -> None:
+    """Only what begins with the reserved prefix is one."""
+    assert name_of(b"lock:{x}:fence", "lock:") == "{x}:fence"
+    assert name_of(b"{aiodistlock:fence:x}", "") == "{aiodistlock:fence:x}"
+    assert name_of(b"lock:aiodistlock:fence:{x}", "lock:") == "aiodistlock:fence:{x}"
+    assert name_of(b"lock:aiodistlock:fence:{x}", "") == "lock:aiodistlock:fence:{x}"
 
 
 @pytest.mark.parametrize(
-    "key", [b"other:1", b"{other:1}:fence", b"lock:", b"lock:}x{", b"lock:\xff", b"{lock:", b""]
+    "key",
+    [
+        *(b"other:1", b"aiodistlock:fence:{other:1}", b"aiodistlock:fence::other:{1}"),
+        *(
+            b"aiodistlock:fence::lock:x",
+            b"aiodistlock:fence:{lock:{x}}",
+            b"aiodistlock:fence:lock:x",
+        ),
+        *(b"aiodistlock:marker", b"aiodistlock:other:{lock:x}", b"aiodistlock:", b"{lock:x}:fence"),
+        *(b"lock:", b"lock:}x{", b"lock:\xff", b"{lock:", b""),
+    ],
 )
 def test_what_is_no_locks_key_tells_no_name(key: bytes) -> None:
     """Other namespaces, no name, stray braces, no text."""
@@ -96,25 +110,25 @@ def test_who_may_have_a_majority_is_the_holder() -> None:
 
 
 def test_a_rise_of_the_fence_is_a_handoff() -> None:
-    """Counted by name since the last reading; a first sight and a lost counter are none."""
+    """Counted by name since the last reading; what comes up, too, unless at the first look."""
     meter = Meter()
     meter.note([("a", 5), ("b", 5)])
     assert meter.read(10.0) == {}
     meter.note([("a", 7), ("b", 5)])
     meter.note([("a", 9), ("b", 0), ("c", 1)])
     meter.note([("b", 6)])
-    assert meter.read(12.0) == {"a": 1.0, "b": 0.5}
+    assert meter.read(12.0) == {"a": 1.0, "b": 0.5, "c": 0.5}
     assert meter.read(13.0) == {}
 
 
 def test_names_that_are_gone_are_forgotten() -> None:
-    """A counter that comes back later is seen for the first time."""
+    """They were free: what comes back later is another lease."""
     meter = Meter()
     meter.note([("a", 5)])
     meter.read(0.0)
     meter.keep([])
     meter.note([("a", 9)])
-    assert meter.read(1.0) == {}
+    assert meter.read(1.0) == {"a": 1.0}
 
 
 def test_the_most_wanted_come_first() -> None:
@@ -152,10 +166,11 @@ def printed(what: RenderableType, width: int) -> str:
     return capture.get()
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", [80, 100, 120])
 def test_long_names_do_not_push_the_figures_out_of_top(width: int) -> None:
     """They are cut, and each figure is shown whole."""
-    head, row = printed(render(frame([LONG], {LONG.name: 3.0}, 1), 10), width).splitlines()[-2:]
+    seen = frame([LONG], {LONG.name: 3.0}, 1)
+    head, row = printed(render(seen, width, 10), width).splitlines()[-2:]
     assert head.split() == ["name", "holder", "ttl", "waiting", "longest", "wait", "hand-offs/s"]
     assert row.split()[-4:] == ["12.3", "s", "-", "-", "3.0"][-4:]
     assert row.startswith("wallet")
@@ -170,3 +185,43 @@ def test_a_narrow_terminal_shows_all_of_a_lock() -> None:
     assert head.split() == ["name", "holder", "fencing", "token", "ttl", "waiting"]
     assert LONG.name in "".join(row.split(" ")[0] for row in rows)
     assert str(LONG.fence) in rows[0]
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 79])
+@pytest.mark.parametrize("height", [None, 12])
+def test_top_is_readable_in_few_columns(width: int, height: int | None) -> None:
+    """Each lock takes lines of its own there; all figures are shown, and no line is too long."""
+    waiter = Waiter("web-1:77:0a1b2c3d:6", 273_600.0)
+    state = LockState("nightly-report", "web-1:77:0a1b2c3d:5", 12.3, 9, (waiter,), 1)
+    rows = [LockState(f"n{n}", "h:1:0a1b2c3d:5", 7200.0) for n in range(8)]
+    shown = printed(render(frame([state, LONG, *rows], {state.name: 3.0}, 1), width, height), width)
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= width
+    assert height is None or len(lines) < height
+    for words in ("held 10", "waiting 1", "hand-offs/s ≥ 3.0", "longest wait 3 days 4 h"):
+        assert words in shown
+    assert re.search(r"nightly-report +12\.3 s\n +web-1 pid 77 +3\.0/s\n +1 waiting, 3 d", shown)
+    assert ("n7" in shown) is (height is None)
+    assert ("more" in shown) is (height is not None)
+    assert height is not None or re.search(r"n0 +2 h *\n +h pid 1", shown)
+
+
+@pytest.mark.parametrize(
+    ("duration", "words"),
+    [
+        (0.0, "0.0 s"),
+        (9.34, "9.3 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min"),
+        (200, "3 min 20 s"),
+        (3599.9, "1 h"),
+        (3661, "1 h 1 min"),
+        (7205, "2 h"),
+        (86_400, "1 day"),
+        (273_600, "3 days 4 h"),
+        (86_400 * 364 + 60, "364 days"),
+    ],
+)
+def test_durations_are_said_in_words(duration: float, words: str) -> None:
+    """The largest unit and the next, so that three days are no 259200 s."""
+    assert in_words(duration) == words

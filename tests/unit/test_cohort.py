@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from aiodistlock.core.cohort import Step, next_step
+from aiodistlock.waiting.cohort import Step, next_step
 
 NOW = 100.0
 TTL = 10.0
@@ -15,7 +15,7 @@ LEFT = {"all": TTL, "half": TTL / 2, "less than half": TTL / 2 - 0.01, "nothing"
 
 
 def expected(waiting: bool, handoffs: str, span: str, left: str) -> Step:
-    """Say the rules of DESIGN.md §7 in another way than the code does."""
+    """Say the rules of docs/design.md in another way than the code does."""
     if not waiting:
         return Step.RELEASE
     if handoffs != "below the bound" or span != "before its end":

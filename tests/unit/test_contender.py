@@ -10,12 +10,15 @@ import pytest
 from aiodistlock.core.clock import ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import ClientOptions, LockOptions
-from aiodistlock.engine.acquire import Engine
-from aiodistlock.engine.contender import Contender
-from aiodistlock.engine.process_lease import ProcessLease
-from aiodistlock.engine.waiter import Waiter
-from aiodistlock.stores.answers import Granted, Kept, NotOurs, Queued, Renewed
-from aiodistlock.stores.base import Call, Store
+from aiodistlock.leases.process_lease import ProcessLease
+from aiodistlock.protocol.answers import Granted, Kept, NotOurs, Queued, Renewed
+from aiodistlock.protocol.call import Call
+from aiodistlock.protocol.grant_message import Grant
+from aiodistlock.protocol.store import Store
+from aiodistlock.waiting.client_state import ClientState
+from aiodistlock.waiting.contender import Contender
+from aiodistlock.waiting.engine import Engine
+from aiodistlock.waiting.waiters import Waiter
 
 GONE = NotOurs("its key is gone")
 
@@ -39,6 +42,11 @@ class Notes:
 
         return send
 
+    @property
+    def connection(self) -> "Notes":
+        """Return what takes the rest down."""
+        return self
+
     def server_clock(self, _call: Call[Any]) -> ServerClock:
         """Return a clock that nobody asks."""
         return ServerClock()
@@ -53,17 +61,19 @@ class Held:
 
     token, validity = "", 0.0
 
-    def __init__(self, lease: ProcessLease, fence: int, waiter: Waiter) -> None:  # the engine's
+    def __init__(
+        self, client: ClientState[Any], lease: ProcessLease, fence: int, waiter: Waiter
+    ) -> None:  # as MakeHolder
         self.lease = lease
         self.lost = ""
 
-    def lose(self, reason: str) -> None:
+    def _lose(self, reason: str) -> None:
         """Take note of the loss."""
         self.lost = reason
 
-    def give_back(self) -> Call[Any] | None:
+    def _give_back(self) -> Call[Any] | None:
         """Release the lease."""
-        return self.lease.contender.release(self.lease)
+        return self.lease.possessor.release(self.lease)
 
 
 class Bench:
@@ -76,12 +86,14 @@ class Bench:
         self.engine.clock = lambda: 1000.0
         self.engine.start(cast(Store, self.store))
         self.contender = Contender(self.engine, LockKeys("wallet", "lock:"))
+        self.futures: list[asyncio.Future[Any]] = []
 
     def enter(self, **options: Any) -> asyncio.Future[Any]:
         """Have a task wait."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         waiter = Waiter(future, LockOptions(**options), Held, None, None, True, None)
         self.contender.enter(waiter)
+        self.futures.append(future)  # and so what they get: nobody's lease is released
         return future
 
     def grant(self) -> ProcessLease:
@@ -98,6 +110,7 @@ async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
     yield bench
     bench.engine.watchdog.stop()
+    bench.engine.closed = True
 
 
 ANSWERS = {
@@ -117,7 +130,7 @@ async def test_a_loss_while_the_lock_is_passed_on_starts_no_second_attempt(
     lease = bench.grant()
     earlier = bench.engine.watchdog.renew(lease)
     bench.engine.watchdog.renew(lease, 20.0)  # as by ``extend``, before that is answered
-    first.result().give_back()
+    first.result()._give_back()
     (passing_on,) = bench.store.calls("pass_on")
     (attempt,) = bench.engine.attempts.values()
     earlier.finish(GONE)
@@ -142,7 +155,7 @@ async def test_max_hold_ends_with_its_holder_when_the_lock_is_kept(bench: Bench)
     """Kept because no other process waits, the lease is the next holder's, without bound."""
     first, second = bench.enter(max_hold=5.0), bench.enter()
     lease = bench.grant()
-    first.result().give_back()
+    first.result()._give_back()
     (passing_on,) = bench.store.calls("pass_on")
     passing_on.finish(Kept(5, 5, 1000.0))
     assert second.result().lease is lease
@@ -158,7 +171,7 @@ async def test_max_hold_ends_with_its_holder_when_the_lease_is_renewed(bench: Be
     first, second = bench.enter(max_hold=2.007), bench.enter(ttl=30.0)
     lease = bench.grant()
     bench.engine.watchdog._wheel._sort()  # as once the task has looked
-    first.result().give_back()
+    first.result()._give_back()
     (renewal,) = bench.store.calls("renew")
     assert lease.ends_at is None
     renewal.finish(Renewed(1000.0, 0))
@@ -171,13 +184,63 @@ async def test_max_hold_ends_with_its_holder_when_the_lease_is_renewed(bench: Be
 async def test_a_grant_that_overtakes_the_reply_is_asked_for_behind_that(bench: Bench) -> None:
     """Who needs an acknowledgement asks for its grant at once, not after a pause."""
     bench.enter()
-    (attempt,) = bench.engine.attempts.values()
+    (token,) = bench.engine.attempts
+    grant = Grant(1, 1, 1.0, token, b"lock:wallet")
     (asked,) = bench.store.calls("acquire")
-    attempt.on_unacknowledged_grant()
+    bench.engine.delivery.on_unacknowledged_grant(grant, ServerClock())
     assert bench.store.calls("acquire") == [asked]
     asked.finish(Queued("other", 1.0, 1, 1, 1000.0))
     _, again = bench.store.calls("acquire")
-    attempt.on_unacknowledged_grant()
+    bench.engine.delivery.on_unacknowledged_grant(grant, ServerClock())
     again.finish(Granted(1, 1, 1000.0))
     assert bench.engine.attempts == {}
     assert len(bench.store.calls("acquire")) == 2
+
+
+OTHERS = [b"lock:other", b"wallet", b"{lock:wallet}", b"lock:wallet "]
+
+
+@pytest.mark.parametrize("key", OTHERS)
+@pytest.mark.parametrize("acknowledged", [True, False])
+async def test_a_grant_of_another_key_is_refused_and_given_back(
+    bench: Bench, key: bytes, acknowledged: bool
+) -> None:
+    """Though it names the token of an attempt: that goes on, and asks."""
+    waiting = bench.enter()
+    (token,) = bench.engine.attempts
+    (asked,) = bench.store.calls("acquire")
+    asked.finish(Queued("other", 1.0, 1, 1_000_000_000, 1000.0))
+    delivery, clock = bench.engine.delivery, ServerClock()
+    clock.observe(1_000_000_000, 1000.0)
+    deliver = delivery.on_grant if acknowledged else delivery.on_unacknowledged_grant
+    deliver(Grant(1, 1_000_000_000, 1.0, token, key), clock)
+    assert not waiting.done()
+    assert len(bench.store.calls("abandon")) == 1
+    assert len(bench.store.calls("acquire")) == 2
+    assert [*bench.engine.attempts] == [token]
+    if acknowledged:
+        deliver(Grant(1, 1_000_000_000, 1.0, token, b"lock:wallet"), clock)
+        assert waiting.done()
+
+
+@pytest.mark.parametrize(
+    ("options", "longest"), [({}, 1.0), ({"ttl": 0.5}, 0.5), ({"auto_renew": False}, 10.0)]
+)
+@pytest.mark.parametrize("ahead", [0.0, 0.001, 5.0, 1e9])
+async def test_a_grant_is_relied_on_for_no_longer_than_was_asked_for(
+    bench: Bench, options: dict[str, Any], longest: float, ahead: float
+) -> None:
+    """Whatever ttl it says; and one that comes from the future is not relied on at all."""
+    waiting = bench.enter(**options)
+    (token,) = bench.engine.attempts
+    (asked,) = bench.store.calls("acquire")
+    asked.finish(Queued("other", 1.0, 1, 1_000_000_000, 1000.0))
+    clock = ServerClock()
+    clock.observe(1_000_000_000, 1000.0)
+    server_us = 1_000_000_000 + int(ahead * 1e6)
+    bench.engine.delivery.on_grant(Grant(7, server_us, 86_400.0, token, b"lock:wallet"), clock)
+    if ahead > 1:
+        assert not waiting.done()
+        assert len(bench.store.calls("acquire")) == 2
+    else:
+        assert waiting.result().lease.deadline <= 1000.0 + longest

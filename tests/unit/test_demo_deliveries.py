@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from aiodistlock.cli.demo.deliveries import Deliveries, hot_traps
-from aiodistlock.cli.demo.events import Event, sample_events
-from aiodistlock.cli.demo.messages import Act, Deliver, Finish, Setup, decode, encode
+from aiodistlock.demo.deliveries import Deliveries, hot_traps
+from aiodistlock.demo.events import Event, sample_events
+from aiodistlock.demo.messages import Act, Deliver, Finish, Setup, decode, encode
 
 
 def event(number: int, wallet: str = "w1", amount: int = 1) -> Event:

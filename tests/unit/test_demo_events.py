@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aiodistlock.cli.demo.errors import DemoError
-from aiodistlock.cli.demo.events import (
+from aiodistlock.console.errors import CommandError
+from aiodistlock.demo.events import (
     Event,
     load_events,
     parse_event,
@@ -91,14 +91,14 @@ def test_blank_lines_a_mark_and_windows_ends_are_fine(tmp_path: Path) -> None:
 def test_a_malformed_line_is_named(tmp_path: Path) -> None:
     """The error names the file and the line, blank ones counted."""
     content = f"{line()}\n\n{line(event_id='e2', amount=0.5)}\n".encode()
-    with pytest.raises(DemoError, match=r"in\.jsonl:3: amount must be whole cents"):
+    with pytest.raises(CommandError, match=r"in\.jsonl:3: amount must be whole cents"):
         load(tmp_path, content)
 
 
 def test_a_repeated_event_id_is_named_with_its_first_line(tmp_path: Path) -> None:
     """An event id may be used once."""
     content = f"{line()}\n{line(amount=6)}\n".encode()
-    with pytest.raises(DemoError, match=r"in\.jsonl:2: event_id 'e1' stands on line 1"):
+    with pytest.raises(CommandError, match=r"in\.jsonl:2: event_id 'e1' stands on line 1"):
         load(tmp_path, content)
 
 
@@ -108,15 +108,15 @@ def test_a_repeated_event_id_is_named_with_its_first_line(tmp_path: Path) -> Non
 )
 def test_what_is_no_stream_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
     """An empty file and one that is no text are errors."""
-    with pytest.raises(DemoError, match=told):
+    with pytest.raises(CommandError, match=told):
         load(tmp_path, content)
 
 
 def test_an_unknown_path_is_named(tmp_path: Path) -> None:
     """A path that cannot be read is one line with the reason."""
-    with pytest.raises(DemoError, match=r"cannot read events: .*nope: No such file"):
+    with pytest.raises(CommandError, match=r"cannot read events: .*nope: No such file"):
         load_events(tmp_path / "nope")
-    with pytest.raises(DemoError, match="Is a directory"):
+    with pytest.raises(CommandError, match="Is a directory"):
         load_events(tmp_path)
 
 

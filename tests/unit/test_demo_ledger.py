@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aiodistlock.cli.demo.events import Event
-from aiodistlock.cli.demo.ledger import Ledger, Outcome
+from aiodistlock.demo.events import Event
+from aiodistlock.demo.ledger import Ledger, Outcome
 
 
 def event(number: int, wallet: str = "w1", amount: int = 1) -> Event:

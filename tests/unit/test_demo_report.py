@@ -6,12 +6,12 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from aiodistlock.cli.demo.errors import DemoError
-from aiodistlock.cli.demo.figures import AsyncLock, Figures, NaiveSetnx, NoLock, percentile
-from aiodistlock.cli.demo.fleet import State
-from aiodistlock.cli.demo.report import Progress, Reporter
-from aiodistlock.cli.demo.server import redacted
-from aiodistlock.cli.demo.wording import counted
+from aiodistlock.console.errors import CommandError
+from aiodistlock.console.numbers import counted
+from aiodistlock.demo.figures import AsyncLock, Figures, NaiveSetnx, NoLock
+from aiodistlock.demo.fleet import State
+from aiodistlock.demo.report import Progress, Reporter
+from aiodistlock.demo.server import redacted
 
 BARE = NoLock(
     events=10,
@@ -75,14 +75,6 @@ def test_all_three_acts_decide(figures: Figures, as_told: bool) -> None:
     """Acts 1 and 2 must go wrong and act 3 must be exact and refuse a stale write."""
     assert figures.as_told is as_told
     assert figures.to_json()["as_told"] is as_told
-
-
-def test_percentiles() -> None:
-    """A percentile is one of the values; of none it is 0."""
-    assert percentile([], 0.5) == 0
-    assert percentile([7], 0.99) == 7
-    assert percentile(list(range(100)), 0.99) == 99
-    assert percentile(list(range(100)), 0.5) == 50
 
 
 def play(console: Console) -> None:
@@ -157,7 +149,7 @@ def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
 )
 def test_what_is_no_redis_url_is_not_quoted(url: str) -> None:
     """The error names where the URL came from, and nothing of it."""
-    with pytest.raises(DemoError, match="REDIS_URL is no Redis URL") as caught:
+    with pytest.raises(CommandError, match="REDIS_URL is no Redis URL") as caught:
         redacted(url, "REDIS_URL")
     assert "sec" not in str(caught.value).replace("rediss", "")
 

@@ -4,9 +4,9 @@ from itertools import product
 
 import pytest
 
-from aiodistlock.cli.doctor.checks.diagnosis import diagnose
-from aiodistlock.cli.doctor.facts import Denial, Deployment, Kind
-from aiodistlock.cli.doctor.findings import Finding, Level, worst
+from aiodistlock.doctor.checks.diagnosis import diagnose
+from aiodistlock.doctor.facts import ClockReading, Denial, Deployment, Kind
+from aiodistlock.doctor.findings import Finding, Level, worst
 from tests.unit.doctor_facts import (
     changed,
     levels,
@@ -119,6 +119,30 @@ def test_a_primary_that_goes_on_alone_is_found(
 
 
 @pytest.mark.parametrize(
+    ("delay", "diskless", "wanted", "expected"),
+    [
+        ("5", "yes", "1", [WARNING]),
+        ("0", "yes", "1", []),
+        ("5", "no", "1", []),
+        ("5", "yes", "0", []),
+    ],
+)
+def test_a_primary_that_is_late_to_have_a_replica_is_found(
+    delay: str, diskless: str, wanted: str, expected: list[Level]
+) -> None:
+    """It writes nothing without one, and waits before it copies itself."""
+    facts = node(
+        min_replicas_to_write=wanted,
+        min_replicas_max_lag="1",
+        repl_diskless_sync=diskless,
+        repl_diskless_sync_delay=delay,
+        info=with_replicas(2),
+    )
+    assert levels(single(facts), "resync") == expected
+    assert levels(sentinels(primary=facts), "resync") == expected
+
+
+@pytest.mark.parametrize(
     ("state", "lag", "expected"),
     [("online", 0, [OK]), ("wait_bgsave", 0, [WARNING]), ("online", 11, [WARNING])],
 )
@@ -163,8 +187,6 @@ DENIALS = {
     "SPUBLISH": WARNING,
     "SUBSCRIBE": WARNING,
     "SSUBSCRIBE": WARNING,
-    "CLIENT INFO": NOTE,
-    "CLIENT KILL": NOTE,
     "WAIT": NOTE,
     "WAITAOF": NOTE,
 }
@@ -229,3 +251,27 @@ def test_settings_that_touch_connections_are_told() -> None:
     assert levels(single(crowded), "maxclients") == [WARNING]
     assert levels(single(changed(node(), resp3=False)), "protocol") == [NOTE]
     assert levels(single(node(info={"loading": "1"})), "loading") == [WARNING]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "found"),
+    [(None, []), (-5.0, []), (0.002, []), (1.0, []), (1.5, [WARNING]), (1e9, [WARNING])],
+)
+@pytest.mark.parametrize("kind", [Kind.SINGLE, Kind.QUORUM])
+def test_a_counter_far_ahead_of_the_clock_is_told(
+    kind: Kind, ahead: float | None, found: list[Level]
+) -> None:
+    """A little passes by itself before anybody has read of it."""
+    nodes = [changed(node(place), counter_ahead=ahead) for place in ("a:1", "b:1", "c:1")]
+    deployment = single(nodes[0]) if kind is Kind.SINGLE else quorum(*nodes)
+    assert levels(deployment, "fence counter") == found
+
+
+@pytest.mark.parametrize(
+    ("clock", "advice"), [(-20.0, "set the clock right"), (0.0, "leave"), (20.0, "leave")]
+)
+def test_a_clock_that_is_behind_is_to_be_set_right_and_no_other(clock: float, advice: str) -> None:
+    """One that agrees with ours was wrong before: its counter is as it should be."""
+    there = changed(node(), counter_ahead=20.0, clock=ClockReading(clock, 0.01))
+    (told,) = [each for each in diagnose(single(there), 10.0) if each.check == "fence counter"]
+    assert advice in told.advice

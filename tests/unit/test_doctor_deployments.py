@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from aiodistlock.cli.doctor.checks.diagnosis import diagnose
-from aiodistlock.cli.doctor.checks.timing import node_limit
-from aiodistlock.cli.doctor.facts import (
+from aiodistlock.console.numbers import quantile
+from aiodistlock.doctor.checks.diagnosis import diagnose
+from aiodistlock.doctor.facts import (
     ClockReading,
     ClusterFacts,
     Deployment,
@@ -14,9 +14,8 @@ from aiodistlock.cli.doctor.facts import (
     NodeFacts,
     RoundTrips,
     SentinelFacts,
-    quantile,
 )
-from aiodistlock.cli.doctor.findings import Finding, Level, merged, worst
+from aiodistlock.doctor.findings import Finding, Level, merged, worst
 from tests.unit.doctor_facts import (
     changed,
     clustered,
@@ -29,12 +28,6 @@ from tests.unit.doctor_facts import (
 )
 
 OK, NOTE, WARNING, DANGER = Level
-
-
-@pytest.mark.parametrize(("ttl", "limit"), [(0.05, 0.05), (1.0, 0.05), (10.0, 0.5)])
-def test_a_node_may_take_a_twentieth_of_the_ttl(ttl: float, limit: float) -> None:
-    """DESIGN.md §9: 5 % of the ttl, at least 50 ms."""
-    assert node_limit(ttl) == pytest.approx(limit)
 
 
 ROUND_TRIPS = {

@@ -2,9 +2,9 @@
 
 import pytest
 
-from aiodistlock.cli.doctor.errors import DoctorError
-from aiodistlock.cli.doctor.facts import Kind
-from aiodistlock.cli.doctor.targets import parse
+from aiodistlock.console.errors import CommandError
+from aiodistlock.doctor.facts import Kind
+from aiodistlock.doctor.targets import parse
 
 PASSWORD = "s3cret-never-shown"
 
@@ -89,7 +89,7 @@ BAD = [
 @pytest.mark.parametrize("url", BAD, ids=range(len(BAD)))
 def test_a_bad_url_is_refused_and_not_quoted(url: str) -> None:
     """The error says which URL and what to write; a password in it is not repeated."""
-    with pytest.raises(DoctorError) as refusal:
+    with pytest.raises(CommandError) as refusal:
         parse([url])
     assert PASSWORD not in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -97,7 +97,7 @@ def test_a_bad_url_is_refused_and_not_quoted(url: str) -> None:
 
 def test_only_single_nodes_make_a_quorum() -> None:
     """A Cluster or Sentinels are no vote."""
-    with pytest.raises(DoctorError, match="quorum"):
+    with pytest.raises(CommandError, match="quorum"):
         parse(["redis://a", "redis+cluster://b"])
 
 

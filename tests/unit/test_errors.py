@@ -10,6 +10,7 @@ from aiodistlock import AcquireTimeout, LeaseLost, LockError, NotHeld, StoreUnav
 ERRORS = [
     LockError("wallet", "this task holds it already; pass reentrant=True"),
     AcquireTimeout("wallet", 2.0),
+    AcquireTimeout("wallet", 2.0, causes=(OSError("refused"), TimeoutError("no answer"))),
     AcquireTimeout("wallet", 2.0, "host:1:ab:1", 3.25),
     AcquireTimeout("wallet", 0.0, "somebody", None),
     LeaseLost("wallet", "another token is at its key", 17),
@@ -77,3 +78,11 @@ def test_errors_differ_by_what_the_caller_does_next() -> None:
     kinds = (AcquireTimeout, LeaseLost, NotHeld, StoreUnavailable)
     for one in kinds:
         assert [other for other in kinds if issubclass(one, other)] == [one]
+
+
+@pytest.mark.parametrize(
+    ("ttl", "said"), [(0.25, "for 0.25 s more"), (9.14, "9.14 s"), (273_600.0, "3 days 4 h")]
+)
+def test_a_long_ttl_of_a_holder_is_said_in_words(ttl: float, said: str) -> None:
+    """Three days are no 2.74e+05 s."""
+    assert said in str(AcquireTimeout("w", 0.1, "somebody", ttl))

@@ -6,20 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiodistlock.core.lease_state import (
-    RENEW_SHARE,
-    TRANSITIONS,
-    LeaseEvent,
-    LeaseState,
-    deadline,
-    drift,
-)
 from aiodistlock.core.options import LockOptions
+from aiodistlock.core.validity import RENEW_SHARE, deadline, drift
+from aiodistlock.leases.states import TRANSITIONS, LeaseEvent, LeaseState
 
 S, E = LeaseState, LeaseEvent
 TERMINAL = (S.LOST, S.RELEASED)
 
-# Said a second time, by the rules of DESIGN.md §6 and not by the table.
+# Said a second time, by section 8 of docs/design.md and not by the table.
 EXPECTED = {
     E.CONFIRMED: S.HELD,
     E.UNANSWERED: S.UNCERTAIN,

@@ -181,11 +181,11 @@ async def test_nobody_listens_and_nothing_is_told() -> None:
 
 
 async def test_a_forgotten_client_is_not_kept_by_its_listeners() -> None:
-    """Nor by those of the process: its audience goes with it."""
+    """Nor by those of the process: its listeners go with it."""
     client = LockClient.in_memory()
     client.add_listener(Told())
     await _visit(client)
-    audience = weakref.ref(client._audience)
+    listeners = weakref.ref(client._listeners)
     await client.aclose()
     del client
     gc.collect()
@@ -193,7 +193,7 @@ async def test_a_forgotten_client_is_not_kept_by_its_listeners() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     gc.collect()
-    assert audience() is None
+    assert listeners() is None
 
 
 async def test_the_log_tells_each_story_at_debug(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aiodistlock import LeaseLost
+from aiodistlock import LeaseLost, LockClient
 from aiodistlock.integrations.asgi import (
     App,
     LockedRequestMiddleware,
@@ -14,8 +14,10 @@ from aiodistlock.integrations.asgi import (
     Receive,
     Scope,
     Send,
+    covered,
     watch_client,
 )
+from tests.faults.world import lose
 
 CHUNK = {"type": "http.request", "body": b"x", "more_body": True}
 GONE = {"type": "http.disconnect"}
@@ -177,3 +179,25 @@ async def test_an_applications_error_passes(error: Exception) -> None:
 
     with pytest.raises(type(error), match="mine"):
         await run(app, Client([]).receive, Client([]).send)
+
+
+async def test_a_response_under_a_lost_lease_is_a_503_that_says_when_to_come_again() -> None:
+    """Whatever framework is above, or none: the server is told what theirs would tell it."""
+    heard: list[Message] = []
+
+    async def hear(message: Message) -> None:
+        heard.append(message)
+
+    async with LockClient.in_memory() as locks:
+        lease = await locks.lock("n").acquire()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            with covered(scope, lease):
+                lose(lease)
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        await run(app, Client([]).receive, hear)
+    start, body = heard
+    headers = dict(start["headers"])
+    assert (start["status"], headers[b"Retry-After"]) == (503, b"1")
+    assert headers[b"content-length"] == b"%d" % len(body["body"])

@@ -6,7 +6,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from aiodistlock import AcquireTimeout, Lease, LeaseLost, LockClient
+from aiodistlock import (
+    Abandoned,
+    Acquired,
+    AcquireTimeout,
+    Lease,
+    LeaseLost,
+    LockClient,
+    LockEvent,
+    Lost,
+    Released,
+)
 from aiodistlock.testing import ManualClock
 
 HOUR = 3600.0
@@ -83,7 +93,7 @@ async def test_a_waiter_gets_the_lock_of_a_dead_holder(
     clock: ManualClock, ours: LockClient, theirs: LockClient
 ) -> None:
     """A waiter's timers go by the clock: it asks again when the holder's ttl is over."""
-    await theirs.lock("wallet", ttl=10.0, auto_renew=False).acquire()
+    _lease = await theirs.lock("wallet", ttl=10.0, auto_renew=False).acquire()
     waiting = asyncio.create_task(ours.lock("wallet").acquire())
     await clock.advance(9.9)
     assert not waiting.done()
@@ -248,3 +258,58 @@ def test_clients_that_share_locks_share_their_time(clock: ManualClock) -> None:
         LockClient.in_memory(share=ours, clock=ManualClock())
     with pytest.raises(ValueError, match="another clock"):
         LockClient.in_memory(share=LockClient.in_memory(), clock=clock)
+
+
+@pytest.fixture
+def told(ours: LockClient) -> list[LockEvent]:
+    """What the client tells of its locks."""
+    events: list[LockEvent] = []
+    ours.add_listener(events.append)
+    return events
+
+
+def figures(told: list[LockEvent]) -> list[tuple[type[LockEvent], float]]:
+    """Return how long was waited or held, by what tells it."""
+    found = ((type(each), getattr(each, "waited", getattr(each, "held", None))) for each in told)
+    return [(kind, round(figure, 1)) for kind, figure in found if figure is not None]
+
+
+async def test_events_tell_time_by_the_clock(
+    clock: ManualClock, ours: LockClient, theirs: LockClient, told: list[LockEvent]
+) -> None:
+    """How long was waited and held, however the wait and the lease ended."""
+    other = await theirs.lock("wallet", ttl=100.0).acquire()
+    waiting = asyncio.create_task(ours.lock("wallet", ttl=10.0).acquire())
+    gives_up = asyncio.create_task(ours.lock("wallet").acquire(timeout=7.0))
+    await clock.advance(12.0)
+    with pytest.raises(AcquireTimeout):
+        await gives_up
+    await other.release()
+    lease = await waiting
+    await clock.advance(HOUR)
+    await lease.release()
+    lost = await ours.lock("wallet", ttl=10.0, auto_renew=False).acquire()
+    await clock.advance(20.0)
+    assert not lost.is_held
+    await asyncio.sleep(0)
+    assert figures(told) == [
+        (Abandoned, 7.0),
+        (Acquired, 12.0),
+        (Released, HOUR),
+        (Acquired, 0.0),
+        (Lost, 9.9),  # before the deadline, which is a drift of 0.1 s before the ttl
+    ]
+
+
+async def test_a_hand_off_among_tasks_tells_time_by_the_clock(
+    clock: ManualClock, ours: LockClient, told: list[LockEvent]
+) -> None:
+    """Each has waited for as long as those before it held."""
+    first = await ours.lock("wallet", ttl=100.0).acquire()
+    second = asyncio.create_task(ours.lock("wallet", ttl=100.0).acquire())
+    await clock.advance(3.0)
+    await first.release()
+    lease = await second
+    await clock.advance(2.0)
+    await lease.release()
+    assert figures(told) == [(Acquired, 0.0), (Released, 3.0), (Acquired, 3.0), (Released, 2.0)]

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from redis.asyncio import ConnectionPool
 
-from aiodistlock.engine.opening import open_connection
+from aiodistlock.connection.opening import open_connection
 
 
 async def test_a_server_that_says_nothing_is_told_as_such() -> None:

@@ -1,16 +1,22 @@
 """Options are validated together, once, before any I/O."""
 
 import math
+import pickle
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
-from aiodistlock import AsyncLock, Backoff, LockClient
+from aiodistlock import AcquireTimeout, AsyncLock, Backoff, LockClient, locked
 from aiodistlock.core.options import MAX_SECONDS, MIN_TTL, ClientOptions, LockOptions, to_ms
 
 NOT_NUMBERS: tuple[Any, ...] = ("1", None, True, False, math.nan, [], 1j)
-OUTSIDE: tuple[Any, ...] = (-1, -math.inf, math.inf, MAX_SECONDS * 2)
+OUTSIDE: tuple[Any, ...] = (
+    *(-1, -math.inf, math.inf, MAX_SECONDS * 2),
+    *(timedelta(seconds=-1), timedelta.max),
+)
 
 BAD_LOCK: dict[str, tuple[Any, ...]] = {
     "ttl": (*NOT_NUMBERS, *OUTSIDE, 0, 0.049),
@@ -24,11 +30,11 @@ BAD_LOCK: dict[str, tuple[Any, ...]] = {
     "namespace": (None, 7, b"lock:"),
 }
 BAD_CLIENT: dict[str, tuple[Any, ...]] = {
-    "label": ("", "two words", "tab\t", "Zürich", "x" * 129, 7, b"host"),
+    "label": ("", "two words", "tab\t", "Zürich", "x" * 129, "a{b", "}", 7, b"host"),
     "unavailable_after": (*NOT_NUMBERS, *OUTSIDE, 0),
     "claim_window": (*NOT_NUMBERS, *OUTSIDE, 0, 0.049),
     "handoff_span": (*NOT_NUMBERS, *OUTSIDE),
-    "fence_retention": (*NOT_NUMBERS, *OUTSIDE, 0, 0.9),
+    "quarantine": (*NOT_NUMBERS, *OUTSIDE, 0, 0.049),
 }
 
 
@@ -79,18 +85,101 @@ def test_all_problems_are_told_at_once(unreachable: Redis) -> None:
     names = ("ttl", "timeout", "max_hold", "auto_renew", "reentrant", "on_lost", "local_handoffs")
     assert [name for name in names if name not in str(caught.value)] == []
     with pytest.raises(ValueError, match="label") as caught:
-        LockClient(unreachable, label="", claim_window=0, handoff_span=-1, fence_retention=0)
-    for name in ("claim_window", "handoff_span", "fence_retention"):
+        LockClient(unreachable, label="", claim_window=0, handoff_span=-1, quarantine=0)
+    for name in ("claim_window", "handoff_span", "quarantine"):
         assert name in str(caught.value)
 
 
-@pytest.mark.parametrize("shared", [True, False], ids=["redis client", "LockClient"])
-def test_a_ttl_is_shorter_than_the_retention(unreachable: Redis, shared: bool) -> None:
-    """The fence counter must outlive the lease: a ttl of a day is refused, early."""
-    source = unreachable if shared else LockClient(unreachable)
-    with pytest.raises(ValueError, match="fence_retention"):
-        AsyncLock(source, "wallet", ttl=86_400.0)
-    AsyncLock(LockClient(unreachable, fence_retention=90_000), "wallet", ttl=86_400.0)
+TOLD_TOGETHER: dict[str, tuple[Callable[[Redis], object], list[str]]] = {
+    "a lock": (lambda redis: AsyncLock(redis, 5, ttl=-1), ["name", "ttl"]),  # type: ignore[arg-type]
+    "a lock and its client": (
+        lambda redis: AsyncLock([redis], "", ttl=86_400, timeout=-1),
+        ["name", "timeout", "quarantine"],
+    ),
+    "a lock on a client": (
+        lambda redis: LockClient([redis], quarantine=5).lock("a{}", ack="none", local_handoffs=-1),
+        ["braces", "ack", "local_handoffs", "quarantine"],
+    ),
+    "a quorum": (
+        lambda redis: AsyncLock([redis], "", ttl=61, ack="fsync"),
+        ["name", "quarantine", "ack"],
+    ),
+    "a cluster": (
+        lambda _: AsyncLock(RedisCluster("h"), "w", namespace=7, ack="fsync"),  # type: ignore[arg-type]
+        ["namespace", "ack"],
+    ),
+    "no nodes": (lambda _: AsyncLock([], "", ttl=0), ["name", "ttl", "at least one"]),
+    "no place": (lambda _: AsyncLock("redis://h", "", ttl=0), ["name", "ttl", "Redis"]),  # type: ignore[arg-type]
+    "a client": (lambda _: LockClient([], label="", quarantine=0), ["one", "label", "quarantine"]),
+    "a URL": (
+        lambda _: LockClient.from_url("redis://h:99999", label="", claim_window=0),
+        ["port", "label", "claim_window"],
+    ),
+    "URLs": (
+        lambda _: LockClient.from_url(["redis+cluster://h/7", "redis://h:x"], quarantine=0),
+        ["databases", "port", "quarantine"],
+    ),
+    "a function": (
+        lambda redis: locked("{", [redis], ttl=86_400, timeout=-1, namespace="{}", nonsense=1),  # type: ignore[call-arg]
+        ["template", "quarantine", "timeout", "braces", "nonsense"],
+    ),
+    "a function with a late client": (
+        lambda _: locked("", LockClient.in_memory, timeout=-1, namespace=5),  # type: ignore[arg-type]
+        ["template", "timeout", "namespace"],
+    ),
+    "pauses": (lambda _: Backoff(0, 0, 0, 2), ["initial", "factor", "cap", "jitter"]),
+}
+
+
+@pytest.mark.parametrize(("make", "told"), TOLD_TOGETHER.values(), ids=TOLD_TOGETHER)
+def test_what_is_wrong_at_any_stage_is_told_at_once(
+    unreachable: Redis, make: Callable[[Redis], object], told: list[str]
+) -> None:
+    """Names, keys, options, place, URL and what the client can bear: one ``ValueError``."""
+    with pytest.raises(ValueError, match=told[0]) as caught:
+        make(unreachable)
+    assert [word for word in told if word not in str(caught.value)] == []
+    assert caught.value.__suppress_context__
+
+
+async def test_a_lease_is_not_extended_beyond_what_its_client_bears() -> None:
+    """A ``ValueError``, and it goes on."""
+    async with LockClient.in_memory() as locks, locks.lock("wallet") as lease:
+        for ttl in (2 * MAX_SECONDS, timedelta(days=999), 0, timedelta(0), "5"):
+            with pytest.raises(ValueError, match="ttl"):
+                await lease.extend(ttl)  # type: ignore[arg-type]  # wrong: that is the test
+        assert 9 < lease.validity < 10
+
+
+async def test_durations_may_be_timedeltas(unreachable: Redis) -> None:
+    """Wherever seconds are taken; they are the same as the number of seconds."""
+    half, minute = timedelta(seconds=0.5), timedelta(minutes=1)
+    lock = AsyncLock(unreachable, "w", ttl=minute, timeout=half, max_hold=timedelta(hours=2))
+    assert (lock._options.ttl, lock._options.timeout, lock._options.max_hold) == (60, 0.5, 7200)
+    assert (lock._options.ttl_ms, lock._options.grant_ttl_ms) == (60_000, 1_000)
+    assert lock.hold(half)._timeout == 0.5
+    options = LockClient(
+        unreachable,
+        unavailable_after=half,
+        claim_window=half,
+        handoff_span=half,
+        quarantine=minute,
+    ).options
+    assert (options.unavailable_after, options.claim_window, options.handoff_span) == (0.5,) * 3
+    assert options.quarantine == 60
+    assert Backoff(timedelta(milliseconds=50), cap=timedelta(seconds=1)) == Backoff()
+    assert pickle.loads(pickle.dumps(Backoff(cap=2.0))) == Backoff(cap=2.0)  # noqa: S301  # ours
+    async with (
+        LockClient.in_memory() as one,
+        LockClient.in_memory(share=one) as other,
+        one.lock("w", ttl=timedelta(seconds=5)) as lease,
+    ):
+        assert 4 < lease.validity < 5
+        await lease.extend(minute)
+        assert 55 < lease.validity < 60
+        for timeout in (timedelta(0), half / 100):
+            with pytest.raises(AcquireTimeout):
+                await other.lock("w").acquire(timeout)
 
 
 def test_what_is_allowed_is_allowed(unreachable: Redis) -> None:
@@ -106,7 +195,7 @@ def test_what_is_allowed_is_allowed(unreachable: Redis) -> None:
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
-    """README and docstrings state these values."""
+    """Docs and docstrings state these values."""
     options = LockOptions()
     assert (options.ttl, options.timeout, options.max_hold) == (10.0, None, None)
     assert (options.auto_renew, options.on_lost, options.reentrant) == (True, "cancel", False)
@@ -114,7 +203,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert options.backoff == Backoff(0.05, 2.0, 1.0, 0.5)
     client = ClientOptions()
     assert (client.label, client.unavailable_after, client.claim_window) == (None, 30.0, 1.0)
-    assert (client.handoff_span, client.fence_retention) == (0.05, 86_400.0)
+    assert (client.handoff_span, client.quarantine) == (0.05, 60.0)
 
 
 def test_equal_options_are_one_object(unreachable: Redis) -> None:

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from aiodistlock.core.quorum import (
+from aiodistlock.deployments.quorum.votes import (
     LEAST_LIMIT,
     Sighting,
     Verdict,

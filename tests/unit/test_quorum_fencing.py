@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from aiodistlock.core.quorum import Proposer, agree, majority
+from aiodistlock.deployments.quorum.votes import Proposer, agree, majority
 
 LEASES = 10_000
 NODES = 5

@@ -9,7 +9,7 @@ import redis as redis_sync
 from redis.asyncio import Redis
 
 from aiodistlock import AsyncLock, LockClient
-from aiodistlock.client import shared_client
+from aiodistlock.engines import shared_engines
 
 
 def _nodes(count: int) -> list[Redis]:
@@ -61,9 +61,9 @@ def test_a_ttl_beyond_the_quarantine_is_refused() -> None:
 async def test_locks_on_the_same_nodes_share_a_client() -> None:
     """The same objects in the same order share; others do not, nor one node alone."""
     one, other, third = _nodes(3)
-    client = shared_client((one, other))
-    assert shared_client((one, other)) is client
-    found = {client, shared_client((one, third)), shared_client((one,)), shared_client(one)}
+    client = shared_engines((one, other))
+    assert shared_engines((one, other)) is client
+    found = {client, shared_engines((one, third)), shared_engines((one,)), shared_engines(one)}
     assert len(found) == 4
 
 
@@ -73,7 +73,7 @@ def test_a_shared_client_goes_with_its_nodes() -> None:
 
     async def use() -> list[Any]:
         nodes = _nodes(2)
-        shared_client(tuple(nodes))
+        shared_engines(tuple(nodes))
         return [weakref.ref(node) for node in nodes]
 
     refs = asyncio.run(use())

@@ -6,7 +6,7 @@ import pytest
 
 from aiodistlock import AcquireTimeout, LeaseLost, LockError, StoreUnavailable
 from aiodistlock.integrations.problems import LockProblem, problem_of, retry_after
-from aiodistlock.integrations.request_name import NameTemplate, UnusableName
+from aiodistlock.integrations.request_name import RequestName, UnusableName
 
 HEADERS = {"x-tenant": "acme"}
 QUERY = {"page": "2"}
@@ -27,7 +27,7 @@ QUERY = {"page": "2"}
 def test_a_template_is_filled(template: str, name: str) -> None:
     """Fields take parameters, headers and the query; a parameter may be called as these."""
     parameters = {"wallet": 42, "query": "q", "header": "h", "other": None}
-    assert NameTemplate(template).fill(parameters, HEADERS, QUERY) == name
+    assert RequestName(template).fill(parameters, HEADERS, QUERY) == name
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,14 @@ def test_a_template_is_filled(template: str, name: str) -> None:
 def test_a_wrong_template_is_refused(template: str) -> None:
     """Malformed, empty, or with a field that can be nothing: a ``ValueError`` early."""
     with pytest.raises(ValueError, match="template"):
-        NameTemplate(template)
+        RequestName(template)
 
 
 @pytest.mark.parametrize("template", ["{header[x-other]}", "{query[other]}"])
 def test_what_a_request_has_not_is_told(template: str) -> None:
     """A missing header or query parameter is named."""
     with pytest.raises(UnusableName, match=r"other.* is missing"):
-        NameTemplate(template).fill({}, HEADERS, QUERY)
+        RequestName(template).fill({}, HEADERS, QUERY)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_retry_after_is_rounded_up(holder_ttl: float | None, seconds: int) -> No
         (AcquireTimeout("n", 1.0, "host:1", 2.5), 423, "Locked", {"Retry-After": "3"}),
         (AcquireTimeout("n", 1.0, "host:1", None), 423, "Locked", {"Retry-After": "1"}),
         (AcquireTimeout("n", 0.0), 423, "Locked", {"Retry-After": "1"}),
-        (AcquireTimeout("n", 1.0), 503, "Service Unavailable", {}),
-        (StoreUnavailable("n", [OSError("x")]), 503, "Service Unavailable", {}),
-        (LeaseLost("n", "expired", 7), 503, "Service Unavailable", {}),
+        (AcquireTimeout("n", 1.0), 503, "Service Unavailable", {"Retry-After": "1"}),
+        (StoreUnavailable("n", [OSError("x")]), 503, "Service Unavailable", {"Retry-After": "1"}),
+        (LeaseLost("n", "expired", 7), 503, "Service Unavailable", {"Retry-After": "1"}),
         (UnusableName("The header is missing."), 422, None, {}),
     ],
 )

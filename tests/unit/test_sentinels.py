@@ -7,30 +7,30 @@ import pytest
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import AuthenticationError
 
-from aiodistlock.engine import sentinels as module
-from aiodistlock.engine.sentinel_line import Sighting
-from aiodistlock.engine.sentinels import Sentinels
+from aiodistlock.deployments.sentinel import sentinels as module
+from aiodistlock.deployments.sentinel.sentinel_connection import SentinelAnswer
+from aiodistlock.deployments.sentinel.sentinels import Sentinels
 
 A, B = ("10.0.0.1", 6379), ("10.0.0.2", 6379)
 
 
-class Line:
+class Connection:
     """A sentinel that says what the test wants, or nothing for ever."""
 
     prompt = True
     address, excuse = "10.0.0.9:26379", "asleep"
 
-    def __init__(self, says: Sighting | str | None) -> None:
+    def __init__(self, says: SentinelAnswer | str | None) -> None:
         self.says = says
         self.refused = says == "refuses"
 
-    def ask(self) -> asyncio.Task[Sighting | None]:
+    def ask(self) -> asyncio.Task[SentinelAnswer | None]:
         """Answer, or leave it at that."""
 
-        async def answer() -> Sighting | None:
+        async def answer() -> SentinelAnswer | None:
             if self.says == "silent":
                 await asyncio.sleep(60)
-            return self.says if isinstance(self.says, Sighting) else None
+            return self.says if isinstance(self.says, SentinelAnswer) else None
 
         self.asking = asyncio.create_task(answer())
         return self.asking
@@ -56,14 +56,14 @@ class Deployment:
 
     async def _is_master(self, *_: object) -> None: ...
 
-    def say(self, *says: Sighting | str | None) -> None:
+    def say(self, *says: SentinelAnswer | str | None) -> None:
         """Have each sentinel say something."""
-        self.sentinels._lines = cast(Any, [Line(each) for each in says])
+        self.sentinels._connections = cast(Any, [Connection(each) for each in says])
 
     def end(self) -> None:
         """Let go of the silent."""
-        for line in cast("list[Line]", self.sentinels._lines):
-            line.asking.cancel()
+        for connection in cast("list[Connection]", self.sentinels._connections):
+            connection.asking.cancel()
 
 
 @pytest.fixture
@@ -72,9 +72,9 @@ def deployment(monkeypatch: pytest.MonkeyPatch) -> Deployment:
     return Deployment(monkeypatch)
 
 
-def at(address: tuple[str, int], epoch: int = 5, *, up: bool = True) -> Sighting:
+def at(address: tuple[str, int], epoch: int = 5, *, up: bool = True) -> SentinelAnswer:
     """Say where the master is."""
-    return Sighting(epoch, up, address)
+    return SentinelAnswer(epoch, up, address)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ async def test_the_newest_word_of_all_counts(
     deployment.say(*says)
     if follows is None:
         with pytest.raises(ConnectionError, match="asleep"):
-            await deployment.sentinels.open_master()
+            await deployment.sentinels.open()
     else:
-        await deployment.sentinels.open_master()
+        await deployment.sentinels.open()
         assert deployment.opened == [follows]
     deployment.end()
 
@@ -108,7 +108,7 @@ async def test_only_if_all_refuse_it_is_for_good(deployment: Deployment) -> None
     """One that is just unreachable may answer yet."""
     deployment.say("refuses", "refuses")
     with pytest.raises(AuthenticationError):
-        await deployment.sentinels.open_master()
+        await deployment.sentinels.open()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ async def test_a_master_is_left_for_a_newer_one_only(
 ) -> None:
     """A sentinel that is cut off, or names the same server otherwise, moves nobody."""
     deployment.say(at(A), at(A), at(A))
-    await deployment.sentinels.open_master()
+    await deployment.sentinels.open()
     deployment.say(*says)
-    assert await deployment.sentinels.name_another() is leaves
+    assert bool(await deployment.sentinels.leads_elsewhere()) is leaves
     deployment.end()

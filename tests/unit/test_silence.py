@@ -5,13 +5,13 @@ from typing import Any, cast
 
 import pytest
 
+from aiodistlock.connection.backlog import Backlog
+from aiodistlock.connection.silence import Silence
+from aiodistlock.connection.wire import Wire
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.engine.backlog import Backlog
-from aiodistlock.engine.silence import Silence
-from aiodistlock.engine.wire import Wire
-from aiodistlock.stores import replies
-from aiodistlock.stores.redis_call import RedisCall
-from aiodistlock.stores.scripts import RENEW
+from aiodistlock.protocol.operations import read_renew
+from aiodistlock.protocol.redis_call import RedisCall
+from aiodistlock.protocol.scripts import RENEW
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ async def test_who_had_time_to_answer_is_suspected(
     silence = Silence(Backlog(), lambda: 10.0, unavailable_after=30.0, replaceable=False)
     aborted: list[Exception] = []
     silence.wire = cast(Wire, SimpleNamespace(heard_at=heard_at, abort=aborted.append))
-    call: RedisCall[Any] = RedisCall(RENEW, LockKeys("wallet", "lock:"), b"", replies.renew)
+    call: RedisCall[Any] = RedisCall(RENEW, LockKeys("wallet", "lock:"), b"", read_renew)
     call.issued_at, call.sent_at = issued_at, sent_at
     silence.suspect(call)
     assert len(aborted) == int(broken)

@@ -51,9 +51,9 @@ def test_a_key_may_be_taken_to_any_slot_by_its_end(behind: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["wallet", "{user:7}:cart", "a b", "ü"])
 def test_all_keys_of_a_name_share_its_slot(name: str) -> None:
-    """Scripts may touch the three only together."""
+    """Scripts may touch both only together."""
     keys = LockKeys(name, "lock:")
-    assert {slot_of(key) for key in (keys.key, keys.fence, keys.queue)} == {keys.slot}
+    assert {slot_of(key) for key in (keys.key, keys.queue)} == {keys.slot}
     assert keys == LockKeys(name, "lock:")
 
 

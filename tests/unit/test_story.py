@@ -3,9 +3,9 @@
 import pytest
 
 from aiodistlock import Lost, Released
-from aiodistlock.engine.story import Story
-from aiodistlock.stores.answers import Done, Failed, NotOurs, ReleaseReply
-from aiodistlock.stores.base import Call
+from aiodistlock.events.story import Story
+from aiodistlock.protocol.answers import Done, Failed, NotOurs, ReleaseReply
+from aiodistlock.protocol.call import Call
 from tests.stories import Told
 
 GONE = NotOurs("its key is gone")
@@ -61,3 +61,30 @@ def test_the_lag_of_a_renewal_counts_from_the_first_that_was_due() -> None:
     now = 9.5
     story.renewed(0)
     assert [event.lag for event in told[2:]] == [3.0, 0.5]  # type: ignore[attr-defined]  # Renewed
+
+
+def test_a_renewal_is_not_due_before_the_lease() -> None:
+    """A claim window, and a lease that was shortened, end before a third of the ttl is left."""
+    told: list[object] = []
+    now = 100.0
+    story = Story((told.append,), "n", None, lambda: now)
+    story.acquired(1)
+    story.renewal_due(94.3)  # handed over for 1 s, of a ttl of 10 s
+    now = 100.5
+    story.renewed(0)
+    story.renewal_due(94.0)  # extended to 0.3 s only
+    now = 100.75
+    story.renewed(0)
+    assert [event.lag for event in told[2:]] == [0.5, 0.25]  # type: ignore[attr-defined]  # Renewed
+
+
+def test_a_renewal_of_the_former_holder_is_due_from_the_hand_off() -> None:
+    """Its answer is told of the lease that goes on, with the time that this one waited."""
+    told: list[object] = []
+    now = 0.0
+    story = Story((told.append,), "n", None, lambda: now)
+    now = 5.0
+    story.acquired(1, handed_over=True)
+    now = 5.25
+    story.renewed(0)
+    assert told[-1].lag == 0.25  # type: ignore[attr-defined]  # Renewed

@@ -1,6 +1,6 @@
 import pytest
 
-from aiodistlock.core.tokens import hands_over
+from aiodistlock.waiting.tokens import hands_over
 
 
 @pytest.mark.parametrize(

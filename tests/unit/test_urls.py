@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import SSLConnection
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 
 from aiodistlock import LockClient
-from aiodistlock.stores.urls import client_from_url
+from aiodistlock.deployments.urls import client_from_url
+from aiodistlock.doctor.targets import parse
 
 
 def _pool(url: str, **options: Any) -> SentinelConnectionPool:
@@ -75,8 +76,39 @@ def test_other_schemes_are_redis_pys() -> None:
 
 
 @pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("valkey://u:p@h1:1/2", "redis://u:p@h1:1/2"),
+        ("valkeys://h1?ssl_ca_certs=/ca", "rediss://h1?ssl_ca_certs=/ca"),
+        ("valkey+sentinel://h1,h2/m?db=1", "redis+sentinel://h1,h2/m?db=1"),
+        ("valkeys+sentinel://h1/m", "rediss+sentinel://h1/m"),
+        ("valkey+cluster://h1,h2", "redis+cluster://h1,h2"),
+        ("valkeys+cluster://h1", "rediss+cluster://h1"),
+    ],
+)
+def test_a_url_of_valkey_is_one_of_redis(theirs: str, ours: str) -> None:
+    """The same client and settings; for the command line the same deployment."""
+
+    def settings(url: str) -> tuple[object, ...]:
+        client = client_from_url(url)
+        if isinstance(client, RedisCluster):
+            return tuple(client.nodes_manager.startup_nodes), client.connection_kwargs["password"]
+        pool: Any = client.connection_pool
+        kwargs = {k: v for k, v in pool.connection_kwargs.items() if isinstance(v, str | int)}
+        return type(pool), pool.connection_class, kwargs, getattr(pool, "service_name", None)
+
+    assert settings(theirs) == settings(ours)
+    mine, yours = parse([theirs]), parse([ours])
+    assert (mine.kind, mine.service) == (yours.kind, yours.service)
+    assert [each.place for each in mine.endpoints] == [each.place for each in yours.endpoints]
+
+
+@pytest.mark.parametrize(
     "url",
     [
+        "valkey+nonsense://u:hunter2@h1",
+        "valkeyss://u:hunter2@h1",
+        "valkey:u:hunter2@h1",
         "redis+sentinel://u:hunter2@h1",
         "redis+sentinel://u:hunter2@h1/",
         "redis+sentinel://u:hunter2@h1/m/0",

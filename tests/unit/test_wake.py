@@ -6,8 +6,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from typing import NoReturn
 
-from aiodistlock.stores.wake import read_begins, read_ends, settle
+import pytest
+import uvloop
+
+from aiodistlock.protocol.wake import read_begins, read_ends, settle
 
 context = contextvars.ContextVar("context", default="outside")
 
@@ -146,6 +150,82 @@ async def test_threads_with_loops_of_their_own_do_not_mix() -> None:
     await _read_in_the_loop(steps, a.settle, in_a_thread)
     assert steps == ["a settled", "other settled", "other got it", "a got it", "read"]
     await a.task
+
+
+async def _who_runs_what_was_woken(future: asyncio.Future[str]) -> str:
+    """Wait for a future that a read settles; tell who ran the task then."""
+    steps: list[str] = []
+
+    async def wait() -> None:
+        await future
+        steps.append("task")
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    await _read_in_the_loop(steps, lambda: settle(future, "it"))
+    await task
+    return "the read" if steps == ["task", "read"] else "asyncio"
+
+
+def _new_future() -> asyncio.Future[str]:
+    return asyncio.get_running_loop().create_future()
+
+
+async def _ask_in_this_loop() -> str:
+    return await _who_runs_what_was_woken(_new_future())
+
+
+async def test_in_debug_mode_asyncio_runs_what_was_woken() -> None:
+    """Switched on while the loop runs, and off: slow code is told under its own name."""
+    loop = asyncio.get_running_loop()
+    told = []
+    for debug in (False, True, False):
+        loop.set_debug(debug)
+        told.append(await _who_runs_what_was_woken(_new_future()))
+    assert told == ["the read", "asyncio", "the read"]
+
+
+async def test_a_loop_that_is_patched_while_it_runs_is_not_plain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As nest_asyncio does: the same class, and tasks that run within tasks."""
+
+    def run_forever(self: asyncio.AbstractEventLoop) -> None:
+        """Run within a task, say."""
+
+    kind = type(asyncio.get_running_loop())
+    monkeypatch.setattr(kind, "run_forever", run_forever, raising=False)
+    assert await _who_runs_what_was_woken(_new_future()) == "asyncio"
+    monkeypatch.undo()
+    assert await _who_runs_what_was_woken(_new_future()) == "the read"
+
+
+def test_a_loop_of_another_class_runs_what_was_woken() -> None:
+    """Whoever wrote a loop of their own knows what it does with tasks, and we do not."""
+
+    class Theirs(asyncio.SelectorEventLoop):
+        pass
+
+    for make, who in ((Theirs, "asyncio"), (asyncio.SelectorEventLoop, "the read")):
+        with asyncio.Runner(loop_factory=make) as runner:
+            assert runner.run(_ask_in_this_loop()) == who
+
+
+def test_uvloop_has_the_read_run_what_was_woken() -> None:
+    """It runs tasks as asyncio's own loop does, and gains as much."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(_ask_in_this_loop()) == "the read"
+
+
+async def test_a_future_that_hides_who_waits_wakes_as_asyncio_does() -> None:
+    """Where asyncio keeps its callbacks elsewhere, only time is lost."""
+
+    class Hides(asyncio.Future[str]):
+        @property
+        def _callbacks(self) -> NoReturn:
+            raise AttributeError("_callbacks")
+
+    assert await _who_runs_what_was_woken(Hides()) == "asyncio"
 
 
 def interrupted() -> list[str]:

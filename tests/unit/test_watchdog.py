@@ -4,20 +4,20 @@ import asyncio
 import gc
 import math
 from collections.abc import AsyncIterator, Callable
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.core.lease_state import LeaseState, deadline
 from aiodistlock.core.options import LockOptions
-from aiodistlock.engine import watchdog
-from aiodistlock.engine.contender import Contender
-from aiodistlock.engine.process_lease import ProcessLease
-from aiodistlock.engine.watchdog import Watchdog
-from aiodistlock.engine.wheel import GRAIN
-from aiodistlock.stores.answers import (
+from aiodistlock.core.validity import deadline
+from aiodistlock.core.value import token_of
+from aiodistlock.leases import watchdog
+from aiodistlock.leases.process_lease import Possessor, ProcessLease
+from aiodistlock.leases.states import LeaseState
+from aiodistlock.leases.timer_wheel import GRAIN
+from aiodistlock.leases.watchdog import Watchdog
+from aiodistlock.protocol.answers import (
     Failed,
     Inspected,
     InspectReply,
@@ -25,7 +25,8 @@ from aiodistlock.stores.answers import (
     Renewed,
     RenewReply,
 )
-from aiodistlock.stores.base import Call, Store
+from aiodistlock.protocol.call import Call
+from aiodistlock.protocol.store import Store
 
 TTL = 9.0
 DRIFT = TTL * 0.01 + 0.002
@@ -45,17 +46,21 @@ class Bench:
         self.inspected: list[tuple[LockKeys, Call[InspectReply]]] = []
         self.suspected: list[Call[Any]] = []
         self.lost: list[tuple[ProcessLease, str]] = []
-        self.watchdog = Watchdog(
-            cast(Store, self),
-            lambda: self.now,
-            asyncio.get_running_loop(),
-            lambda *loss: self.lost.append(loss),
-        )
+        self.connection = self
+        self.watchdog = Watchdog(cast(Store, self), lambda: self.now, asyncio.get_running_loop())
+
+    def lingers(self, _lease: ProcessLease) -> bool:
+        """Have no lease that lingers."""
+        return False
+
+    def on_lost(self, lease: ProcessLease, reason: str) -> None:
+        """Take note of a loss."""
+        self.lost.append((lease, reason))
 
     def renew(
         self,
         keys: LockKeys,
-        token: bytes,
+        value: bytes,
         ttl_ms: int,
         on_reply: Callable[[RenewReply], object] | None = None,
         until: float = math.inf,
@@ -63,7 +68,7 @@ class Bench:
         """Take note of a renewal; the test answers it."""
         call = Call(on_reply)
         call.sent_at = self.now
-        self.calls.append((self.now, token, ttl_ms, call))
+        self.calls.append((self.now, token_of(value), ttl_ms, call))
         return call
 
     def inspect(self, keys: LockKeys) -> Call[InspectReply]:
@@ -78,10 +83,10 @@ class Bench:
 
     def lease(self, token: bytes = b"t", **options: Any) -> ProcessLease:
         """Begin a lease now, and have it looked after."""
-        contender = SimpleNamespace(keys=LockKeys("wallet", "lock:"))
+        possessor, keys = cast(Possessor, self), LockKeys("wallet", "lock:")
         options.setdefault("ttl", TTL)
         until = deadline(self.now, options["ttl"])
-        lease = ProcessLease(cast(Contender, contender), token, 1, 0, LockOptions(**options), until)
+        lease = ProcessLease(possessor, keys, token, 1, 0, LockOptions(**options), until)
         self.watchdog.add(lease)
         return lease
 
@@ -193,6 +198,20 @@ async def test_silence_until_the_deadline_is_a_loss(bench: Bench) -> None:
     assert len(bench.lost) == 1
 
 
+async def test_losses_are_counted_for_a_minute(bench: Bench) -> None:
+    """And forgotten then, whether or not there are more."""
+    for later in (0.0, 30.0):
+        bench.now = 1000.0 + later
+        bench.watchdog.refused(bench.lease(), "said the test")
+    assert bench.watchdog.lost_lately() == 2
+    bench.now = 1061.0
+    assert bench.watchdog.lost_lately() == 1
+    bench.watchdog.refused(bench.lease(), "said the test")
+    assert len(bench.watchdog.lost_at) == 2
+    bench.now = 1200.0
+    assert bench.watchdog.lost_lately() == 0
+
+
 async def test_a_refusal_is_a_loss_at_once(bench: Bench) -> None:
     """When the server says that the lease is not ours, nobody waits for the deadline."""
     lease = bench.lease()
@@ -264,6 +283,24 @@ async def test_a_removed_lease_is_left_alone(bench: Bench) -> None:
     assert bench.watchdog.leases() == []
     await bench.until(1000 + 2 * TTL)
     assert (bench.calls, bench.lost) == ([], [])
+
+
+async def test_where_nobody_has_a_lease_no_timer_runs_until_the_next_one_comes(
+    bench: Bench,
+) -> None:
+    """An idle process is not woken for nothing, and the next lease is renewed in time."""
+
+    def sleeping() -> bool:
+        return bench.watchdog._timer is None
+
+    bench.watchdog.remove(bench.lease())
+    assert not sleeping()
+    await bench.until(bench.now + TTL)
+    assert sleeping()
+    due_at = bench.lease().due_at
+    assert not sleeping()
+    await bench.until(bench.now + TTL / 2)
+    assert [at for at, *_ in bench.calls] == [pytest.approx(due_at, abs=0.03)]
 
 
 async def test_a_new_server_has_all_leases_checked(bench: Bench) -> None:

@@ -4,21 +4,22 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any, cast
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.core.lease_state import LeaseEvent, deadline
 from aiodistlock.core.options import LockOptions
-from aiodistlock.engine.contender import Contender
-from aiodistlock.engine.process_lease import ProcessLease
-from aiodistlock.engine.watchdog import NAP, Watchdog
-from aiodistlock.engine.wheel import GRAIN, TOGETHER
-from aiodistlock.stores.answers import Failed, NotOurs, Renewed, RenewReply
-from aiodistlock.stores.base import Call, Store
+from aiodistlock.core.validity import deadline
+from aiodistlock.core.value import token_of
+from aiodistlock.leases.process_lease import Possessor, ProcessLease
+from aiodistlock.leases.states import LeaseEvent
+from aiodistlock.leases.timer_wheel import GRAIN, TOGETHER
+from aiodistlock.leases.watchdog import NAP, Watchdog
+from aiodistlock.protocol.answers import Failed, NotOurs, Renewed, RenewReply
+from aiodistlock.protocol.call import Call
+from aiodistlock.protocol.store import Store
 
 ROUNDING = 1e-6
 
@@ -59,7 +60,8 @@ class World:
         self.lost: set[ProcessLease] = set()
         self.refused: set[ProcessLease] = set()
         self.late_until = self.slow_until = 0.0
-        self.watchdog = Watchdog(cast(Store, self), self.clock, loop, self.on_lost)
+        self.connection = self
+        self.watchdog = Watchdog(cast(Store, self), self.clock, loop)
         self.added_at: dict[ProcessLease, float] = {}
         # Both check, or note, and then do as ever.
         self.watchdog._look_at = self.look_at  # type: ignore[method-assign]  # as said
@@ -72,7 +74,7 @@ class World:
     def renew(  # the Store's
         self,
         keys: LockKeys,  # one for all
-        token: bytes,
+        value: bytes,
         ttl_ms: int,  # whatever the server grants
         on_reply: Callable[[RenewReply], object] | None = None,
         until: float = math.inf,  # the pipe's matter
@@ -82,7 +84,7 @@ class World:
         call.sent_at = sent_at = self.clock()
         kind, after = self.answers[self.calls % len(self.answers)]
         self.calls += 1
-        lease = self.leases[int(token)]
+        lease = self.leases[int(token_of(value))]
 
         def answer() -> None:
             if kind == "granted":
@@ -122,6 +124,10 @@ class World:
             excuses.append(self.slow_until)
         return max(excuses)
 
+    def lingers(self, _lease: ProcessLease) -> bool:
+        """Have no lease that lingers."""
+        return False
+
     def on_lost(self, lease: ProcessLease, reason: str) -> None:
         """Check that a lease is lost when it must be, not before, and once."""
         assert lease not in self.lost
@@ -148,10 +154,11 @@ class World:
 
     def begin(self, ttl: float, auto_renew: bool, max_hold: float | None) -> None:
         """Begin a lease, as a contender does."""
-        contender = cast(Contender, SimpleNamespace(keys=KEYS))
         options = LockOptions(ttl=ttl, auto_renew=auto_renew, max_hold=max_hold)
         until = deadline(self.clock(), ttl)
-        lease = ProcessLease(contender, b"%d" % len(self.leases), 1, 0, options, until)
+        lease = ProcessLease(
+            cast(Possessor, self), KEYS, b"%d" % len(self.leases), 1, 0, options, until
+        )
         self.leases.append(lease)
         self.watchdog.add(lease)
         if max_hold is not None:

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 import anyio
 
 from aiodistlock import AcquireTimeout, Lease, LeaseLost, LockClient, StoreUnavailable
-from aiodistlock.cli.connection import check_keys, check_urls, lock_client
-from aiodistlock.cli.errors import (
+from aiodistlock.cli.connection import lock_client
+from aiodistlock.console.errors import (
     EXIT_LOST,
-    EXIT_NOT_ACQUIRED,
     EXIT_UNAVAILABLE,
     EXIT_USAGE,
     CommandError,
 )
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.options import ClientOptions, LockOptions
+from aiodistlock.core.validation import check_all, refuse
+from aiodistlock.doctor.targets import parse
 
 from .command import Command, problem
 from .supervisor import TERMINATING, Supervisor
@@ -41,8 +44,12 @@ class Options:
     namespace: str
     ttl: float
     timeout: float | None
+    quiet: bool
+    conflict_exit_code: int
     grace: float
     unavailable_after: float
+    quarantine: float
+    keep_redis_url: bool
 
 
 def run(options: Options) -> int:
@@ -50,12 +57,12 @@ def run(options: Options) -> int:
     Run the command under the lock, and return its exit status.
 
     :raises CommandError: if it could not run, or lost the lock
-    :raises DoctorError: if a URL is none
+    :raises CommandError: if there is no URL, or one is none
     """
-    check_urls(options.urls)
-    check_keys(options.name, options.namespace)
-    if not 0 <= options.grace <= _LONGEST_GRACE:
-        raise CommandError(f"--grace must be 0 to {_LONGEST_GRACE:g} seconds", EXIT_USAGE)
+    parse(options.urls)
+    _check(options)
+    if not options.keep_redis_url:
+        os.environ.pop("REDIS_URL", None)
     wrong = problem(options.command)
     if wrong is not None:
         raise CommandError(*wrong)
@@ -66,6 +73,32 @@ def run(options: Options) -> int:
     if status == _INTERRUPTED and not ignored and any(map(os.isatty, (0, 1, 2))):
         _interrupt(had_terminal)
     return status
+
+
+def _check(options: Options) -> None:
+    """
+    Check all that the user gave, before any I/O.
+
+    :raises CommandError: naming all that is wrong
+    """
+    within = 0 <= options.grace <= _LONGEST_GRACE
+    grace = f"grace must be 0 to {_LONGEST_GRACE:g} seconds, not {options.grace:g}"
+    try:
+        check_all(
+            lambda: LockKeys(options.name, options.namespace),
+            lambda: LockOptions(ttl=options.ttl, timeout=options.timeout),
+            lambda: refuse([None if within else grace]),
+            lambda: _client_options(options),
+            lambda: refuse(
+                _client_options(options).too_long(options.ttl, quorum=len(options.urls) > 1)
+            ),
+        )
+    except ValueError as error:
+        raise CommandError(str(error), EXIT_USAGE) from None
+
+
+def _client_options(options: Options) -> ClientOptions:
+    return ClientOptions(unavailable_after=options.unavailable_after, quarantine=options.quarantine)
 
 
 def _interrupt(had_terminal: bool) -> None:
@@ -81,7 +114,11 @@ def _interrupt(had_terminal: bool) -> None:
 async def _run(options: Options, command: Command) -> tuple[int, bool]:
     """Return the exit status, and whether the command had the terminal at its end."""
     supervisor = Supervisor(command, Terminal())
-    async with lock_client(options.urls, unavailable_after=options.unavailable_after) as locks:
+    async with lock_client(
+        options.urls,
+        unavailable_after=options.unavailable_after,
+        quarantine=options.quarantine,
+    ) as locks:
         locks.add_listener(supervisor.listen)
         try:
             lease = await _acquire(options, locks)
@@ -119,9 +156,10 @@ async def _acquire(options: Options, locks: LockClient) -> Lease | int:
             lock = locks.lock(options.name, ttl=options.ttl, namespace=options.namespace)
             lease = await lock.acquire(options.timeout)
         except AcquireTimeout as error:
-            # Nobody told who holds it: Redis never answered.
-            status = EXIT_UNAVAILABLE if error.holder is None else EXIT_NOT_ACQUIRED
-            raise CommandError(str(error), status) from None
+            if error.holder is None:  # nobody told: Redis never answered
+                raise CommandError(str(error), EXIT_UNAVAILABLE) from None
+            told = "" if options.quiet else str(error)
+            raise CommandError(told, options.conflict_exit_code) from None
         except StoreUnavailable as error:
             raise CommandError(str(error), EXIT_UNAVAILABLE) from None
         except ValueError as error:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.keys import LockKeys, key_of
 
-_COMPANIONS = (":fence", ":queue")
 _GLOB = "*?["
 
 
@@ -14,8 +13,8 @@ def scan_pattern(namespace: str, pattern: str) -> str:
     """
     Return what to have Redis match: all keys of the locks that the pattern names.
 
-    It is broader than the pattern, which is matched here: companions have braces around
-    the name, and Redis reads patterns a little differently.
+    It is broader than the pattern, which is matched here: companions have the key behind
+    their own beginning, and Redis reads patterns a little differently.
     """
     literal = pattern[: min((pattern.find(c) for c in _GLOB if c in pattern), default=None)]
     return f"*{_escaped(namespace + literal)}*"
@@ -29,23 +28,18 @@ def name_of(key: bytes, namespace: str) -> str | None:
     """
     Return the name of the lock to which a key belongs, ``None`` if it is no lock's.
 
-    A lock is found by each of its keys: a waiter's queue and a free lock's counter
-    stand alone.
+    A lock is found by each of its keys: the queue of a free lock stands alone.
     """
     try:
         text = key.decode()
     except UnicodeDecodeError:
         return None
-    for suffix in _COMPANIONS:
-        if text.endswith(suffix):
-            stem = text.removesuffix(suffix)
-            inner = stem[1:-1] if stem.startswith("{") and stem.endswith("}") else ""
-            for candidate in (inner, stem):
-                keys = _keys(candidate, namespace)
-                if keys is not None and key in (keys.fence, keys.queue):
-                    return keys.name
-    keys = _keys(text, namespace)
-    return None if keys is None else keys.name
+    lock_key = key_of(text)
+    if lock_key is None:
+        keys = _keys(text, namespace)
+        return None if keys is None else keys.name
+    keys = _keys(lock_key, namespace)
+    return keys.name if keys is not None and key == keys.queue else None
 
 
 def _keys(key: str, namespace: str) -> LockKeys | None:

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aiodistlock.cli.console import shown
+from aiodistlock.core.durations import in_words
+from aiodistlock.core.escaping import MOST_OF_ERROR, shown
 
 from .state import Holder, LockState
 
@@ -41,7 +42,7 @@ def table_of(states: Sequence[LockState], nodes: int) -> Table:
     if nodes > 1:
         table.add_column("votes", justify="right", no_wrap=True)
     for state in states:
-        row = [Text(shown(state.name)), held_by(state), Text(_fence(state))]
+        row = [Text(shown(state.name, MOST_OF_ERROR)), held_by(state), Text(_fence(state))]
         row += [ttl_of(state), Text(str(len(state.waiters) or "-"))]
         row += [Text(f"{state.votes}/{nodes}")] if nodes > 1 else []
         table.add_row(*row)
@@ -63,11 +64,11 @@ def show(console: Console, state: LockState, each: dict[int, LockState], nodes: 
         told = held_by(each[number]) if number in each else Text("does not answer", "red")
         grid.add_row(f"node {number + 1}", told)
     for place, waiter in enumerate(state.waiters, 1):
-        who = shown(str(Holder.of(waiter.token)))
-        grid.add_row(f"waiter {place}", Text(f"{who}, for {waiter.waited:.1f} s"))
+        who = shown(Holder.of(waiter.token))
+        grid.add_row(f"waiter {place}", Text(f"{who}, for {in_words(waiter.waited)}"))
     if not state.waiters:
         grid.add_row("waiters", Text("none"))
-    console.print(Text(shown(state.name), "bold"))
+    console.print(Text(shown(state.name, MOST_OF_ERROR), "bold"))
     console.print(grid)
 
 
@@ -75,14 +76,14 @@ def held_by(state: LockState) -> Text:
     """Return who holds a lock, as people read it."""
     if state.holder is None:
         return Text("free", "dim")
-    return Text(shown(str(Holder.of(state.holder))))
+    return Text(shown(Holder.of(state.holder)))
 
 
 def ttl_of(state: LockState) -> Text:
     """Return how much is left of the lease, as people read it."""
     if state.holder is None:
         return Text("-", "dim")
-    return Text("none", "yellow") if state.ttl is None else Text(f"{state.ttl:.1f} s")
+    return Text("none", "yellow") if state.ttl is None else Text(in_words(state.ttl))
 
 
 def _fence(state: LockState) -> str:

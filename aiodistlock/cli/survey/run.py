@@ -8,8 +8,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aiodistlock.cli.connection import check_keys, check_urls
-from aiodistlock.cli.console import PipedConsole
+from aiodistlock.cli.connection import check_keys
+from aiodistlock.console.piped import PipedConsole
+from aiodistlock.core.escaping import shown
+from aiodistlock.doctor.targets import parse
 
 from .report import show, table_of, to_json
 from .state import LockState, added_up
@@ -25,22 +27,22 @@ class Where:
     timeout: float
 
 
-def where(urls: Sequence[str] | None, namespace: str, timeout: float) -> Where:
+def where(urls: Sequence[str], namespace: str, timeout: float) -> Where:
     """
     Check where the user wants us to look, before any I/O.
 
-    :raises CommandError: if that is nowhere
-    :raises DoctorError: if a URL is none
+    :raises CommandError: if the namespace cannot be used
+    :raises CommandError: if there is no URL, or one is none
     """
     check_keys("any", namespace)
-    return Where(urls=check_urls(urls), namespace=namespace, timeout=timeout)
+    parse(urls)
+    return Where(urls=urls, namespace=namespace, timeout=timeout)
 
 
-def list_locks(at: Where, pattern: str, *, free: bool, as_json: bool) -> None:
+def list_locks(at: Where, pattern: str, *, as_json: bool) -> None:
     """
     Print the locks that match.
 
-    :param free: also those that nobody holds or waits for
     :raises CommandError: if Redis is unavailable
     """
 
@@ -49,12 +51,20 @@ def list_locks(at: Where, pattern: str, *, free: bool, as_json: bool) -> None:
             return await survey.look(await survey.names(pattern)), survey
 
     states, survey = asyncio.run(look())
-    states = [state for state in states if free or state.in_use]
+    states = [state for state in states if state.in_use]
     if as_json:
         print(json.dumps([to_json(state, survey.size) for state in states], indent=2))
     elif states:
         PipedConsole(highlight=False).print_table(table_of(states, survey.size))
+    else:
+        # Not where a program counts the lines.
+        print(f"aiodistlock: {_nothing(at, pattern)}", file=sys.stderr)
     warn(survey)
+
+
+def _nothing(at: Where, pattern: str) -> str:
+    what = f"no lock {shown(pattern)!r}" if pattern != "*" else "no lock"
+    return f"{what} is held or waited for in the namespace {shown(at.namespace)!r}"
 
 
 def inspect_lock(at: Where, name: str, *, as_json: bool) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from aiodistlock.core.quorum import Sighting, seen_by_majority
+from aiodistlock.core.escaping import bounded
+from aiodistlock.core.value import ENDING, ROUND
+from aiodistlock.deployments.quorum.votes import Sighting, seen_by_majority
 
-# Label or host, pid, eight random digits, counter; on a quorum the round of the vote, too.
-_TOKEN = re.compile(r"(?P<host>.+):(?P<pid>\d+):[0-9a-f]{8}:\d+(?:\.\d+)?")
+_TOKEN = re.compile(rf"(?P<host>.+){ENDING}{ROUND}")  # before the end: label or host
 
 
 class Holder(NamedTuple):
@@ -22,7 +23,8 @@ class Holder(NamedTuple):
 
     @classmethod
     def of(cls, token: str) -> Holder:
-        """Read a token."""
+        """Read a token; of one that is longer than anybody's, the beginning."""
+        token = bounded(token)
         found = _TOKEN.fullmatch(token)
         return cls(token, found["host"], int(found["pid"])) if found else cls(token, None, None)
 
@@ -49,7 +51,7 @@ class LockState:
 
     :param holder: token of the holder, ``None`` if the lock is free
     :param ttl: seconds left of the lease, ``None`` if free, or held without a ttl
-    :param fence: fencing token issued last, ``None`` if none is kept
+    :param fence: with which the lease began, ``None`` if the lock is free or its holder has none
     :param waiters: processes that wait, in their order
     :param votes: how many servers name the holder
     """

@@ -13,9 +13,10 @@ from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import ResponseError
 
 from aiodistlock.cli.connection import reaching, redis_clients
-from aiodistlock.cli.errors import EXIT_UNAVAILABLE, CommandError
+from aiodistlock.console.errors import EXIT_UNAVAILABLE, CommandError
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.core.quorum import majority
+from aiodistlock.core.value import read_value
+from aiodistlock.deployments.quorum.votes import majority
 
 from .names import matches, name_of, scan_pattern
 from .state import LockState, Waiter, added_up
@@ -23,7 +24,7 @@ from .state import LockState, Waiter, added_up
 _BATCH = 500
 
 # See prelude.lua.
-_RECORD = re.compile(rb"\d+ \S+ (?P<token>\S+)")
+_RECORD = re.compile(rb"\d+ \S+ \S+ (?P<token>\S+)")
 
 T = TypeVar("T")
 
@@ -93,14 +94,15 @@ class Survey:
 
     async def fences(self, names: Iterable[str]) -> list[int]:
         """
-        Return the highest fencing token of each name, 0 where none is kept.
+        Return the fencing token of each name's present lease, 0 where there is none.
 
         :raises CommandError: if too few nodes answer
         """
-        keys = [LockKeys(name, self._namespace).fence for name in names]
+        keys = [LockKeys(name, self._namespace).key for name in names]
 
         async def look(client: Redis | RedisCluster) -> list[int]:
-            return [_integer(each) or 0 for each in await _get(client, keys)]
+            values = await _get(client, keys)
+            return [read_value(each).fence if isinstance(each, bytes) else 0 for each in values]
 
         seen = await self.of_all(look)
         return [max(each) for each in zip(*seen.values(), strict=True)]
@@ -157,10 +159,9 @@ async def _look(
     for keys in batch:
         pipeline.get(keys.key)
         pipeline.pttl(keys.key)
-        pipeline.get(keys.fence)
         pipeline.zrange(keys.queue, 0, -1, withscores=True)
     replies = await pipeline.execute(raise_on_error=False)
-    return [_state(keys.name, replies[4 * n : 4 * n + 4], now) for n, keys in enumerate(batch)]
+    return [_state(keys.name, replies[3 * n : 3 * n + 3], now) for n, keys in enumerate(batch)]
 
 
 async def _get(client: Redis | RedisCluster, keys: Sequence[bytes]) -> list[Any]:
@@ -175,16 +176,17 @@ def _state(name: str, replies: Sequence[Any], now: int) -> LockState:
         # A key of another type is something else than a lock, and is passed over.
         if isinstance(reply, Exception) and "WRONGTYPE" not in str(reply):
             raise reply
-    holder, remaining, fence, records = (
+    value, remaining, records = (
         None if isinstance(reply, ResponseError) else reply for reply in replies
     )
+    token, fence = (None, 0) if value is None else read_value(value)
     return LockState(
         name=name,
-        holder=None if holder is None else _text(holder),
-        ttl=remaining / 1000 if holder is not None and remaining and remaining >= 0 else None,
-        fence=_integer(fence),
+        holder=None if token is None else _text(token),
+        ttl=remaining / 1000 if token is not None and remaining and remaining >= 0 else None,
+        fence=fence or None,
         waiters=tuple(_waiters(records or (), now)),
-        votes=int(holder is not None),
+        votes=int(token is not None),
     )
 
 
@@ -199,11 +201,3 @@ def _waiters(records: Iterable[tuple[bytes, float]], now: int) -> Iterator[Waite
 def _text(token: bytes) -> str:
     # Other libraries' tokens are any bytes: `release` must find the very same again.
     return token.decode(errors="surrogateescape")
-
-
-def _integer(value: Any) -> int | None:
-    # A trailing space marks a counter as reported; see prelude.lua.
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None

@@ -1,9 +1,10 @@
 """How often locks change hands, from fencing tokens that rise.
 
 Redis counts no hand-offs, but every lease has a higher fencing token: a token that rose
-between two looks is one hand-off, at least.  So what is measured is a lower bound, and at
-most one for each look.  (Listening to the grants would count all.  But a message is given
-up for lost only if nobody hears it, so whoever listens makes dead waiters look alive.)
+between two looks, or came up, is one hand-off, at least.  So what is measured is a lower
+bound, and at most one for each look.  (Listening to the grants would count all.  But a
+message is given up for lost only if nobody hears it, so whoever listens makes dead waiters
+look alive.)
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ class Meter:
     def note(self, fences: Iterable[tuple[str, int]]) -> None:
         """Take in the fencing tokens of one look."""
         for name, fence in fences:
-            last = self._last.get(name)
-            if fence and last is not None and fence > last:
+            # A name that the look before did not see was free then.
+            first = 0 if self._read_at is not None else fence
+            if fence > self._last.get(name, first):
                 self._rises[name] = self._rises.get(name, 0) + 1
             if fence:
                 self._last[name] = fence

@@ -14,11 +14,12 @@ import anyio
 from rich.console import Console
 from rich.live import Live
 
-from aiodistlock.cli.console import PipedConsole
-from aiodistlock.cli.errors import EXIT_USAGE, CommandError
 from aiodistlock.cli.survey.run import Where, warn
 from aiodistlock.cli.survey.survey import Survey, open_survey
+from aiodistlock.console.errors import EXIT_USAGE, CommandError
+from aiodistlock.console.piped import PipedConsole
 
+from .keys import Keys
 from .meter import Frame, Meter, frame
 from .view import frame_to_json, render
 
@@ -45,7 +46,8 @@ def run(at: Where, options: Options) -> int:
     """
     Show locks until a signal comes, or once; return the exit status.
 
-    Ctrl-C is how one leaves: 0.  After another signal it is 128 and the signal's number.
+    The key q and Ctrl-C are how one leaves: 0.  After another signal it is 128 and the
+    signal's number.
 
     :raises CommandError: if Redis is unavailable at the start, or there is no terminal
     """
@@ -69,12 +71,13 @@ async def _until_signalled(at: Where, options: Options, console: Console) -> int
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, end, number)
+        keys = Keys(lambda: end(signal.SIGINT))
         async with open_survey(at.urls, at.namespace, at.timeout) as survey:
-            await _show(survey, options, console)
+            await _show(survey, options, console, keys)
     return 0 if not ended_by or ended_by[0] == signal.SIGINT else 128 + ended_by[0]
 
 
-async def _show(survey: Survey, options: Options, console: Console) -> None:
+async def _show(survey: Survey, options: Options, console: Console, keys: Keys) -> None:
     watch = Watch(survey, options)
     await watch.look()
     if options.once:
@@ -86,24 +89,27 @@ async def _show(survey: Survey, options: Options, console: Console) -> None:
     live = None
     if not options.as_json:
         live = Live(console=console, screen=True, auto_refresh=False)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, _stop, live)
-    with live or nullcontext():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, _stop, live, keys)
+    with keys if live else nullcontext(), live or nullcontext():
         async with aclosing(watch.frames(keep_trying=live is not None)) as frames:
             async for seen, trouble in frames:
                 if live is None:
                     _print(seen, options, console)
                 else:
-                    live.update(render(seen, console.height, trouble), refresh=True)
+                    picture = render(seen, console.width, console.height, trouble)
+                    live.update(picture, refresh=True)
 
 
-def _stop(live: Live) -> None:
+def _stop(live: Live, keys: Keys) -> None:
     """Leave the screen to the shell for as long as Ctrl-Z has us stopped."""
     loop = asyncio.get_running_loop()
     live.stop()
+    keys.leave()
     # Not SIGSTOP: where no shell could have us go on, the kernel ignores this one.
     loop.remove_signal_handler(signal.SIGTSTP)
     os.kill(0, signal.SIGTSTP)
-    loop.add_signal_handler(signal.SIGTSTP, _stop, live)
+    loop.add_signal_handler(signal.SIGTSTP, _stop, live, keys)
+    keys.listen()
     live.start(refresh=True)
 
 
@@ -111,7 +117,7 @@ def _print(seen: Frame, options: Options, console: Console) -> None:
     if options.as_json:
         print(json.dumps(frame_to_json(seen)), flush=True)
     else:
-        console.print(render(seen, None))
+        console.print(render(seen, console.width, None))
 
 
 class Watch:
@@ -131,7 +137,9 @@ class Watch:
 
         :raises CommandError: if Redis is unavailable
         """
-        names = await self._survey.names(self._options.pattern)
+        found = await self._survey.names(self._options.pattern)
+        # What changes hands may be free in this moment.
+        names = sorted({*found, *self._names})
         states = await self._survey.look(names)
         self._meter.note((state.name, state.fence or 0) for state in states)
         self._meter.keep(names)

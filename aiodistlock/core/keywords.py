@@ -1,0 +1,33 @@
+"""Options of locks as keyword arguments, for type checkers and editors.
+
+What passes options on takes ``**options: Unpack[LockKeywords]``.  The options themselves,
+with their defaults and what they do, are :class:`~aiodistlock.AsyncLock`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from aiodistlock.core.backoff import Backoff
+from aiodistlock.core.durations import Duration
+
+
+class UntimedLockKeywords(TypedDict, total=False):
+    """Options of a lock, for what has a ``timeout`` of its own."""
+
+    ttl: Duration
+    auto_renew: bool
+    max_hold: Duration | None
+    on_lost: Literal["cancel", "signal"]
+    local_handoffs: int
+    backoff: Backoff | None
+    namespace: str
+    reentrant: bool
+    ack: str
+    linger: Duration
+
+
+class LockKeywords(UntimedLockKeywords, total=False):
+    """Options of a lock."""
+
+    timeout: Duration | None

@@ -1,0 +1,93 @@
+"""What in-memory clients share in place of Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aiodistlock.core.clock import ClockWithTimers
+from aiodistlock.core.value import token_of
+from aiodistlock.protocol.grant_message import Grant, Recall
+
+
+@dataclass(slots=True)
+class Waiting:
+    """One waiter in the queue of a key."""
+
+    token: bytes
+    inbox: bytes
+    grant_ttl_ms: int
+
+
+@dataclass(slots=True)
+class Entry:
+    """What the server keeps about one key."""
+
+    holder: bytes | None = None
+    """The token."""
+    fence: int = 0
+    """With which the holder's lease began."""
+    expires_at: float = 0.0
+    queue: dict[bytes, Waiting] = field(default_factory=dict)
+
+    def holds(self, value: bytes) -> bool:
+        """Tell whether a value is of the holder's lease."""
+        return self.holder is not None and token_of(value) == self.holder
+
+
+Deliver = Callable[[Grant | Recall], bool]
+"""Takes a message; tells whether it is heard."""
+
+
+class MemoryServer:
+    """
+    What the in-memory clients of one test share, each in its own event loop and thread.
+
+    Whoever reads or writes entries holds the ``thread_lock``.
+
+    :param clock: the time of the server and of all its clients; ``None``: real time
+    """
+
+    def __init__(self, clock: ClockWithTimers | None = None) -> None:
+        self.clock = clock
+        self.entries: dict[bytes, Entry] = {}
+        self.inboxes: dict[bytes, Deliver] = {}
+        self.counter = 0
+        """The fencing token issued last, of whatever key."""
+
+    def entry(self, key: bytes, now: float) -> Entry:
+        """Return what is kept about a key, without what has expired."""
+        entry = self.entries.setdefault(key, Entry())
+        if entry.holder is not None and entry.expires_at <= now:
+            entry.holder = None
+        return entry
+
+    def grant_next(
+        self, key: bytes, entry: Entry, now: float, me: bytes | None, my_ttl_ms: int
+    ) -> bool:
+        """Make the first waiter that still listens the holder; tell whether there was one."""
+        while entry.queue:
+            waiting = entry.queue.pop(next(iter(entry.queue)))
+            ttl_ms = my_ttl_ms if waiting.token == me else waiting.grant_ttl_ms
+            fence = self.issue_fence(now)
+            if waiting.token != me:
+                deliver = self.inboxes.get(waiting.inbox)
+                grant = Grant(fence, int(now * 1e6), ttl_ms / 1000, waiting.token, key)
+                if not (deliver and deliver(grant)):
+                    continue
+            entry.holder, entry.fence = waiting.token, fence
+            entry.expires_at = now + ttl_ms / 1000
+            return True
+        return False
+
+    def recall(self, key: bytes, holder: bytes) -> None:
+        """Ask a holder to give up a lease that may linger."""
+        client, _, count = holder.rpartition(b":")
+        deliver = self.inboxes.get(b"aiodistlock:inbox:" + client)
+        if deliver is not None and count.startswith(b"0"):
+            deliver(Recall(holder, key))
+
+    def issue_fence(self, now: float) -> int:
+        """Issue the next fencing token."""
+        self.counter = max(int(now * 1e6), self.counter + 1)
+        return self.counter

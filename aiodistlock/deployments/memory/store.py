@@ -1,0 +1,182 @@
+"""The store without Redis, for users' unit tests: the scripts, said in Python.
+
+It passes the same contract tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.deployments.memory.connection import MemoryConnection
+from aiodistlock.deployments.memory.server import Entry, MemoryServer, Waiting
+from aiodistlock.protocol.answers import (
+    AbandonReply,
+    AcquireReply,
+    Done,
+    Granted,
+    Held,
+    Inspected,
+    InspectReply,
+    Kept,
+    NotOurs,
+    PassOnReply,
+    Queued,
+    ReleaseReply,
+    Renewed,
+    RenewReply,
+)
+from aiodistlock.protocol.call import Call
+
+_GONE = NotOurs("its key is gone (expired or deleted)")
+_OTHER = NotOurs("another token is at its key")
+
+
+class MemoryStore:
+    """
+    One client's access to a :class:`MemoryServer`.
+
+    :param connection: carries the operations there
+    """
+
+    def __init__(self, server: MemoryServer, connection: MemoryConnection) -> None:
+        self._server = server
+        self.connection = connection
+        self._run = connection.run
+
+    def acquire(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        ttl_ms: int,
+        grant_ttl_ms: int | None,
+        on_reply: Callable[[AcquireReply], object],
+    ) -> Call[AcquireReply]:
+        """Take the lock, or queue for it; see ``acquire.lua``."""
+
+        def operation(now: float) -> AcquireReply:
+            entry = self._server.entry(keys.key, now)
+            if entry.holder == token:
+                entry.expires_at = now + ttl_ms / 1000
+            elif entry.holder is None:
+                if grant_ttl_ms is not None and entry.queue:
+                    self._join(entry, token, grant_ttl_ms)
+                if not self._server.grant_next(keys.key, entry, now, token, ttl_ms):
+                    entry.holder, entry.fence = token, self._server.issue_fence(now)
+                    entry.expires_at = now + ttl_ms / 1000
+            if entry.holder == token:
+                others_wait = bool(entry.queue)
+                return Granted(entry.fence, int(now * 1e6), now, others_wait=others_wait)
+            assert entry.holder is not None
+            holder, left = entry.holder.decode(), entry.expires_at - now
+            if grant_ttl_ms is None:
+                return Held(holder, left)
+            self._join(entry, token, grant_ttl_ms)
+            self._server.recall(keys.key, entry.holder)
+            return Queued(holder, left, list(entry.queue).index(token), int(now * 1e6), now)
+
+        return self._run(operation, on_reply)
+
+    def _join(self, entry: Entry, token: bytes, grant_ttl_ms: int) -> None:
+        entry.queue.setdefault(token, Waiting(token, self.connection.channel, grant_ttl_ms))
+
+    def pass_on(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        next_token: bytes,
+        *,
+        ttl_ms: int,
+        grant_ttl_ms: int,
+        highest: int,
+        on_reply: Callable[[PassOnReply], object],
+    ) -> Call[PassOnReply]:
+        """Let the next client have the lock and queue again, or keep it."""
+
+        def operation(now: float) -> PassOnReply:
+            entry = self._server.entry(keys.key, now)
+            if entry.holder != token:
+                return _GONE if entry.holder is None else _OTHER
+            self._server.counter = max(self._server.counter, highest)
+            if not self._server.grant_next(keys.key, entry, now, None, 0):
+                entry.fence = self._server.issue_fence(now)
+                entry.expires_at = now + ttl_ms / 1000
+                return Kept(entry.fence, int(now * 1e6), now)
+            self._join(entry, next_token, grant_ttl_ms)
+            position = list(entry.queue).index(next_token)
+            left = entry.expires_at - now
+            return Queued(entry.holder.decode(), left, position, int(now * 1e6), now)
+
+        return self._run(operation, on_reply)
+
+    def release(
+        self,
+        keys: LockKeys,
+        value: bytes,
+        highest: int,
+        until: float,  # noqa: ARG002  # memory answers in time
+    ) -> Call[ReleaseReply]:
+        """Give the lock up, to the next waiter if there is one."""
+
+        def operation(now: float) -> ReleaseReply:
+            entry = self._server.entry(keys.key, now)
+            if not entry.holds(value):
+                return _GONE if entry.holder is None else _OTHER
+            self._server.counter = max(self._server.counter, highest)
+            self._give_up(keys, entry, now)
+            return Done()
+
+        return self._run(operation)
+
+    def _give_up(self, keys: LockKeys, entry: Entry, now: float) -> None:
+        if not self._server.grant_next(keys.key, entry, now, None, 0):
+            entry.holder = None
+
+    def renew(
+        self,
+        keys: LockKeys,
+        value: bytes,
+        ttl_ms: int,
+        on_reply: Callable[[RenewReply], object] | None = None,
+        until: float = math.inf,  # noqa: ARG002  # memory answers in time
+    ) -> Call[RenewReply]:
+        """Set the remaining time of the lease."""
+
+        def operation(now: float) -> RenewReply:
+            entry = self._server.entry(keys.key, now)
+            if not entry.holds(value):
+                return _GONE if entry.holder is None else _OTHER
+            entry.expires_at = now + ttl_ms / 1000
+            return Renewed(now, len(entry.queue))
+
+        return self._run(operation, on_reply)
+
+    def abandon(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        grant_ttl_ms: int | None,  # noqa: ARG002  # the token finds its place here
+    ) -> Call[AbandonReply]:
+        """Undo an acquisition."""
+
+        def operation(now: float) -> AbandonReply:
+            entry = self._server.entry(keys.key, now)
+            entry.queue.pop(token, None)
+            if entry.holder == token:
+                self._give_up(keys, entry, now)
+            return Done()
+
+        return self._run(operation)
+
+    def inspect(self, keys: LockKeys) -> Call[InspectReply]:
+        """Tell who holds the lock and who waits."""
+
+        def operation(now: float) -> InspectReply:
+            entry = self._server.entry(keys.key, now)
+            waiters = tuple(token.decode() for token in entry.queue)
+            if entry.holder is None:
+                return Inspected(None, None, 0, waiters)
+            return Inspected(entry.holder.decode(), entry.expires_at - now, entry.fence, waiters)
+
+        return self._run(operation)

@@ -1,0 +1,141 @@
+"""The store on one Redis, or on one cluster: what carries the calls makes the difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from aiodistlock.connection.pipe_like import Inboxes, PipeLike
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.protocol.answers import (
+    AbandonReply,
+    AcquireReply,
+    ClaimReply,
+    InspectReply,
+    MoveEndReply,
+    PassOnReply,
+    ReleaseReply,
+    RenewReply,
+)
+from aiodistlock.protocol.call import R
+from aiodistlock.protocol.operations import Operations
+from aiodistlock.protocol.redis_call import RedisCall
+
+
+class SingleStore:
+    """
+    Locks on one Redis: each operation is one script, sent through one pipe.
+
+    :param connection: the pipe, or what spreads the calls over a cluster's
+    :param inboxes: where this client hears its grants
+    :param operations: makes the calls
+    """
+
+    def __init__(
+        self,
+        connection: PipeLike,
+        inboxes: Inboxes,
+        operations: Operations,
+    ) -> None:
+        self.connection = connection
+        self._inboxes = inboxes
+        self._operations = operations
+
+    def _run(self, call: RedisCall[R]) -> RedisCall[R]:
+        self.connection.submit(call)
+        return call
+
+    def acquire(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        ttl_ms: int,
+        grant_ttl_ms: int | None,
+        on_reply: Callable[[AcquireReply], object],
+    ) -> RedisCall[AcquireReply]:
+        """Take the lock, or queue for it; while no inbox is open, only try."""
+        # Who queues without listening is passed over as dead: rather only try, and poll.
+        inbox = self._inboxes.open_address(keys) if grant_ttl_ms is not None else b""
+        call = self._operations.acquire(keys, token, ttl_ms, inbox, grant_ttl_ms or 0, on_reply)
+        self.connection.submit(call)
+        return call
+
+    def pass_on(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        next_token: bytes,
+        *,
+        ttl_ms: int,
+        grant_ttl_ms: int,
+        highest: int,
+        on_reply: Callable[[PassOnReply], object],
+    ) -> RedisCall[PassOnReply]:
+        """Let the next process have the lock and queue again, or keep it."""
+        # The inbox is named also while nobody listens: the place in the queue is lost
+        # then, as any dead waiter's, and our next request asks for a new one.
+        call = self._operations.pass_on(
+            keys,
+            token,
+            next_token,
+            ttl_ms=ttl_ms,
+            highest=highest,
+            inbox=self._inboxes.address_to_queue(keys),
+            grant_ttl_ms=grant_ttl_ms,
+            on_reply=on_reply,
+        )
+        return self._run(call)
+
+    def release(
+        self,
+        keys: LockKeys,
+        value: bytes,
+        highest: int,
+        until: float,
+    ) -> RedisCall[ReleaseReply]:
+        """Give the lock up, to the next waiter if there is one."""
+        call = self._operations.release(keys, value, highest)
+        call.until = until
+        self.connection.submit(call)
+        return call
+
+    def renew(
+        self,
+        keys: LockKeys,
+        value: bytes,
+        ttl_ms: int,
+        on_reply: Callable[[RenewReply], object] | None = None,
+        until: float = math.inf,
+    ) -> RedisCall[RenewReply]:
+        """Set the remaining time of the lease."""
+        call = self._operations.renew(keys, value, ttl_ms, on_reply)
+        call.until = until
+        self.connection.submit(call)
+        return call
+
+    def abandon(
+        self, keys: LockKeys, token: bytes, grant_ttl_ms: int | None
+    ) -> RedisCall[AbandonReply]:
+        """Undo an acquisition, behind the request that it undoes."""
+        inbox = b"" if grant_ttl_ms is None else self._inboxes.address_of(keys)
+        return self._run(self._operations.abandon(keys, token, inbox, grant_ttl_ms or 0))
+
+    def claim(
+        self, keys: LockKeys, value: bytes, wanted: bytes, ttl_ms: int
+    ) -> RedisCall[ClaimReply]:
+        """Put another value at the key of our lease, for ``ttl_ms`` from now on, 0: for ever."""
+        return self._run(self._operations.claim(keys, value, wanted, ttl_ms))
+
+    def move_end(
+        self, keys: LockKeys, value: bytes, from_ms: int = 0, by_ms: int = 0
+    ) -> RedisCall[MoveEndReply]:
+        """
+        Move the end of our lease if it is ``from_ms`` by the server's clock.
+
+        From 0: set it to ``by_ms`` from now; by 0, too: only ask.
+        """
+        return self._run(self._operations.move_end(keys, value, from_ms, by_ms))
+
+    def inspect(self, keys: LockKeys) -> RedisCall[InspectReply]:
+        """Ask who holds the lock and who waits."""
+        return self._run(self._operations.inspect(keys))

@@ -1,1 +1,0 @@
-"""What runs: the pipe, the inbox, the contenders and the watchdog."""

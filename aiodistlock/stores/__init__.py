@@ -1,1 +1,0 @@
-"""Where locks are kept: the ``Store`` protocol and what implements it."""

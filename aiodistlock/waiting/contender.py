@@ -1,0 +1,271 @@
+"""What one process does about one name: its local waiters, and its say at Redis.
+
+Rules
+-----
+1. Per name and process one FIFO of local waiters, and at most one acquisition at
+   Redis on behalf of all of them (an :class:`Attempt`), never of a single task: a
+   task that is cancelled just leaves.
+2. Whoever leaves last abandons the attempt, behind the request that it undoes.
+3. A granted lease goes to the first in the FIFO (:mod:`~aiodistlock.waiting.grant`), and
+   from there to the next, or to another process (:mod:`~aiodistlock.waiting.hand_off`).
+4. A waiter in the queue at Redis is woken by a grant.  Messages may be lost, so it
+   asks again (the same request: it keeps its place) when the holder's lease must have
+   run out, when the inbox is heard again, and else at growing, jittered pauses; the
+   more rarely, the farther back it stands (:mod:`~aiodistlock.waiting.pauses`).
+5. While Redis is unreachable or refuses for a passing reason, the attempt goes on,
+   until ``unavailable_after``; each waiter's own ``timeout`` runs meanwhile.
+
+Nothing here awaits: events come in (a task enters or leaves, an answer, a grant, a
+timer), state changes, requests go out.  The states are what is not ``None``:
+
+=============  =============  =========  =====================================
+attempt        process_lease  holder     meaning
+=============  =============  =========  =====================================
+None           None           None       idle
+set            None           None       asking, or waiting in the queue
+None           set            set        a local task holds the lock
+None           set            None       renewing before a hand-off, or lingering
+set            set            None       passing on
+=============  =============  =========  =====================================
+
+What enters, asks, leaves or loses the lease stands here; a contender is a ``Grantee`` and a
+``Grantor`` as well, and the transitions of a lease that begins or is handed on stand there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.errors import AcquireTimeout, LockError, StoreUnavailable
+from aiodistlock.leases.process_lease import ProcessLease
+from aiodistlock.protocol.answers import AbandonReply, Failed, Held, Queued
+from aiodistlock.protocol.call import Call
+from aiodistlock.waiting.attempt import Attempt
+from aiodistlock.waiting.client_state import ClientState
+from aiodistlock.waiting.hand_off import Grantor
+from aiodistlock.waiting.tokens import hands_over
+from aiodistlock.waiting.waiters import Waiter, Waiters
+
+logger = logging.getLogger("aiodistlock")
+
+
+class Contender(Grantor):
+    """
+    Contends for one name on behalf of the tasks of this process.
+
+    :param client: what all contenders of a client share
+    :param keys: the keys of the name
+    """
+
+    __slots__ = ("__weakref__", "last_seen", "seen_before")
+
+    def __init__(self, client: ClientState[Attempt], keys: LockKeys) -> None:
+        self.client = client
+        self.keys = keys
+        self.waiters = Waiters()
+        self.attempt = None
+        self.process_lease = None
+        self.lingering = None
+        self.came_after = -inf
+        self.last_seen: Queued | Held | None = None
+        """Who held the lock when Redis was asked last, for the error message."""
+        self.seen_before: Queued | Held | None = None
+        """That, from before these tasks began to wait: of now it says nothing."""
+
+    def enter(self, waiter: Waiter) -> None:
+        """Let a task wait its turn, or refuse it if it only tries and would have to."""
+        waiter.entered_at = self.client.clock()
+        if self.attempt is None and self.process_lease is None:
+            self.seen_before = self.last_seen
+            self.waiters.push(waiter)
+            self.ask(waiter)
+        elif self.process_lease is not None and self.lingers(self.process_lease):
+            self.end_lingering(self.process_lease)
+            self.enter(waiter)
+        elif waiter.waits:
+            self.waiters.push(waiter)
+        else:
+            waiter.refuse()
+
+    def leave(self) -> Call[Any] | None:
+        """
+        Let a task go that was cancelled or ran out of time; its future is done.
+
+        Returns the clean-up that it caused, if it was the last one.
+        """
+        self.waiters.note_left()
+        if self.waiters.first() is not None:
+            return None
+        cleanup: Call[Any] | None = None
+        attempt, lease = self.attempt, self.process_lease
+        if lease is not None and lease.holder is None and not self.lingers(lease):
+            # Renewing or passing on, and nobody wants it any more.
+            cleanup = self._give_up(lease)
+        if attempt is not None:
+            cleanup = self.abandon(attempt)
+        return cleanup
+
+    def expire(self, waiter: Waiter, timeout: float) -> None:
+        """End the wait of a task that ran out of time."""
+        if waiter.future.done():
+            return
+        waiter.fail(self.timed_out(timeout))
+        self.leave()
+
+    def close(self, problem: str) -> None:
+        """End all waits and the lease of this process, and send the clean-up."""
+        for waiter in self.waiters:
+            waiter.fail(LockError(self.keys.name, problem))
+        lease = self.process_lease
+        if lease is not None and lease.holder is not None:
+            lease.lose(problem)
+        if lease is not None and self.lingers(lease):
+            self.end_lingering(lease)
+        self.leave()
+
+    def ask(self, first: Waiter) -> None:
+        """Begin an attempt on behalf of all local waiters."""
+        self.attempt = attempt = Attempt(self, self.client, self.keys, first)
+        attempt.ask()
+
+    def abandon(self, attempt: Attempt) -> Call[Any]:
+        """End an attempt that nobody wants any more, and undo it at Redis."""
+        attempt.end()
+        self.attempt = None
+        return self._undo(attempt, self.client.clock() + attempt.options.ttl)
+
+    def _undo(self, attempt: Attempt, until: float, tries: int = 0) -> Call[Any]:
+        """Undo an attempt, again and again while one Redis refuses for a passing reason."""
+        client, options = self.client, attempt.options
+
+        def undone(reply: AbandonReply) -> None:
+            if type(reply) is not Failed or not reply.transient or client.on_quorum:
+                return
+            pause = options.backoff.delay(tries, client.rng)
+            if not client.closed and client.clock() + pause < until:
+                client.timers.call_later(pause, again)
+
+        def again() -> None:
+            if not client.closed:
+                self._undo(attempt, until, tries + 1)
+
+        grant_ttl_ms = options.grant_ttl_ms if attempt.queues else None
+        call = client.store.abandon(self.keys, attempt.token, grant_ttl_ms)
+        call.tell(undone)
+        return call
+
+    def queued(self, reply: Queued) -> None:
+        """Take note of whom Redis has us wait for, unless that is a lost release of ours."""
+        self._note_holder(reply.holder)
+        seen, self.last_seen = self.last_seen, reply
+        if type(seen) is Queued and seen.holder != reply.holder:
+            self.came_after = max(self.came_after, seen.sent_at)
+        client, holder = self.client, reply.holder.encode()
+        ours = client.all_watched and holder.startswith(client.token_prefix)
+        if ours and not client.holds(self.keys.key, holder):
+            # A failover lost our release: nobody else frees the lock before its ttl is over.
+            client.store.abandon(self.keys, holder, None)
+
+    def held(self, attempt: Attempt, reply: Held) -> None:
+        """
+        Take note of who holds the lock.
+
+        A task that only tried is answered; those that came behind it wait.
+        """
+        if reply.holder:  # else it stands back, and asked nobody
+            self._note_holder(reply.holder)
+            self.last_seen = reply
+        if attempt.queues:
+            return
+        attempt.end()
+        self.attempt = None
+        first = self.waiters.first()
+        if first is not None and not first.waits:
+            first.refuse()
+            first = self.waiters.first()
+        if first is not None:
+            self.ask(first)
+
+    def _note_holder(self, holder: str) -> None:
+        """Have the name not linger for a while if its holder is one who could not have asked."""
+        if self.lingering is not None and not hands_over(holder):
+            self.client.lingering.keep_quiet(self.keys.key)
+
+    def recalled(self, token: bytes) -> None:
+        """Give up a lease that lingers, or have it not linger later: somebody waits for it."""
+        lease, attempt = self.process_lease, self.attempt
+        if self.lingering is None:
+            return
+        if lease is not None and lease.token == token:
+            if self.lingering.bar(token):
+                self.client.lingering.recalls += 1
+            if self.lingering.lease is lease:
+                self.lingering.forget()
+                self._give_up(lease)
+        elif attempt is not None and attempt.token == token:
+            self.lingering.bar(token)
+
+    def failed(self, attempt: Attempt, failed: Failed) -> None:
+        """Fail those whose time with an unavailable Redis is over; go on for the rest."""
+        client, failing_since = self.client, attempt.failing_since
+        assert failing_since is not None, "it failed"
+        latest = client.clock() - client.options.unavailable_after
+        gave_up = 0
+        for waiter in self.waiters:
+            since = max(waiter.entered_at, failing_since)
+            if not failed.transient or since <= latest:
+                waiter.fail(StoreUnavailable(self.keys.name, failed.causes))
+                gave_up += 1
+        if gave_up:
+            problem = StoreUnavailable(self.keys.name, failed.causes)
+            logger.warning("%s; tasks that wait no longer: %d", problem, gave_up)
+        if self.waiters.first() is None:
+            self.abandon(attempt)
+
+    def on_lost(self, lease: ProcessLease, reason: str) -> None:
+        """Cancel the local holder, and contend anew for those who wait."""
+        if lease is not self.process_lease or self.attempt is not None:
+            return  # it is being passed on, say: the answer to that tells the rest
+        self.process_lease = None
+        if lease.holder is not None:
+            lease.lose(reason)
+        else:
+            if self.lingering is not None and self.lingering.lease is lease:
+                self.lingering.forget()
+            # Lost while it was renewed for the next holder, or lingered; perhaps only to us.
+            self.release_at_redis(lease)
+        first = self.waiters.first()
+        if first is not None:
+            self.ask(first)
+
+    def timed_out(self, timeout: float) -> AcquireTimeout:
+        """Build the error for a task that waited in vain: who held the lock, what kept Redis."""
+        name, client = self.keys.name, self.client
+        local = client.holders.get(self.keys.key)
+        if local is not None:
+            validity = local.validity_at(client.clock())
+            return AcquireTimeout(name, timeout, local.token.decode(), validity)
+        causes = self._trouble(timeout)
+        seen = self.last_seen
+        # Who did not wait was answered just now, though others may have come meanwhile.
+        if seen is None or (timeout > 0 and seen is self.seen_before):
+            return AcquireTimeout(name, timeout, causes=causes)
+        return AcquireTimeout(name, timeout, seen.holder, seen.remaining, causes)
+
+    def _trouble(self, waited: float) -> Sequence[Exception]:
+        """Return what keeps Redis from answering, one exception per node; empty if it answers."""
+        attempt, lease = self.attempt, self.process_lease
+        if attempt is not None:
+            call, failure = attempt.call, attempt.failure
+        else:
+            call, failure = None if lease is None else lease.renewal, None
+        unanswered = None if call is None or call.done else call
+        if unanswered is not None and (causes := self.client.connection.excuses(unanswered)):
+            return causes
+        if failure is not None:
+            return failure.causes
+        return () if unanswered is None else (TimeoutError(f"no answer for {waited:.3g} s"),)

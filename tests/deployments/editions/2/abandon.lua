@@ -1,0 +1,17 @@
+-- Undoes an acquisition whose caller has gone: leaves the queue, gives up a grant.
+--
+-- KEYS: see prelude.
+-- ARGV: token; inbox, "<channel> <secret>", '' = never queued; grant ttl in ms; tag
+-- Returns:
+--   {DONE, tag, 1 if the lock was ours and is given up, else 0}
+-- Twice: nothing to do.
+local token, inbox, grant_ttl = ARGV[1], ARGV[2], ARGV[3]
+
+local broken = mend_fence()
+if broken then return broken end
+
+-- pcall: the lock must go, also where the queue is none.
+if inbox ~= '' then redis.pcall('ZREM', KEYS[2], grant_ttl .. ' ' .. inbox .. ' ' .. token) end
+if not fence_of(redis.call('GET', KEYS[1]), token) then return {DONE, tag, 0} end
+give_up(now_us(), 0)
+return {DONE, tag, 1}

@@ -1,0 +1,12 @@
+"""All planted bugs, by the rooms of the package."""
+
+from tests.mutants.catalogue import connection, core, leases, lua, quorum, waiting
+
+MUTANTS = (
+    *core.MUTANTS,
+    *lua.MUTANTS,
+    *connection.MUTANTS,
+    *waiting.MUTANTS,
+    *leases.MUTANTS,
+    *quorum.MUTANTS,
+)

@@ -1,0 +1,395 @@
+"""Who holds what, by holders' words and by what servers keep; and what must never be.
+
+Rules, by the promise of docs/design.md that each belongs to
+------------------------------------------------------------
+``overlap``   P1: leases on a name do not overlap, each by its holder's conservative deadline
+``key``       P1: what a holder relies on stands at its key
+``fence``     P2: fencing tokens rise with every lease on a name
+``store``     P2: a store that refuses lower tokens than it has seen accepts no stale write
+``owner``     effects: who does not own a lease neither ends it nor prolongs it
+``long``      effects: no lease is set to last longer than its holder asked, no queue for ever
+``again``     rule 8 of section 8: what was given up is not granted again by a late request
+``late``      rule 1 of section 8: no body begins after its deadline
+``body``      section 6: no body goes on long after its lease is lost
+``lost``      section 6: while nothing goes wrong no lease is lost that is renewed
+``fifo``      section 7: nobody is granted a lock before those who queued for it earlier
+``idle``      P3: no lock is given up to nobody while somebody waits for it, nor to the deaf
+``unfair``    section 9: local tasks go first for a bounded time
+``short``     section 9: whoever is handed a lease locally has half of its ttl left
+``order``     an answer of the library contradicts itself
+
+P1 is judged while its premises hold: not of leases that began before a server lost data, or
+had its clock stepped.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiodistlock import Lease
+from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.value import value_of
+from tests.simulation.process import Process
+from tests.simulation.redis.server import RedisServer
+from tests.simulation.redis.session import Session
+from tests.simulation.story import Story
+from tests.simulation.timeline import Timeline
+
+if TYPE_CHECKING:
+    from tests.simulation.plan import Plan
+
+NAMESPACE = "lock:"
+
+LEEWAY = 0.002
+"""Seconds that a body may go on after its deadline, besides the turns that take it there."""
+
+LOCAL_FOR = 0.05 + 0.05
+"""Seconds after a grant in which local tasks go first: ``handoff_span``, and a renewal."""
+
+RESUMES_WITHIN = 0.26
+"""Seconds that a loss may take to be seen after a suspended machine goes on: the watchdog's nap."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """What must never be, and was."""
+
+    rule: str
+    at: float
+    what: str
+
+
+class Change(NamedTuple):
+    """What a request made of a key: of its value, and of its end in ms."""
+
+    was: bytes | None
+    ended: int | None
+    value: bytes | None
+    end: int | None
+    now_ms: int
+
+
+@dataclass(eq=False)
+class Held:
+    """One lease, from its holder's word that it has it to its word that it has not."""
+
+    process: Process
+    lease: Lease
+    name: str
+    grant: Grant
+    began_at: float
+    ended_at: float = math.inf
+
+    def relied_on(self) -> bool:
+        """Tell whether its holder relies on it at this instant, by the holder's own clock."""
+        return self.ended_at == math.inf and self.lease.is_held
+
+    def __str__(self) -> str:
+        return f"{self.lease.token} (fence {self.lease.fencing_token})"
+
+
+def _token(value: bytes) -> bytes:
+    return value.rpartition(b" ")[0]
+
+
+@dataclass(eq=False)
+class Grant:
+    """What a server wrote at a key."""
+
+    value: bytes
+    token: bytes
+    fence: int
+    at: float
+    used: int = 0
+    """The highest fencing token that a local holder had."""
+
+
+@dataclass(eq=False)
+class Name:
+    """What is known of one name."""
+
+    queue_key: bytes
+    grants: list[Grant] = field(default_factory=list)
+    open: list[Held] = field(default_factory=list)
+    used: int = 0
+    """The highest fencing token that any holder had."""
+    stored: int = 0
+    """The highest that the fenced store has seen."""
+    stored_grant: int = -1
+    """How many grants there were before that of its writer."""
+    given_up: set[bytes] = field(default_factory=set)
+    """Tokens whose own process has ended their lease."""
+    queue: dict[bytes, None] = field(default_factory=dict)
+    """Records of those who wait, in the order in which they came."""
+    waited_since: float = 0.0
+    """True time since when somebody has waited, if anybody does."""
+    stored_since: float = -1.0
+    """When the lease of its writer began."""
+
+
+class Judge:
+    """Sees everything, and notes what must not be."""
+
+    def __init__(self, timeline: Timeline, plan: Plan, names: list[str], story: Story) -> None:
+        self._story = story
+        self._timeline = timeline
+        self._longest_ms = int(max(plan.ttls) * 1000) + 1
+        self._all_is_well = not plan.strikes and not {"spikes", "slow"} & {*plan.weathers}
+        self.violations: list[Violation] = []
+        self.names = {name: Name(LockKeys(name, namespace=NAMESPACE).queue) for name in names}
+        self._keys = {f"{NAMESPACE}{name}".encode(): self.names[name] for name in names}
+        self.broken_at = -1.0
+        """When a premise of P1 was broken last."""
+        self.data_lost = self.clock_set_back = False
+        self.set_back_by = 0.0
+        """Seconds, in all: by so much what was left behind lasts longer."""
+        self.holds = 0
+        self.handed_over = 0
+        self.servers: list[RedisServer] = []
+        self.clock_stepped = False
+        self._lost_at: dict[str, float] = {}
+        self._before: list[tuple[bytes | None, int | None]] = []
+
+    def note(self, rule: str, what: str) -> None:
+        """Note a violation."""
+        self.violations.append(Violation(rule, self._timeline.now, what))
+
+    # What servers keep.
+
+    def before(self, server: RedisServer) -> None:
+        """Take down what stands at the keys."""
+        values, ends = server.keys.values, server.keys.ends
+        self._before = [(values.get(key), ends.get(key)) for key in self._keys]  # type: ignore[misc]  # no set is put there
+        for name in self.names.values():
+            if name.queue:  # who waited for too long has left
+                self._take_in_queue(name, values.get(name.queue_key))
+
+    def after(self, server: RedisServer, session: Session) -> None:
+        """See what a request has left there."""
+        values, ends = server.keys.values, server.keys.ends
+        for (key, name), (was, ended) in zip(self._keys.items(), self._before, strict=True):
+            value, end = values.get(key), ends.get(key)
+            if value == was and end == ended:
+                continue
+            assert not isinstance(value, dict)
+            if value != was and name.queue:
+                self._handed_over(name, value, server, session)
+            change = Change(was, ended, value, end, server.keys.now_us // 1000)
+            self._changed(session, name, change)
+        for name in self.names.values():
+            if name.queue_key in values and name.queue_key not in ends:
+                self.note("long", f"{name.queue_key!r} has no end")
+            if name.queue or name.queue_key in values:
+                self._take_in_queue(name, values.get(name.queue_key))
+
+    def _handed_over(
+        self, name: Name, value: bytes | None, server: RedisServer, session: Session
+    ) -> None:
+        """See that a lock goes to whoever came first of those who can be told."""
+        queue = server.keys.values.get(name.queue_key)
+        left = queue if isinstance(queue, dict) else {}
+        if value is None:
+            if left and server.saying is None:
+                self.note("idle", f"nobody has the lock, while these wait: {list(left)}")
+            return
+        token = _token(value)
+        for record in name.queue:
+            if record.endswith(b" " + token):
+                assert isinstance(session.owner, Process)
+                asked = token.startswith(f"{session.owner.label}:".encode())
+                if not asked and not server.subscribers.get(record.split()[1]):
+                    self.note("idle", f"{value!r} was granted, and nobody hears it")
+                return
+            if record in left:
+                self.note("fifo", f"{value!r} was granted before {record!r}, which came first")
+                return
+
+    def _take_in_queue(self, name: Name, queue: object) -> None:
+        """Keep who waits in the order of coming, whatever place the server gives them."""
+        waiting = queue if isinstance(queue, dict) else {}
+        came = [record for record in waiting if record not in name.queue]
+        stay = [record for record in name.queue if record in waiting]
+        if not stay:
+            name.waited_since = self._timeline.now
+        name.queue = dict.fromkeys([*stay, *sorted(came, key=waiting.__getitem__)])
+
+    def _changed(self, session: Session, name: Name, change: Change) -> None:
+        was, ended, value, end, now_ms = change
+        owner = session.owner
+        assert isinstance(owner, Process)
+        mine = f"{owner.label}:".encode()
+        if was is not None and not was.startswith(mine):
+            self.note("owner", f"{owner.label} changed {was!r} to {value!r}, end {ended} to {end}")
+        if was is not None and _token(was) != _token(value or b""):
+            name.given_up.add(_token(was))
+        if value is None:
+            self.handed_over += 1
+            return
+        if end is None or end - now_ms > self._longest_ms:
+            self.note("long", f"{owner.label} set {value!r} to end in {end and end - now_ms} ms")
+        if value != was:
+            self._granted(name, value)
+
+    def _granted(self, name: Name, value: bytes) -> None:
+        token, _, shown = value.rpartition(b" ")
+        fence = int(shown)
+        if token in name.given_up:
+            self.note("again", f"{value!r} was granted, which had been given up")
+        last = name.grants[-1].fence if name.grants else 0
+        if fence <= max(last, name.used) and self._fences_are_promised:
+            self.note(
+                "fence",
+                f"{value!r} was granted after {last}, {name.used} was used",
+            )
+        name.grants.append(Grant(value, token, fence, self._timeline.now))
+        self.handed_over += 1
+
+    @property
+    def _fences_are_promised(self) -> bool:
+        """Whether the clock covers what is lost."""
+        return not (self.data_lost and self.clock_set_back)
+
+    def node_lost_data(self, _server: RedisServer) -> None:
+        """Take in that a server lost its data."""
+        self.data_was_lost()
+
+    def data_was_lost(self) -> None:
+        """Take in that a server lost data."""
+        self.broken_at = self._timeline.now
+        self.data_lost = True
+        for name in self.names.values():
+            name.queue.clear()
+            name.given_up.clear()  # nor is it known any more what is void
+
+    def clock_was_set(self, seconds: float) -> None:
+        """Take in that a server's clock was stepped."""
+        self.broken_at = self._timeline.now
+        if seconds < 0:
+            self.clock_set_back = True
+            self.set_back_by -= seconds
+
+    # What holders say.
+
+    def began(self, process: Process, name_text: str, lease: Lease) -> Held:
+        """Take in a holder's word that it has a lease."""
+        name = self.names[name_text]
+        self.holds += 1
+        token, fence = lease.token.encode(), lease.fencing_token
+        place, grant = next(
+            (
+                (place, each)
+                for place, each in reversed(list(enumerate(name.grants)))
+                if each.token == token and each.fence <= fence
+            ),
+            (-1, None),
+        )
+        if grant is None:
+            self.note("order", f"{lease!r} was granted by nobody")
+            grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
+        held = Held(process, lease, name_text, grant, self._timeline.now)
+        if not lease.is_held:
+            self.note("late", f"{held} was over when its body began")
+        if self._fences_are_promised:
+            following = name.grants[place + 1 : place + 2]
+            if following and fence >= following[0].fence:
+                self.note("fence", f"{held} is not below {following[0].value!r}, granted after it")
+            if fence <= grant.used:
+                self.note("fence", f"{held} is not above the local holder before it")
+        if grant.used and self._all_is_well:
+            self._handed_on(held)
+        grant.used = max(grant.used, fence)
+        name.used = max(name.used, fence)
+        self._begin(name, held)
+        return held
+
+    def _handed_on(self, held: Held) -> None:
+        """See that a local hand-off comes soon after the grant, and not at the end of a lease."""
+        name = self.names[held.name]
+        passed = self._timeline.now - max(held.grant.at, name.waited_since)
+        if name.queue and passed > LOCAL_FOR:
+            self.note("unfair", f"{held} begins while others have waited for {passed:.3f} s")
+        options, validity = held.lease._process_lease.options, held.lease.validity
+        if options.max_hold is None and validity < options.ttl / 2 - LEEWAY - 5 * held.process.turn:
+            self.note("short", f"{held} begins with {validity:.3f} s left")
+
+    def _begin(self, name: Name, held: Held) -> None:
+        name.open.append(held)
+        if self._story.told:
+            self._story.tell(held.process.label, f"holds {held.name}: {held.lease!r}")
+        self.look(name)
+
+    def ended(self, held: Held) -> None:
+        """Take in its word that it has it no more."""
+        held.ended_at = self._timeline.now
+        lease, options = held.lease, held.lease._process_lease.options
+        ends = options.max_hold is not None or not options.auto_renew
+        if self._all_is_well and lease._lost_reason is not None and not ends:
+            self.note("lost", f"{held} was lost: {lease._lost_reason}")
+        if self._story.told:
+            self._story.tell(held.process.label, f"leaves {held.name}: {held.lease!r}")
+        opened = self.names[held.name].open
+        if held in opened:
+            opened.remove(held)
+
+    def wrote(self, held: Held) -> None:
+        """Have a body write to a store that refuses lower tokens than it has seen."""
+        name = self.names[held.name]
+        fence = held.lease.fencing_token
+        place = name.grants.index(held.grant) if held.grant in name.grants else -1
+        if fence < name.stored:
+            return
+        if place < name.stored_grant and self._fences_are_promised:
+            self.note("store", f"a write of {held} was accepted after one of a later lease")
+        name.stored, name.stored_grant = fence, max(place, name.stored_grant)
+
+    def goes_on(self, held: Held) -> None:
+        """Take in that a body which is cancelled on a loss runs on."""
+        lease, process = held.lease, held.process
+        if lease.is_held or lease._released:
+            return
+        process_lease = lease._process_lease
+        over = process_lease.deadline
+        if process_lease.ends_at is not None:
+            over = min(over, process_lease.ends_at)
+        late = min(process.clock() - over, self._timeline.now - process.resumed_at)
+        if process.was_suspended:
+            late -= RESUMES_WITHIN
+        if late > LEEWAY + 5 * process.turn:
+            self.note("body", f"{held} went on {late:.3f} s after its end")
+
+    def look(self, name: Name) -> None:
+        """See whether what holders rely on agrees."""
+        relied_on = [each for each in name.open if each.relied_on()]
+        for at, one in enumerate(relied_on):
+            for other in relied_on[at + 1 :]:
+                if min(one.grant.at, other.grant.at) > self.broken_at:
+                    self.note("overlap", f"{one} besides {other}")
+
+    def look_at_all(self) -> None:
+        """See whether what holders rely on agrees, with each other and with the servers."""
+        for text, name in self.names.items():
+            if name.open:
+                if len(name.open) > 1:
+                    self.look(name)
+                self.look_at_keys(text, name)
+
+    def _server(self) -> RedisServer:
+        """Return where the locks are."""
+        (server,) = self.servers
+        return server
+
+    def look_at_keys(self, name_text: str, name: Name) -> None:
+        """See whether what holders rely on stands at its key."""
+        server = self._server()
+        key = f"{NAMESPACE}{name_text}".encode()
+        now_ms = server.clock_us() // 1000
+        for each in name.open:
+            if each.grant.at <= self.broken_at or not each.relied_on():
+                continue
+            value, end = server.keys.values.get(key), server.keys.ends.get(key)
+            over = end is not None and now_ms > end
+            assert not isinstance(value, dict)
+            if over or (value or b"").rpartition(b" ")[0] != each.grant.token:
+                self.note("key", f"{each} is relied on, but {value!r} stands at its key")

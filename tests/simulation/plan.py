@@ -1,0 +1,148 @@
+"""What a seed says of a schedule: who takes part, and what befalls them when.
+
+Swarm testing (A. Groce et al., ISSTA 2012): each schedule draws which kinds of faults there
+are at all, for faults that are always there hide what needs a long time without them.
+"""
+
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from tests.simulation.network import Weather
+
+
+@dataclass(frozen=True)
+class Strike:
+    """
+    One fault.
+
+    :param at: true time, seconds
+    :param kind: which of :data:`KINDS`
+    :param aim: whom it befalls: one of :data:`AIMS`
+    :param waits: whether it waits, from then on, until a lock has just changed hands
+    :param amount: 0 to 1, how bad it is
+    :param number: picks one where there are several
+    """
+
+    at: float
+    kind: str
+    aim: str
+    waits: bool
+    amount: float
+    number: int
+
+
+AIMS = ("any", "holder", "waiter")
+
+OF_PROCESSES = ("kill", "crash", "stop", "stall", "suspend", "close", "cancel")
+OF_CONNECTIONS = ("reset", "cut", "half", "silent", "hold", "block", "repeat")
+OF_SERVERS = (
+    "freeze",
+    "restart",
+    "flush scripts",
+    "drop clients",
+    "OOM",
+    "READONLY",
+    "MISCONF",
+    "LOADING",
+    "BUSY",
+    "full",
+    "forge",
+)
+BEYOND_PREMISES = ("empty", "flush", "forward", "back")
+"""What P1 is not promised for: P2 is."""
+
+OF_SENTINELS = ("failover",)
+
+KINDS = (*OF_PROCESSES, *OF_CONNECTIONS, *OF_SERVERS, *BEYOND_PREMISES, *OF_SENTINELS)
+
+
+SENTINEL = "sentinel"
+DEPLOYMENTS = {"single": 1, SENTINEL: 2, "quorum of 3": 3, "quorum of 5": 5}
+"""How many servers each has."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    One schedule.
+
+    :param until: true time at which the last fault is over, and nobody begins anew
+    :param weathers: kinds of bad weather: ``spikes``, ``pieces``, ``slow``
+    """
+
+    seed: int
+    deployment: str = "single"
+    processes: int = 3
+    names: int = 1
+    workers: int = 2
+    until: float = 4.0
+    ttls: tuple[float, ...] = (0.4,)
+    lingers: tuple[float, ...] = (0.0,)
+    faults: tuple[str, ...] = ()
+    weathers: tuple[str, ...] = ()
+    strikes: tuple[Strike, ...] = field(default=(), repr=False)
+
+    @property
+    def is_quorum(self) -> bool:
+        """Whether its servers are independent nodes."""
+        return self.deployment.startswith("quorum")
+
+    @property
+    def nodes(self) -> int:
+        """How many servers there are."""
+        return DEPLOYMENTS[self.deployment]
+
+    def weather(self) -> Weather:
+        """Return how the network is."""
+        return Weather(
+            usual=0.02 if "slow" in self.weathers else 0.0008,
+            spikes=0.02 if "spikes" in self.weathers else 0.0,
+            pieces=0.2 if "pieces" in self.weathers else 0.0,
+        )
+
+    def without(self, strikes: frozenset[int]) -> "Plan":
+        """Return the same without some strikes, told by their places."""
+        left = [each for at, each in enumerate(self.strikes) if at not in strikes]
+        return replace(self, strikes=tuple(left))
+
+
+def draw(seed: int, deployment: str = "single") -> Plan:
+    """Draw a plan."""
+    rng = Random(f"{seed}:plan")
+    rate = rng.choice((1.0, 4.0, 12.0))
+    pool = [*OF_PROCESSES, *OF_CONNECTIONS, *OF_SERVERS]
+    kinds = rng.sample(pool, rng.choice((0, 1, 2, 3, 5, 8)))
+    if deployment == SENTINEL and rng.random() < 0.8:
+        kinds += OF_SENTINELS * rng.choice((1, 3))
+    if rng.random() < 0.25:
+        kinds += rng.sample(BEYOND_PREMISES, rng.choice((1, 2)))
+    until = rng.choice((0.8, 1.2, 2.5))
+    short = rng.choice((0.06, 0.15, 0.4))
+    strikes = []
+    at = rng.expovariate(rate)
+    while kinds and at < until:
+        strikes.append(
+            Strike(
+                at,
+                rng.choice(kinds),
+                rng.choice(AIMS),
+                rng.random() < 0.5,
+                rng.random(),
+                rng.randrange(1 << 16),
+            )
+        )
+        at += rng.expovariate(rate)
+    return Plan(
+        seed,
+        deployment,
+        processes=rng.choice((2, 2, 3, 3, 4)),
+        names=rng.choice((1, 1, 2, 6)),
+        workers=rng.choice((1, 1, 2, 2, 3, 8)),
+        until=until,
+        ttls=rng.choice(((short,), (short, 1.5), (1.5,), (0.4, 1.0))),
+        faults=tuple(sorted({*kinds})),
+        weathers=tuple(each for each in ("spikes", "pieces", "slow") if rng.random() < 0.3),
+        strikes=tuple(strikes),
+        # Drawn apart, so that the rest of each schedule stays what it was.
+        lingers=Random(f"{seed}:lingers").choice(((0.0,), (0.0, 0.05), (0.02, 0.3), (5.0,))),
+    )

@@ -1,0 +1,62 @@
+"""The judge of a primary behind sentinels: which of two primaries counts, and when neither does."""
+
+from __future__ import annotations
+
+import math
+
+from tests.simulation.judge import Judge, Name
+from tests.simulation.redis.server import RedisServer
+from tests.simulation.redis.session import Session
+
+
+class SentinelJudge(Judge):
+    """Judges P1 but while a failover is under way, and fencing tokens always."""
+
+    primary: RedisServer
+    differ = False
+    """Whether a failover is under way: writes may be lost, and two may serve."""
+
+    def primaries_differ(self) -> None:
+        """Take in that a failover begins."""
+        self.differ = True
+        self.data_was_lost()
+
+    def primaries_agree(self) -> None:
+        """Take in that it is over: there is one primary again."""
+        self.differ = False
+        self.data_was_lost()
+
+    def data_was_lost(self) -> None:
+        """Take in that a server lost data."""
+        super().data_was_lost()
+        self._broken_meanwhile()
+
+    def _broken_meanwhile(self) -> None:
+        if self.differ:
+            self.broken_at = math.inf
+
+    @property
+    def _fences_are_promised(self) -> bool:
+        """Whether the clocks of successive primaries agree."""
+        return not self.clock_stepped
+
+    def clock_was_set(self, seconds: float) -> None:
+        """Take in that a server's clock was stepped: its successor's was not."""
+        super().clock_was_set(seconds)
+        self.clock_stepped = True
+        self.set_back_by += abs(seconds)  # what one clock ends soon lasts by the other's
+        self._broken_meanwhile()
+
+    def _handed_over(
+        self, name: Name, value: bytes | None, server: RedisServer, session: Session
+    ) -> None:
+        if not self.differ:
+            super()._handed_over(name, value, server, session)
+
+    def _granted(self, name: Name, value: bytes) -> None:
+        if self.differ:  # nobody can know what the other one was told
+            name.given_up.clear()
+        super()._granted(name, value)
+
+    def _server(self) -> RedisServer:
+        return self.primary

@@ -1,0 +1,143 @@
+"""What the tasks of a process do: take locks in every way, and hold them for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from aiodistlock import AsyncLock, Backoff, Lease, LockClient, LockError
+from aiodistlock.errors import LeaseLost
+from tests.simulation.judge import NAMESPACE, Judge
+from tests.simulation.process import Process
+
+if TYPE_CHECKING:
+    from tests.simulation.plan import Plan
+
+BACKOFF = Backoff(initial=0.01, factor=2.0, cap=0.2)
+
+
+class Mishap(Exception):
+    """What a body raises."""
+
+
+class Worker:
+    """One task, that takes one lock after the other until it is told to stop."""
+
+    def __init__(self, process: Process, judge: Judge, plan: Plan, number: int) -> None:
+        self.process = process
+        self._judge = judge
+        self._plan = plan
+        self._rng = Random(f"{plan.seed}:{process.label}:{number}")
+        self._lingers = Random(f"{plan.seed}:{process.label}:{number}:lingers")
+        self.stopping = self.ending = False
+        self._locks: dict[Any, AsyncLock] = {}
+        self.doing = "nothing"
+        self.task: asyncio.Task[Any] | None = None
+
+    def _lock(self, client: LockClient, name: str) -> AsyncLock:
+        rng = self._rng
+        ttl = rng.choice(self._plan.ttls)
+        options: dict[str, Any] = {"ttl": ttl}
+        draw = rng.random()
+        if draw < 0.1:
+            options["on_lost"] = "signal"
+        elif draw < 0.2:
+            options["auto_renew"] = False
+        elif draw < 0.3:
+            options["max_hold"] = max(0.05, ttl * rng.choice((0.5, 1.5)))
+        elif draw < 0.4:
+            options["reentrant"] = True
+        elif draw < 0.5:
+            options["local_handoffs"] = rng.choice((0, 1, 3))
+        may_linger = options.get("auto_renew", True) and options.get("local_handoffs", 1)
+        if may_linger and not self._plan.deployment.startswith("quorum"):
+            options["linger"] = self._lingers.choice(self._plan.lingers)
+        key = (id(client), name, *options.items())
+        lock = self._locks.get(key)
+        if lock is None:
+            made = client.lock(name, namespace=NAMESPACE, backoff=BACKOFF, **options)
+            lock = self._locks[key] = made
+        return lock
+
+    async def run(self, client: LockClient) -> None:
+        """Take locks, one after the other."""
+        rng = self._rng
+        self.task = asyncio.current_task()
+        while not self.stopping and not client._closed:
+            try:
+                self.doing = "a pause"
+                await asyncio.sleep(rng.choice((0.0, 0.0, 0.003, 0.03)) * rng.random())
+                name = rng.choice(list(self._judge.names))
+                lock = self._lock(client, name)
+                self.doing = f"{lock!r}"
+                with suppress(LockError, Mishap):
+                    await self._once(lock, name)
+            except asyncio.CancelledError:
+                # By somebody who gave up on what it did, as of a request that took too long.
+                task = asyncio.current_task()
+                assert task is not None
+                if self.ending or task.uncancel() > 0:
+                    raise
+
+    async def _once(self, lock: AsyncLock, name: str) -> None:
+        rng = self._rng
+        timeout = rng.choice((None, None, 5.0, 0.3, 0.02, 0.0))
+        way = rng.random()
+        if way < 0.15:
+            lease = await lock.try_acquire()
+            if lease is not None:
+                await self._use(lease, name)
+        elif way < 0.35:
+            await self._use(await lock.acquire(timeout=timeout), name)
+        else:
+            async with self._bounded(), lock.hold(timeout=timeout) as lease:
+                await self._body(lease, name, cancelled=lock._options.on_lost == "cancel")
+                if lock._options.reentrant:
+                    async with lock.hold() as again:
+                        assert again is lease
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        """Sometimes give it little time, to be cancelled at any await."""
+        if self._rng.random() < 0.85:
+            yield
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(
+                self._rng.choice((0.0003, 0.002, 0.02, 0.2)) * self._rng.random()
+            ):
+                yield
+
+    async def _use(self, lease: Lease, name: str) -> None:
+        """Hold a lease of which nobody tells its task when it is lost, and release it."""
+        try:
+            await self._body(lease, name, cancelled=False)
+        finally:
+            await lease.release()
+
+    async def _body(self, lease: Lease, name: str, *, cancelled: bool) -> None:
+        rng, judge = self._rng, self._judge
+        held = judge.began(self.process, name, lease)
+        self.doing = f"{lease!r}"
+        ttl = lease._process_lease.options.ttl
+        try:
+            longest = rng.choice((0.0, 0.0, 0.001, 0.005, 0.02, ttl, 2.5 * ttl))
+            steps = rng.randint(1, 4)
+            judge.wrote(held)
+            for _ in range(steps):
+                await asyncio.sleep(longest / steps * rng.random())
+                if self.stopping:
+                    break
+                if cancelled:
+                    judge.goes_on(held)
+                judge.wrote(held)
+                if rng.random() < 0.05:
+                    with suppress(LeaseLost):
+                        await lease.extend(rng.uniform(0.05, ttl) if rng.random() < 0.5 else ttl)
+            if rng.random() < 0.05:
+                raise Mishap
+        finally:
+            judge.ended(held)
