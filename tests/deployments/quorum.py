@@ -103,8 +103,13 @@ async def warm(client: LockClient) -> None:
     # nodes that come up one after another are not trusted.
     async with client.lock("warm", ttl=min(10.0, client.options.quarantine)):
         pass
-    while any(_asked(node) for node in store_of(client).quorum.nodes):
+    while owes_answers(client):
         await asyncio.sleep(0.005)
+
+
+def owes_answers(client: LockClient) -> bool:
+    """Return whether any node has yet to answer what it was asked."""
+    return any(_asked(node) for node in store_of(client).quorum.nodes)
 
 
 def _asked(node: Any) -> bool:

@@ -1,13 +1,16 @@
 """A user whose credentials are rotated or revoked while clients are connected by them."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis as redis_sync
+from anyio import fail_after
 from redis.credentials import CredentialProvider
 
 from aiodistlock import LockClient
+from tests.deployments.quorum import all_ready, owes_answers
 
 RIGHTS = ("allkeys", "allchannels", "allcommands")
 
@@ -44,6 +47,14 @@ class Guarded:
     def client(self, **options: Any) -> LockClient:
         """Build a client with connections of its own."""
         return LockClient.from_url(self._urls, **options)
+
+    async def heard_from_all(self, locks: LockClient) -> None:
+        """Wait until every node of a quorum is in and has answered: a majority suffices others."""
+        if isinstance(self._urls, str):
+            return
+        with fail_after(10):
+            while not all_ready(locks) or owes_answers(locks):
+                await asyncio.sleep(0.01)
 
     def acl(self, *rules: str, user: str = "locker") -> None:
         """Change a user's rights and passwords."""

@@ -79,12 +79,14 @@ async def test_a_user_that_is_deleted_and_made_again_is_let_in_again(place: Guar
     """A password of the client's settings is tried again, too; the lease outlives it."""
     async with place.client(username="locker", password="old") as locks:
         lease = await locks.lock("held", ttl=30.0).acquire(timeout=10)
+        await place.heard_from_all(locks)  # or one node of a quorum may not have the lease
         place.everywhere("ACL", "DELUSER", "locker")
         waiting = asyncio.create_task(locks.lock("n").acquire())
         await _waits(waiting)
         place.acl("on", ">old", *RIGHTS)
         with fail_after(10):
             await (await waiting).release()
+        await place.heard_from_all(locks)
         await lease.extend(30.0)
         await lease.release()
 

@@ -110,7 +110,8 @@ async def test_handoffs_are_counted(locks: LockClient, redis_url: str, namespace
         picture = await shown(redis_url, "top", "--once", "--namespace", namespace)
         tasks.cancel_scope.cancel()
     (busy,) = picture["locks"]
-    assert 1 <= busy["handoffs_per_second"] <= 12
+    # How often `top` looks depends on the machine: one change in a little over a second counts.
+    assert 0 < busy["handoffs_per_second"] <= 12
 
 
 def test_people_get_a_table(redis_url: str, namespace: str) -> None:
