@@ -95,7 +95,10 @@ class Handshake:
 
 
 def _is_hang_up(error: Exception) -> bool:
-    # redis-py's own, too, but none of its subclasses: those are answers.
+    # redis-py's own, too, but none of its subclasses: those are answers.  So is this text, of
+    # which redis-py makes such an error as well.
+    if str(error) == "max number of clients reached":
+        return False
     return isinstance(error, OSError) or type(error).__name__ == "ConnectionError"
 
 

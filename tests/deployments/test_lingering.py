@@ -67,7 +67,7 @@ async def test_on_a_cluster_a_waiter_recalls_it(cluster: Cluster, cluster_namesp
     if not cluster.sharded:
         pytest.skip("without sharded channels nothing lingers")
     async with clients(cluster) as (here, there):
-        for node in cluster.nodes[:2]:
+        for node in cluster.primaries()[:2]:
             name = name_on(cluster, node, cluster_namespace)
             lock = here.lock(name, ttl=60.0, namespace=cluster_namespace, linger=60.0)
             fence = await linger(here, lock)

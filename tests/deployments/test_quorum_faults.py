@@ -275,9 +275,10 @@ async def test_the_same_server_twice_is_refused(nodes: Nodes) -> None:
         await warm(client)
     async with ChaosProxy.before(nodes.urls[1]) as proxy:
         proxy.rules.append(on("reply", "INFO", Delay(0.1)))
-        async with LockClient.from_url([*nodes.urls, proxy.url]) as client:
+        async with LockClient.from_url([*nodes.urls, proxy.url], quarantine=300.0) as client:
             with pytest.raises(LockError, match="same server") as caught:
-                await client.lock("a").acquire(timeout=5.0)
+                # A round waits for a twentieth of the ttl to hear all names.
+                await client.lock("a", ttl=300.0).acquire(timeout=15.0)
         for url in (nodes.urls[1], proxy.url):
             assert url.removeprefix("redis://") in str(caught.value)
 

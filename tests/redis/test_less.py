@@ -16,7 +16,7 @@ from aiodistlock.testing.discovery import LOOPBACK
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.deployments.cluster import Cluster
 from tests.faults.world import client
-from tests.proxy import ChaosProxy, Do, on
+from tests.proxy import ChaosProxy, Do, Replace, on
 
 
 @pytest.fixture(params=[3, 2], ids=["resp3", "resp2"])
@@ -130,6 +130,23 @@ async def test_behind_a_proxy_that_hangs_up_at_the_handshake_less_is_said(
     for command, advice in (("HELLO", "protocol=2"), ("CLIENT", "client_name=None")):
         assert (f"hung up at {command}" in told) == (command in unknown)
         assert (advice in told) == (command in unknown)
+
+
+@pytest.mark.parametrize("command", ["HELLO", "CLIENT"])
+async def test_a_server_without_room_is_no_proxy_that_hangs_up(
+    proxy: ChaosProxy, namespace: str, command: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its word may come behind what was asked meanwhile: it is told, and nothing is left out."""
+    full = Replace(b"-ERR max number of clients reached\r\n")
+    proxy.rules = [on("reply", command, full)]
+    async with client(proxy.url, client_name="here", unavailable_after=1.0) as locks:
+        lock = locks.lock("wallet", namespace=namespace)
+        with pytest.raises(StoreUnavailable, match="max number of clients reached") as caught:
+            await lock.acquire()
+        assert "hung up" not in str(caught.value)
+        proxy.rules = []
+        await (await lock.acquire()).release()
+    assert "going without" not in "\n".join(each.getMessage() for each in caplog.records)
 
 
 async def test_what_is_needed_is_named_where_the_proxy_hangs_up_at_it(
