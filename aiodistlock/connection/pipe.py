@@ -3,9 +3,9 @@
 Rules
 -----
 1. Calls go out in the order of their submission, those of one loop turn together, in
-   writes of at most ``BATCH`` so that the server works while we still pack.  A write is one
-   call of one script (``protocol/batch.py``), but for a name that comes twice in it.  What
-   is sent again, or refused as a whole, is divided anew.
+   writes of at most ``MOST_TOGETHER``, so that the server works while we still pack.  A write
+   is one call of one script (``protocol/batch.py``), but for a name that comes twice in it.
+   What is sent again, or refused as a whole, is divided anew.
 2. Replies come in that order.  Each carries the tag of its request; one that does
    not match, or that nobody asked for, closes the connection.
 3. A connection that breaks fails nobody: what is unanswered is sent again, because scripts
@@ -43,12 +43,11 @@ from aiodistlock.core.clock import ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.protocol.batch import Batch, divided
 from aiodistlock.protocol.call import Call
+from aiodistlock.protocol.operations import usual_answer
 from aiodistlock.protocol.owner import PipeOwner
 from aiodistlock.protocol.redis_call import RedisCall
 from aiodistlock.protocol.refusals import is_to_be_sent_again
-
-BATCH = 24
-"""Most requests to one write; 8 to 32 measure alike, one write for 1,024 does not."""
+from aiodistlock.protocol.scripts import MOST_TOGETHER
 
 LEAST = 4
 """Fewest requests to go as one call: what it takes to tell them apart costs as much as two."""
@@ -109,7 +108,7 @@ class Pipe(Resender):
             call.issued_at = min(call.issued_at, self._clock())
             self._look_later()
             self._keeper.start()
-        elif len(unsent) >= BATCH:
+        elif len(unsent) >= MOST_TOGETHER:
             self._flush()
         elif not (self._wire.reading or self._flush_soon_planned):
             self._flush_soon_planned = True
@@ -141,8 +140,8 @@ class Pipe(Resender):
         if len(calls) < LEAST:
             wire.write(self._packed_apart(calls))
         else:
-            for start in range(0, len(calls), BATCH):
-                wire.write(self._packed(calls[start : start + BATCH]))
+            for start in range(0, len(calls), MOST_TOGETHER):
+                wire.write(self._packed(calls[start : start + MOST_TOGETHER]))
         self._apart = False
 
     def _packed(self, calls: list[RedisCall[Any]]) -> bytes:
@@ -210,16 +209,18 @@ class Pipe(Resender):
 
     def _answered_together(self, batch: Batch, reply: list[Any]) -> None:
         calls, settle = batch.calls, self._settle
-        if len(reply) != 2 + len(calls):
+        if len(reply) != 3 + len(calls):
             raise Unreadable("it answers more or less than was asked", reply)
-        if self._void:
-            self._numbering.heard(batch)
+        self._numbering.heard(batch)
+        server_us = reply[2]
         again: list[RedisCall[Any]] = []
         try:
-            for each in islice(reply, 2, None):
+            for each in islice(reply, 3, None):
                 if not calls:
                     break  # the connection was given up meanwhile: they were taken back
                 call = calls[0]  # if it cannot be read, or we are turned away, it stays
+                if type(each) is int:
+                    each = usual_answer(each, call.tag, server_us)  # noqa: PLW2901
                 if type(each) is list and len(each) > 1 and each[1] == call.tag:
                     answer = call.decode(each, call.sent_at)
                     calls.popleft()

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from importlib.resources import files
 
+MOST_TOGETHER = 24
+"""Most operations in one call, which so keeps the server for 0.2 ms at most.  8 to 32 measure
+alike, one call for 1,024 does not."""
+
 
 def bulks(*args: bytes | int) -> bytes:
     """Pack arguments as RESP bulk strings."""
@@ -120,6 +124,7 @@ def _load_batch(*own: tuple[str, Script]) -> Script:
     source = (_LUA / "batch.lua").read_text()
     source = source.replace("-- void\n", _VOID.replace("KEYS[3]", "KEYS[#KEYS - 1]"))
     source = source.replace("-- takes\n", f"local TAKES, SKIPS = {{{takes}}}, {{{skips}}}\n")
+    source = source.replace("ROOM", f"{{{', '.join(['nil'] * MOST_TOGETHER)}}}")
     source = source.replace("-- operations\n", placed("".join(functions)))
     return Script(source.encode(), args=0)
 

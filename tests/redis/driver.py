@@ -11,6 +11,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.protocol import scripts
 from aiodistlock.protocol.grant_message import WIRE, prove
+from aiodistlock.protocol.operations import usual_answer
 
 TTL: Final = 30_000
 GRANT_TTL: Final = 20_000  # longer than the client's: no stall of the machine may end a grant
@@ -231,9 +232,13 @@ class Scripts:
             for arg in (item.letter, *counter[: item.counted], *self._by_value(item))
         ]
         rest = (len(keys) + 2, *keys, self.void, self.fence, *args, tag)
-        code, echoed, *answers = self._evaluate(scripts.BATCH, *rest)
-        assert (code, echoed) == (_BATCH, int(str(tag).split(" ", maxsplit=1)[0]))
-        return list(answers)
+        code, echoed, server_us, *answers = self._evaluate(scripts.BATCH, *rest)
+        first = int(str(tag).split(" ", maxsplit=1)[0])
+        assert (code, echoed) == (_BATCH, first)
+        return [
+            usual_answer(answer, first + number, server_us) if isinstance(answer, int) else answer
+            for number, answer in enumerate(answers)
+        ]
 
     def _by_value(self, item: "Item") -> tuple[str | int, ...]:
         """Return the arguments, with the value for the token."""

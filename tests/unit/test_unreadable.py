@@ -112,7 +112,7 @@ def _honest(words: list[bytes], sha: bytes, number: int) -> bytes:
         HONEST[getattr(scripts, name).sha] % (b":%d\r\n" % each)
         for each, name in enumerate(names, number)
     ]
-    return b"*%d\r\n:8\r\n:%d\r\n%b" % (2 + len(names), number, b"".join(answers))
+    return b"*%d\r\n:8\r\n:%d\r\n:1\r\n%b" % (3 + len(names), number, b"".join(answers))
 
 
 class Server:

@@ -22,7 +22,7 @@ if others == 1 and number > (tonumber(redis.pcall('GET', KEYS[3])) or number) th
 if others == 0 then
   local time = redis.call('TIME')
   local now = time[1] * 1000000 + time[2]
-  local fence, shown = now, string.format('%.0f', now)
+  local fence, shown = now, string.format('%s%06d', time[1], time[2])
   local last = redis.call('SET', KEYS[4], shown, 'GET')
   local was = tonumber(last or now - 1) or 0
   -- What is not above 10^15 (µs, in 2001) may be broken: see mend_fence.

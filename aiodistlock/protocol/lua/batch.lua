@@ -5,7 +5,9 @@
 -- ARGV: of each item the letter of its operation, the fence counter's key again if its script has
 --       that, and its arguments; then the tag of the first, whose successors are the others'
 -- Returns:
---   {BATCH, tag, what the script of each item returns, or its error}
+--   {BATCH, tag, server time in us, what the script of each item returns, or its error}
+--   For the usual answers, which as tables were a sixth of the time, a number stands: a fencing
+--   token for {GRANTED, its tag, that, the time above}, 0 for {DONE, its tag, 0}.
 -- Twice: as each of the items twice.
 -- No two items are of one name, so none finds what another one left, and which comes first
 -- makes no difference.  An error harms the item that it befalls: pcall.  The usual ways of the
@@ -16,14 +18,15 @@
 -- takes
 
 local first, count = tag, (#KEYS - 2) / 2
-local answers = {BATCH, first}
+local answers = {BATCH, first, 0}
 
 -- Where the item at work has its keys and arguments: KEYS[k + 1], ARGV[a + 1].
 local k, a = 0, 0
 
 -- What needs memory comes first: behind a write that needs none Redis would not ask for it.
 -- And most often nothing is there that could be in the way of any item: asked in one go.
-local order, later, letters, starts, names = {}, {}, {}, {}, {}
+-- ROOM makes a table with room for all items: one that grows is made anew again and again.
+local order, later, letters, starts, names = ROOM, ROOM, ROOM, ROOM, ROOM
 local acquires = 0
 for item = 1, count do
   local letter = ARGV[a + 1]
@@ -48,6 +51,7 @@ local now, next_fence
 local function issue_for_all()
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
+  answers[3] = now
   local last = redis.call('SET', KEYS[#KEYS], string.format('%.0f', now + acquires - 1), 'GET')
   local was = tonumber(last or now - 1) or 0
   if not (was > 1e15 and was <= now + 1000) then -- see acquire.lua; of nan neither is true
@@ -69,21 +73,23 @@ usual.a = function()
   if next_fence == 0 then return nil end
   local fence = next_fence
   next_fence = fence + 1
-  redis.call('SET', KEYS[k + 1], ARGV[a + 1] .. string.format(' %.0f', fence), 'PX', ARGV[a + 2])
-  return {GRANTED, tag, fence, now}
+  -- ' %.0f', which takes five times as long, for what has 16 digits.
+  local shown = string.format(' %d%07d', math.floor(fence / 1e7), fence % 1e7)
+  redis.call('SET', KEYS[k + 1], ARGV[a + 1] .. shown, 'PX', ARGV[a + 2])
+  return fence
 end
 
 usual.r = function()
   if ARGV[a + 2] ~= '0' or not nobody_waits() then return nil end
   if redis.call('GET', KEYS[k + 1]) ~= ARGV[a + 1] then return nil end
   redis.call('DEL', KEYS[k + 1])
-  return {DONE, tag, 0}
+  return 0
 end
 
 usual.n = function()
   if not nobody_waits() or redis.call('GET', KEYS[k + 1]) ~= ARGV[a + 1] then return nil end
   redis.call('PEXPIRE', KEYS[k + 1], ARGV[a + 2])
-  return {DONE, tag, 0}
+  return 0
 end
 
 local function make()
@@ -104,7 +110,7 @@ local function run()
       whole = whole or make()
       answer = whole[letter]()
     end
-    answers[item + 2] = answer
+    answers[item + 3] = answer
   end
 end
 
@@ -115,7 +121,7 @@ while done < count do
     -- hyphen are before that.
     local said = tostring(problem)
     said = string.match(said, '^%u%u+ .*') or string.match(said, '%-(%u%u+ .*)') or 'ERR ' .. said
-    answers[order[done] + 2] = {err = said}
+    answers[order[done] + 3] = {err = said}
   end
 end
 return answers
