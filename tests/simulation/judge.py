@@ -16,6 +16,7 @@ Rules, by the promise of docs/design.md that each belongs to
 ``idle``      P3: no lock is given up to nobody while somebody waits for it, nor to the deaf
 ``unfair``    section 9: local tasks go first for a bounded time
 ``short``     section 9: whoever is handed a lease locally has half of its ttl left
+``linear``    P1, P2: all that holders saw can have come about one after the other
 ``order``     an answer of the library contradicts itself
 
 P1 is judged while its premises hold: not of leases that began before a server lost data, or
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiodistlock import Lease
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.value import value_of
+from tests.linearizability import Operation, operations_of, stuck_at
 from tests.simulation.process import Process
 from tests.simulation.redis.server import RedisServer
 from tests.simulation.redis.session import Session
@@ -80,11 +82,20 @@ class Held:
     name: str
     grant: Grant
     began_at: float
+    asked_at: float
     ended_at: float = math.inf
+    relied_on: list[tuple[float, float]] = field(default_factory=list)
+    """From when to when it was looked whether it was still held, and it was."""
 
-    def relied_on(self) -> bool:
+    def relies(self) -> bool:
         """Tell whether its holder relies on it at this instant, by the holder's own clock."""
         return self.ended_at == math.inf and self.lease.is_held
+
+    def operations(self) -> list[Operation]:
+        """Return what its holder did."""
+        until = self.relied_on[-1][1] if self.relied_on else self.began_at
+        fence = self.lease.fencing_token
+        return operations_of(fence, self.asked_at, self.began_at, self.relied_on, until)
 
     def __str__(self) -> str:
         return f"{self.lease.token} (fence {self.lease.fencing_token})"
@@ -113,6 +124,8 @@ class Name:
     queue_key: bytes
     grants: list[Grant] = field(default_factory=list)
     open: list[Held] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
+    """All that there were."""
     used: int = 0
     """The highest fencing token that any holder had."""
     stored: int = 0
@@ -272,8 +285,13 @@ class Judge:
 
     # What holders say.
 
-    def began(self, process: Process, name_text: str, lease: Lease) -> Held:
-        """Take in a holder's word that it has a lease."""
+    @property
+    def now(self) -> float:
+        """The true time."""
+        return self._timeline.now
+
+    def began(self, process: Process, name_text: str, lease: Lease, asked_at: float) -> Held:
+        """Take in a holder's word that it has a lease, for which it asked before."""
         name = self.names[name_text]
         self.holds += 1
         token, fence = lease.token.encode(), lease.fencing_token
@@ -288,7 +306,7 @@ class Judge:
         if grant is None:
             self.note("order", f"{lease!r} was granted by nobody")
             grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
-        held = Held(process, lease, name_text, grant, self._timeline.now)
+        held = Held(process, lease, name_text, grant, self.now, asked_at)
         if not lease.is_held:
             self.note("late", f"{held} was over when its body began")
         if self._fences_are_promised:
@@ -316,13 +334,15 @@ class Judge:
 
     def _begin(self, name: Name, held: Held) -> None:
         name.open.append(held)
+        name.held.append(held)
         if self._story.told:
             self._story.tell(held.process.label, f"holds {held.name}: {held.lease!r}")
         self.look(name)
 
     def ended(self, held: Held) -> None:
         """Take in its word that it has it no more."""
-        held.ended_at = self._timeline.now
+        self.relies_on(held, self.now)
+        held.ended_at = self.now
         lease, options = held.lease, held.lease._process_lease.options
         ends = options.max_hold is not None or not options.auto_renew
         if self._all_is_well and lease._lost_reason is not None and not ends:
@@ -335,6 +355,7 @@ class Judge:
 
     def wrote(self, held: Held) -> None:
         """Have a body write to a store that refuses lower tokens than it has seen."""
+        self.relies_on(held, self.now)
         name = self.names[held.name]
         fence = held.lease.fencing_token
         place = name.grants.index(held.grant) if held.grant in name.grants else -1
@@ -343,6 +364,24 @@ class Judge:
         if place < name.stored_grant and self._fences_are_promised:
             self.note("store", f"a write of {held} was accepted after one of a later lease")
         name.stored, name.stored_grant = fence, max(place, name.stored_grant)
+
+    def relies_on(self, held: Held, asked_at: float) -> None:
+        """Take in that it was asked whether a lease is held, by its clock or of a server."""
+        if held.relies():
+            held.relied_on.append((asked_at, self.now))
+
+    def look_at_history(self) -> None:
+        """See whether all that holders saw can have come about one after the other."""
+        for name in self.names.values() if self._fences_are_promised else ():
+            operations = [
+                operation
+                for each in name.held
+                if each.grant.at > self.broken_at
+                for operation in each.operations()
+            ]
+            stuck = stuck_at(operations)
+            if stuck is not None:
+                self.note("linear", f"by no order can this be so: {stuck}")
 
     def goes_on(self, held: Held) -> None:
         """Take in that a body which is cancelled on a loss runs on."""
@@ -361,7 +400,7 @@ class Judge:
 
     def look(self, name: Name) -> None:
         """See whether what holders rely on agrees."""
-        relied_on = [each for each in name.open if each.relied_on()]
+        relied_on = [each for each in name.open if each.relies()]
         for at, one in enumerate(relied_on):
             for other in relied_on[at + 1 :]:
                 if min(one.grant.at, other.grant.at) > self.broken_at:
@@ -386,7 +425,7 @@ class Judge:
         key = f"{NAMESPACE}{name_text}".encode()
         now_ms = server.clock_us() // 1000
         for each in name.open:
-            if each.grant.at <= self.broken_at or not each.relied_on():
+            if each.grant.at <= self.broken_at or not each.relies():
                 continue
             value, end = server.keys.values.get(key), server.keys.ends.get(key)
             over = end is not None and now_ms > end

@@ -58,8 +58,13 @@ class QuorumJudge(Judge):
         if self._lost_at and self.clock_stepped:
             self.broken_at = math.inf
 
-    def began(self, process: Process, name_text: str, lease: Lease) -> Held:
-        """Take in a holder's word that it has a lease."""
+    @property
+    def _fences_are_promised(self) -> bool:
+        """Whether no majority has lost what it kept."""
+        return self.broken_at < 0
+
+    def began(self, process: Process, name_text: str, lease: Lease, asked_at: float) -> Held:
+        """Take in a holder's word that it has a lease, for which it asked before."""
         name = self.names[name_text]
         self.holds += 1
         token, fence = lease.token.encode(), lease.fencing_token
@@ -67,10 +72,10 @@ class QuorumJudge(Judge):
         if grant is None:
             self.note("order", f"{lease!r} was granted by nobody")
             grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
-        held = Held(process, lease, name_text, grant, self._timeline.now)
+        held = Held(process, lease, name_text, grant, self.now, asked_at)
         if not lease.is_held:
             self.note("late", f"{held} was over when its body began")
-        if fence <= name.used and self.broken_at < 0:
+        if fence <= name.used and self._fences_are_promised:
             self.note("fence", f"{held} begins after {name.used} was used")
         name.used = max(name.used, fence)
         self._begin(name, held)
@@ -78,11 +83,12 @@ class QuorumJudge(Judge):
 
     def wrote(self, held: Held) -> None:
         """Have a body write to a store that refuses lower tokens than it has seen."""
+        self.relies_on(held, self.now)
         name = self.names[held.name]
         fence = held.lease.fencing_token
         if fence < name.stored:
             return
-        if held.began_at < name.stored_since and self.broken_at < 0:
+        if held.began_at < name.stored_since and self._fences_are_promised:
             self.note("store", f"a write of {held} was accepted after one of a later lease")
         name.stored, name.stored_since = fence, max(held.began_at, name.stored_since)
 
@@ -90,7 +96,7 @@ class QuorumJudge(Judge):
         """See whether what holders rely on stands at a majority of the nodes."""
         key = f"{NAMESPACE}{name_text}".encode()
         for each in name.open:
-            if each.grant.at <= self.broken_at or not each.relied_on():
+            if each.grant.at <= self.broken_at or not each.relies():
                 continue
             there = sum(_has(server, key, each.grant.token) for server in self.servers)
             recent = sum(self._timeline.now - at < 2 * QUARANTINE for at in self._lost_at.values())

@@ -35,6 +35,7 @@ class Worker:
         self.stopping = self.ending = False
         self._locks: dict[Any, AsyncLock] = {}
         self.doing = "nothing"
+        self._asked_at = 0.0
         self.task: asyncio.Task[Any] | None = None
 
     def _lock(self, client: LockClient, name: str) -> AsyncLock:
@@ -84,6 +85,7 @@ class Worker:
 
     async def _once(self, lock: AsyncLock, name: str) -> None:
         rng = self._rng
+        self._asked_at = self._judge.now
         timeout = rng.choice((None, None, 5.0, 0.3, 0.02, 0.0))
         way = rng.random()
         if way < 0.15:
@@ -120,7 +122,7 @@ class Worker:
 
     async def _body(self, lease: Lease, name: str, *, cancelled: bool) -> None:
         rng, judge = self._rng, self._judge
-        held = judge.began(self.process, name, lease)
+        held = judge.began(self.process, name, lease, self._asked_at)
         self.doing = f"{lease!r}"
         ttl = lease._process_lease.options.ttl
         try:
@@ -135,8 +137,10 @@ class Worker:
                     judge.goes_on(held)
                 judge.wrote(held)
                 if rng.random() < 0.05:
+                    asked_at = judge.now
                     with suppress(LeaseLost):
                         await lease.extend(rng.uniform(0.05, ttl) if rng.random() < 0.5 else ttl)
+                        judge.relies_on(held, asked_at)
             if rng.random() < 0.05:
                 raise Mishap
         finally:

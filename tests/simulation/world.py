@@ -222,6 +222,8 @@ class World:
         self._go_on(plan.until)
         self._end()
         self._go_on(timeline.now + SETTLES_WITHIN, self._all_ended)
+        if not judge.violations:
+            judge.look_at_history()
         if not judge.violations and judge.set_back_by < 1.0:
             self._judge_the_end()
         return Outcome(
