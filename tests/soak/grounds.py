@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 import redis as redis_sync
 from anyio import fail_after
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from aiodistlock.core.clock import local_clock
 from aiodistlock.testing.embedded import EmbeddedRedis
@@ -45,8 +47,9 @@ class Ground(Protocol):
 
 
 def command(server: EmbeddedRedis, *words: Any) -> Any:
-    """Send a command to a server."""
-    with redis_sync.Redis.from_url(server.url, socket_timeout=5, protocol=2) as client:
+    """Send a command, which may run twice, to a server; sentinels may have it hang up."""
+    retry: Any = Retry(ConstantBackoff(0.1), 50)
+    with redis_sync.Redis.from_url(server.url, socket_timeout=5, protocol=2, retry=retry) as client:
         return client.execute_command(*words)
 
 
