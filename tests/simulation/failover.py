@@ -46,7 +46,7 @@ class Failover:
         self._replica.follows = True
         self._states: deque[tuple[float, _State]] = deque()
         self._epoch = 0
-        self._under_way = False
+        self.under_way = False
         judge.primary = self.primary
 
     def written(self, server: RedisServer) -> None:
@@ -64,9 +64,9 @@ class Failover:
 
     def begin(self, strike: Strike) -> None:
         """Have the primary fail, or seem to; the sentinels promote the replica after a while."""
-        if self._under_way:
+        if self.under_way:
             return
-        self._under_way = True
+        self.under_way = True
         former = self.primary
         way = strike.number % 3
         if way == 0:
@@ -79,7 +79,7 @@ class Failover:
         self._timeline.after(0.1 + strike.amount * 0.5, self._promote, former, strike.amount)
 
     def _promote(self, former: RedisServer, amount: float) -> None:
-        if not self._under_way:
+        if not self.under_way:
             return
         self._epoch += 1
         at = self._timeline.now - self._lag
@@ -95,35 +95,43 @@ class Failover:
         keys.ends.update(state[1])
         self.primary.follows = False
         self._judge.primary = self.primary
+        self._promoted(amount)
+        self._timeline.after(amount * 1.5, self._demote, former)
+
+    def _promoted(self, amount: float) -> None:
+        """Have it known, by one after the other, that there is another primary."""
         for number, sentinel in enumerate(self._sentinels):
             self._timeline.after(
                 number * amount * 0.05, sentinel.learn_of, self.primary.name, self._epoch
             )
-        self._timeline.after(amount * 1.5, self._demote, former)
 
     def _demote(self, former: RedisServer) -> None:
         """Have the former primary hear of its successor."""
-        if not self._under_way:
+        if not self.under_way:
             return
-        self._under_way = False
+        self.under_way = False
         if not former.up:
             former.come_up(keeps_data=False)
         former.frozen = False
         former.follows = True
         former.keys.values.clear()
         former.keys.ends.clear()
-        former.end_sessions()
+        self._demoted(former)
         self._network.hosts[former.name].plan()
         self._judge.primaries_agree()
 
+    def _demoted(self, former: RedisServer) -> None:
+        """Have it let go of its clients."""
+        former.end_sessions()
+
     def end(self) -> None:
         """Finish what is under way, at once."""
-        if not self._under_way:
+        if not self.under_way:
             return
         if not self._replica.follows:  # promoted: the former one does not know yet
             self._demote(self._replica)
             return
-        self._under_way = False
+        self.under_way = False
         for sentinel in self._sentinels:
             sentinel.learn_of(self.primary.name, self._epoch)
         self._judge.primaries_agree()

@@ -26,6 +26,7 @@ had its clock stepped.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -152,7 +153,7 @@ class Judge:
         self._all_is_well = not plan.strikes and not {"spikes", "slow"} & {*plan.weathers}
         self.violations: list[Violation] = []
         self.names = {name: Name(LockKeys(name, namespace=NAMESPACE).queue) for name in names}
-        self._keys = {f"{NAMESPACE}{name}".encode(): self.names[name] for name in names}
+        self.keys = {f"{NAMESPACE}{name}".encode(): self.names[name] for name in names}
         self.broken_at = -1.0
         """When a premise of P1 was broken last."""
         self.data_lost = self.clock_set_back = False
@@ -171,18 +172,24 @@ class Judge:
 
     # What servers keep.
 
+    def _keys_at(self, _server: RedisServer) -> Iterable[tuple[bytes, Name]]:
+        """Return the keys that a server serves, and whose they are."""
+        return self.keys.items()
+
     def before(self, server: RedisServer) -> None:
         """Take down what stands at the keys."""
         values, ends = server.keys.values, server.keys.ends
-        self._before = [(values.get(key), ends.get(key)) for key in self._keys]  # type: ignore[misc]  # no set is put there
-        for name in self.names.values():
+        at = self._keys_at(server)
+        self._before = [(values.get(key), ends.get(key)) for key, _ in at]  # type: ignore[misc]  # no set is put there
+        for _, name in at:
             if name.queue:  # who waited for too long has left
                 self._take_in_queue(name, values.get(name.queue_key))
 
     def after(self, server: RedisServer, session: Session) -> None:
         """See what a request has left there."""
         values, ends = server.keys.values, server.keys.ends
-        for (key, name), (was, ended) in zip(self._keys.items(), self._before, strict=True):
+        at = self._keys_at(server)
+        for (key, name), (was, ended) in zip(at, self._before, strict=True):
             value, end = values.get(key), ends.get(key)
             if value == was and end == ended:
                 continue
@@ -191,7 +198,7 @@ class Judge:
                 self._handed_over(name, value, server, session)
             change = Change(was, ended, value, end, server.keys.now_us // 1000)
             self._changed(session, name, change)
-        for name in self.names.values():
+        for _, name in at:
             if name.queue_key in values and name.queue_key not in ends:
                 self.note("long", f"{name.queue_key!r} has no end")
             if name.queue or name.queue_key in values:
@@ -414,15 +421,15 @@ class Judge:
                     self.look(name)
                 self.look_at_keys(text, name)
 
-    def _server(self) -> RedisServer:
-        """Return where the locks are."""
+    def _server(self, _key: bytes) -> RedisServer:
+        """Return where a lock is."""
         (server,) = self.servers
         return server
 
     def look_at_keys(self, name_text: str, name: Name) -> None:
         """See whether what holders rely on stands at its key."""
-        server = self._server()
         key = f"{NAMESPACE}{name_text}".encode()
+        server = self._server(key)
         now_ms = server.clock_us() // 1000
         for each in name.open:
             if each.grant.at <= self.broken_at or not each.relies():

@@ -53,11 +53,17 @@ BEYOND_PREMISES = ("empty", "flush", "forward", "back")
 
 OF_SENTINELS = ("failover",)
 
-KINDS = (*OF_PROCESSES, *OF_CONNECTIONS, *OF_SERVERS, *BEYOND_PREMISES, *OF_SENTINELS)
+OF_CLUSTERS = ("move",)
+
+KINDS = (
+    *(*OF_PROCESSES, *OF_CONNECTIONS, *OF_SERVERS),
+    *(*BEYOND_PREMISES, *OF_SENTINELS, *OF_CLUSTERS),
+)
 
 
 SENTINEL = "sentinel"
-DEPLOYMENTS = {"single": 1, SENTINEL: 2, "quorum of 3": 3, "quorum of 5": 5}
+CLUSTER = "cluster"
+DEPLOYMENTS = {"single": 1, SENTINEL: 2, CLUSTER: 4, "quorum of 3": 3, "quorum of 5": 5}
 """How many servers each has."""
 
 
@@ -114,6 +120,10 @@ def draw(seed: int, deployment: str = "single") -> Plan:
     kinds = rng.sample(pool, rng.choice((0, 1, 2, 3, 5, 8)))
     if deployment == SENTINEL and rng.random() < 0.8:
         kinds += OF_SENTINELS * rng.choice((1, 3))
+    if deployment == CLUSTER:
+        kinds += Random(f"{seed}:cluster").choice(
+            ((), OF_CLUSTERS, OF_CLUSTERS * 3, OF_SENTINELS, OF_SENTINELS * 2 + OF_CLUSTERS)
+        )
     if rng.random() < 0.25:
         kinds += rng.sample(BEYOND_PREMISES, rng.choice((1, 2)))
     until = rng.choice((0.8, 1.2, 2.5))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.simulation.plan import (
     BEYOND_PREMISES,
+    OF_CLUSTERS,
     OF_CONNECTIONS,
     OF_PROCESSES,
     OF_SENTINELS,
@@ -78,7 +79,8 @@ def _schedules(tallies: list[Tally], measured: str) -> str:
         ("connections", OF_CONNECTIONS),
         ("servers", OF_SERVERS),
         ("servers, beyond what P1 is promised for", BEYOND_PREMISES),
-        ("a primary and its sentinels, likewise", OF_SENTINELS),
+        ("a primary and its sentinels, or its shard of a cluster, likewise", OF_SENTINELS),
+        ("slots of a cluster", OF_CLUSTERS),
     ):
         for kind in kinds:
             lines.append(f"| {kind} | {of} | {sum(each.struck[kind] for each in tallies):,} |")

@@ -58,5 +58,5 @@ class SentinelJudge(Judge):
             name.given_up.clear()
         super()._granted(name, value)
 
-    def _server(self) -> RedisServer:
+    def _server(self, _key: bytes) -> RedisServer:
         return self.primary

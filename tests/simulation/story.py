@@ -17,7 +17,10 @@ _NAMES = {
     for name in (each.sha, each.source)
 }
 
-_CODES = ("", "GRANTED", "QUEUED", "HELD", "DONE", "GONE", "OTHER", "UNTRUSTED", "BATCH")
+_CODES = (
+    *("", "GRANTED", "QUEUED", "HELD", "DONE", "GONE", "OTHER", "UNTRUSTED", "BATCH"),
+    "GRANTED_BEFORE_OTHERS",
+)
 
 
 class Story(logging.Handler):

@@ -11,6 +11,7 @@ from tests.simulation.network import Connection
 from tests.simulation.plan import BEYOND_PREMISES, OF_CONNECTIONS, OF_SERVERS, Strike
 from tests.simulation.process import Process
 from tests.simulation.redis.server import REFUSALS, RedisServer
+from tests.simulation.resharding import Cluster
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -127,8 +128,12 @@ class Striker:
             process.poke()
 
     def _failover(self, _process: Process, strike: Strike) -> None:
-        assert self._world.failover is not None, "there are sentinels"
+        assert self._world.failover is not None, "there is a replica"
         self._world.failover.begin(strike)
+
+    def _move(self, _process: Process, strike: Strike) -> None:
+        assert isinstance(self._world.failover, Cluster)
+        self._world.failover.move(strike)
 
     def _close(self, process: Process, _strike: Strike) -> None:
         client = self._world.clients.get(process)

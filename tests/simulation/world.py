@@ -11,19 +11,23 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import Sentinel
 
 from aiodistlock import LockClient
+from tests.simulation.cluster_judge import ClusterJudge
 from tests.simulation.failover import Failover
 from tests.simulation.judge import Judge, Violation
 from tests.simulation.network import Network
-from tests.simulation.plan import SENTINEL, Plan
+from tests.simulation.plan import CLUSTER, SENTINEL, Plan
 from tests.simulation.process import Process
 from tests.simulation.quorum_judge import QUARANTINE, QuorumJudge
+from tests.simulation.redis.cluster import PORT, ClusterServer
 from tests.simulation.redis.sentinel import SERVICE, SentinelServer
 from tests.simulation.redis.server import REFUSALS, RedisServer
 from tests.simulation.redis.session import Session
+from tests.simulation.resharding import Cluster, first_view
 from tests.simulation.sentinel_judge import SentinelJudge
 from tests.simulation.story import Story
 from tests.simulation.strikes import Striker
@@ -74,8 +78,11 @@ class World:
         self.network = Network(self.timeline, plan.weather(), plan.seed)
         self.servers = [self._server(f"redis{number}") for number in range(plan.nodes)]
         self.judge.servers = self.servers
-        self.failover: Failover | None = None
-        if isinstance(self.judge, SentinelJudge):
+        self.failover: Failover | Cluster | None = None
+        if isinstance(self.judge, ClusterJudge):
+            members = [each for each in self.servers if isinstance(each, ClusterServer)]
+            self.failover = Cluster(self.network, self.judge, members, self.rng)
+        elif isinstance(self.judge, SentinelJudge):
             self.failover = self._behind_sentinels(self.judge)
         self.processes: list[Process] = []
         self.workers: dict[Process, list[Worker]] = {}
@@ -98,8 +105,11 @@ class World:
             self.network.add(each)
         return Failover(self.network, judge, self.servers, sentinels, self.rng)
 
-    def _redises(self, protocol: int) -> list[Redis]:
-        """Make client objects: one for each node, or one of what sentinels name."""
+    def _redises(self, protocol: int) -> list[Any]:
+        """Make client objects: one for each node, of a cluster, or of what sentinels name."""
+        if self.plan.deployment == CLUSTER:
+            nodes = [ClusterNode(each.name, PORT) for each in self.servers]
+            return [RedisCluster(startup_nodes=nodes, protocol=protocol)]
         if self.failover is None:
             return [Redis(host=each.name, protocol=protocol) for each in self.servers]
         hosts = [(name, 26379) for name in self.network.hosts if name.startswith("sentinel")]
@@ -108,8 +118,12 @@ class World:
 
     def _server(self, name: str) -> RedisServer:
         # The clocks of successive primaries agree: what is lost in a failover the clock covers.
-        rate = 1 if self.plan.deployment == SENTINEL else 1 + self.rng.uniform(-0.003, 0.003)
-        server = RedisServer(name, lambda: self.timeline.now, self, rate)
+        if self.plan.deployment == CLUSTER:
+            view = first_view([f"redis{number}" for number in range(self.plan.nodes)])
+            server: RedisServer = ClusterServer(name, lambda: self.timeline.now, self, view)
+        else:
+            rate = 1 if self.plan.deployment == SENTINEL else 1 + self.rng.uniform(-0.003, 0.003)
+            server = RedisServer(name, lambda: self.timeline.now, self, rate)
         self.network.add(server)
         return server
 
@@ -307,6 +321,8 @@ class World:
 def _judge_of(plan: Plan) -> type[Judge]:
     if plan.is_quorum:
         return QuorumJudge
+    if plan.deployment == CLUSTER:
+        return ClusterJudge
     return SentinelJudge if plan.deployment == SENTINEL else Judge
 
 

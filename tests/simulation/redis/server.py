@@ -99,13 +99,16 @@ class RedisServer:
     def accept(self, line: Line, owner: object) -> Session:
         """Begin a connection."""
         self._numbers += 1
-        session = Session(self, line, owner, self._numbers)
+        session = self._session(line, owner, self._numbers)
         if self.full:
             session.say(Refusal(b"ERR max number of clients reached"))
             session.hang_up()
         else:
             self.sessions[session] = None
         return session
+
+    def _session(self, line: Line, owner: object, number: int) -> Session:
+        return Session(self, line, owner, number)
 
     def refuses(self, command: bytes) -> Refusal | None:
         """Refuse what is asked on a connection, or not."""

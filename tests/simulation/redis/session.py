@@ -35,6 +35,9 @@ class Session:
     :param owner: which process is at the other end, for whoever judges
     """
 
+    NO_REPLY = _INCOMPLETE
+    """Of what is answered by pushes."""
+
     def __init__(self, server: RedisServer, line: Line, owner: object, number: int) -> None:
         self.server = server
         self.owner = owner
@@ -69,7 +72,7 @@ class Session:
             self._answer(reply)
 
     def _answer(self, reply: Any) -> None:
-        if reply is not _INCOMPLETE:
+        if reply is not self.NO_REPLY:
             self.say(reply)
 
     def say(self, reply: Any) -> None:
@@ -105,12 +108,12 @@ class Session:
             return OK
         return Refusal(b"ERR unknown subcommand '%b'. Try CLIENT HELP." % command)
 
-    def _subscribe(self, *channels: bytes) -> Any:
+    def _subscribe(self, *channels: bytes, word: bytes = b"subscribe") -> Any:
         for channel in channels:
             self.channels.add(channel)
             self.server.subscribers.setdefault(channel, {})[self] = None
-            self.say(Push([b"subscribe", channel, len(self.channels)]))
-        return _INCOMPLETE
+            self.say(Push([word, channel, len(self.channels)]))
+        return self.NO_REPLY
 
     def _role(self) -> list[Any]:
         if self.server.follows:
@@ -149,7 +152,7 @@ class Session:
         self.over = True
         self.server.sessions.pop(self, None)
         for channel in self.channels:
-            self.server.subscribers[channel].pop(self, None)
+            self.server.subscribers.get(channel, {}).pop(self, None)
 
     def hang_up(self) -> None:
         """Close the connection."""
