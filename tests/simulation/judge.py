@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiodistlock import Lease
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.value import value_of
-from tests.linearizability import Operation, operations_of, stuck_at
+from tests.simulation.linearizability import Operation, operations_of, stuck_at
 from tests.simulation.process import Process
 from tests.simulation.redis.server import RedisServer
 from tests.simulation.redis.session import Session

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.linearizability import Does, FencedLock, Operation, operations_of, stuck_at
+from tests.simulation.linearizability import Does, FencedLock, Operation, operations_of, stuck_at
 
 ONE, TWO = (1.0, 2.0), (3.0, 4.0)
 """Spans of two leases, one behind the other."""

@@ -17,7 +17,7 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import NamedTuple
 
-from tests.linearizability import Operation, operations_of, stuck_at
+from tests.simulation.linearizability import Operation, operations_of, stuck_at
 from tests.soak.client_main import TTLS
 from tests.soak.history import History, Hold
 
