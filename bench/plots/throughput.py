@@ -31,7 +31,11 @@ def draw(results: Results) -> Figure | None:
             (tasks, found)
             for tasks, case in cases.items()
             if (found := results.interval("throughput", case, side, "rate")) is not None
+            # On a busy machine a short round may end before any cycle: no place on this axis.
+            and found.median > 0
         ]
+        if not points:
+            continue
         colour = COLOURS.get(side, INK)
         x = [tasks for tasks, _ in points]
         y = [found.median for _, found in points]

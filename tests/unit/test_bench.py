@@ -17,6 +17,7 @@ from aiodistlock.core.slots import SLOTS
 from bench import cluster, exclusion, plots, report, stats, targets
 from bench.measure import combine
 from bench.peers.catalog import Side
+from bench.plots import throughput as throughput_plot
 from bench.results import Results, Sample
 from bench.run import order
 from bench.targets import Target
@@ -253,6 +254,23 @@ def test_a_quorum_is_drawn_as_far_as_it_was_measured(tmp_path: Path) -> None:
     assert plots.draw(Results(), tmp_path) == []
 
 
+def test_a_round_without_a_cycle_is_left_out_of_the_figure() -> None:
+    """A rate of zero has no place on a logarithmic axis; the side's others have."""
+    found = Results(
+        samples=[
+            Sample("throughput", f"{tasks} tasks", side, number, {"rate": rate})
+            for side, rates in {
+                "aiodistlock": (10.0, 20.0),
+                "a": (10.0, 0.0),
+                "b": (0.0, 0.0),
+            }.items()
+            for tasks, rate in zip((1, 64), rates, strict=True)
+            for number in range(2)
+        ]
+    )
+    assert throughput_plot.draw(found) is not None
+
+
 @pytest.mark.bounded(150)
 def test_the_bench_runs(tmp_path: Path) -> None:
     """One quick round of two locks, and of our pipe, writes figures of all, and saw no overlap."""
@@ -273,7 +291,9 @@ def test_the_bench_runs(tmp_path: Path) -> None:
     assert data["environment"]["commit"]
     assert {"aiodistlock", "redis-py"} <= set(found.sides("throughput"))
     assert [sample.error for sample in found.samples if sample.error] == []
-    assert all(sample.metrics["rate"] > 0 for sample in found.samples)
+    # Not of each: on a busy machine a short round of many tasks may end before any cycle.
+    went = {sample.side for sample in found.samples if sample.metrics["rate"] > 0}
+    assert went == {sample.side for sample in found.samples}
     assert not any(exclusion.overlaps(found).values())
     assert (tmp_path / "RESULTS.md").exists()
     assert (tmp_path / "throughput.svg").exists()
