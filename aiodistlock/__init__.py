@@ -5,7 +5,7 @@ The rooms, from the top down; ``docs/design.md`` has them whole, each may know t
 
     cli, doctor, demo, console                          edges: commands, and what they share
     integrations, testing, compat                       edges
-    locked, client, lock, lock_like, lease              faces: what users import
+    locked, client, once, lock, lock_like, lease        faces: what users import
     engines                                             what locks on one Redis share
     waiting                                             who is next
     leases                                              how long, and the body of a block
@@ -36,6 +36,7 @@ from aiodistlock.lease import Lease
 from aiodistlock.lock import AsyncLock, LockInfo
 from aiodistlock.lock_like import Hold
 from aiodistlock.locked import locked
+from aiodistlock.once import Once, Ran, Run, Skipped
 from aiodistlock.waiting.lingering_leases import LingerCounts
 from aiodistlock.waiting.status import ClientHealth
 
@@ -60,8 +61,12 @@ __all__ = [
     "LockInfo",
     "Lost",
     "NotHeld",
+    "Once",
+    "Ran",
     "Released",
     "Renewed",
+    "Run",
+    "Skipped",
     "StoreUnavailable",
     "Unavailable",
     "Waiting",

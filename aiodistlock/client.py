@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
 from aiodistlock.core.clock import ClockWithTimers
 from aiodistlock.core.durations import Duration
-from aiodistlock.core.keywords import LockKeywords
+from aiodistlock.core.keywords import LockKeywords, OnceKeywords
 from aiodistlock.core.options import ClientOptions
 from aiodistlock.core.validation import check_all
 from aiodistlock.deployments import source as deployment
@@ -20,6 +20,7 @@ from aiodistlock.engines import Engines
 from aiodistlock.events.events import Listener
 from aiodistlock.events.listeners import Listeners
 from aiodistlock.lock import AsyncLock
+from aiodistlock.once import Once
 from aiodistlock.waiting.lingering_leases import LingerCounts
 from aiodistlock.waiting.status import ClientHealth, connected, health_of, waiting
 
@@ -175,6 +176,14 @@ class LockClient(Engines):
         :raises ValueError: naming every option that is wrong
         """
         return AsyncLock(self, name, **options)
+
+    def once(self, name: str, **options: Unpack[OnceKeywords]) -> Once:
+        """
+        Build a job that somebody in the fleet does once a window; see :class:`Once`.
+
+        :raises ValueError: naming every option that is wrong; on a quorum
+        """
+        return Once(self, name, **options)
 
     def add_listener(self, listener: Listener) -> None:
         """

@@ -260,7 +260,7 @@ class Lease:
             await asyncio.sleep(pause)
             tries += 1
             reply = await lease.possessor.release_at_redis(lease)
-        if isinstance(reply, NotOurs) and (call.resent or tries):
+        if isinstance(reply, NotOurs) and (call.resent or tries) and not reply.surely:
             # An earlier copy of the request may have done it, and its answer was lost.
             return Done()
         return reply

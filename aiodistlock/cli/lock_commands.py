@@ -68,6 +68,24 @@ Quarantine = Annotated[
         "counted; as for all other clients."
     ),
 ]
+OnceEvery = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        show_default=False,
+        help="Run COMMAND once in each window of that length, on one of the hosts: 1d, 12h, "
+        "30min, 90 (seconds). Redis' clock, in UTC from 1970 on, is divided by it.",
+    ),
+]
+AtLeast = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        show_default=False,
+        help="Without windows: keep the lock up to that time after the start, so that a host that "
+        "starts a little later does not run a short COMMAND again. Does not wait.",
+    ),
+]
 KeepRedisUrl = Annotated[
     bool,
     typer.Option("--keep-redis-url", help="Leave REDIS_URL in the environment of COMMAND."),
@@ -95,6 +113,8 @@ def run(
         typer.Option(show_default=False, help="Wait for the lock so many seconds, not for ever."),
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait at all.")] = False,
+    once_every: OnceEvery = None,
+    at_least: AtLeast = None,
     quiet: Quiet = False,
     conflict_exit_code: ConflictExitCode = EXIT_NOT_ACQUIRED,
     grace: Annotated[
@@ -119,6 +139,11 @@ def run(
     SIGTERM, and after --grace SIGKILL: until then it may run beside the next holder, so have what
     it writes to check the fencing token.
 
+    With --once-every and --at-least a COMMAND that ends with status 0 is done, and a host that
+    comes later has nothing to do: status 0. One that fails, or whose host dies, is done by the
+    next host that waits, or comes. --once-every waits for the host that runs it now.
+    AIODISTLOCK_WINDOW is the window's beginning. Not on a quorum.
+
     Exit status: that of COMMAND, 128+n if signal n ended it (or us, while waiting). 69: Redis
     is unavailable. 70: the lease was lost. 75, or -E: not acquired in time. 126: COMMAND cannot be
     executed. 127: it is not found. 2: wrong usage.
@@ -135,6 +160,8 @@ def run(
         namespace=namespace,
         ttl=ttl,
         timeout=0.0 if no_wait else timeout,
+        once_every=once_every,
+        at_least=at_least,
         quiet=quiet,
         conflict_exit_code=conflict_exit_code,
         grace=grace,
@@ -187,7 +214,8 @@ def inspect(
     """
     Show one lock: holder, fencing token, remaining ttl, and who waits for how long.
 
-    --json prints an object as of ls; over a quorum with seen, what each node says.
+    --json prints an object as of ls, with mark (window, state: done or begun, at, by; null: none is
+    known), the last window that was done once; over a quorum with seen, what each node says.
 
     Exit status: 0, also if it is free; 69 if Redis is unavailable, 2 for wrong usage.
     """
@@ -281,6 +309,7 @@ def add_to(app: typer.Typer) -> None:
         run,
         "run nightly-report -- ./report.sh --all",
         "run --no-wait --quiet -E 0 cleanup -- find /srv/tmp -mtime +7 -delete",
+        "run --once-every 1d --quiet nightly-report -- ./report.sh --all",
         "run deploy --timeout 600 --ttl 30 -- make deploy",
     )
     add(app, ls, "ls 'wallet:*'", "ls --json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TypeVar
 
@@ -16,6 +17,25 @@ _UNITS = ((86_400, "day"), (3_600, "h"), (60, "min"), (1, "s"))
 def seconds(duration: T | timedelta) -> T | float:
     """Return a duration in seconds; what is no ``timedelta`` as it is."""
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+_WRITTEN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)?")
+_SECONDS_IN = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
+
+
+def read_duration(text: str, what: str) -> float:
+    """
+    Read a duration as people write it on a command line: ``90``, ``30min``, ``12h``, ``1d``.
+
+    :raises ValueError: if it is none
+    """
+    found = _WRITTEN.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(
+            f"{what} must be a number of seconds, or with a unit (s, min, h, d) such as 1d, "
+            f"not {text!r}"
+        )
+    return float(found[1]) * _SECONDS_IN[found[2] or "s"]
 
 
 def in_words(duration: float) -> str:

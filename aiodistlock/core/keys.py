@@ -93,8 +93,14 @@ class LockKeys:
         return b"%bqueue%b" % (_START, b"::%b" % key if b"{" in key else b":{%b}" % key)
 
     @property
+    def done(self) -> bytes:
+        """The key of the mark: the last window that was done."""
+        key = self.key
+        return b"%bdone%b" % (_START, b"::%b" % key if b"{" in key else b":{%b}" % key)
+
+    @property
     def slot(self) -> int:
-        """The hash slot of both, computed when a cluster or a quorum first asks."""
+        """The hash slot of all of them, computed when a cluster or a quorum first asks."""
         if self.slot_if_known < 0:
             object.__setattr__(self, "slot_if_known", slot_of(self.key))
         return self.slot_if_known

@@ -31,3 +31,17 @@ class LockKeywords(UntimedLockKeywords, total=False):
     """Options of a lock."""
 
     timeout: Duration | None
+
+
+class OnceKeywords(TypedDict, total=False):
+    """Options of what is done once a window, which are :class:`~aiodistlock.Once`'s."""
+
+    every: Duration | None
+    at_least: Duration | None
+    on_crash: Literal["retry", "skip"]
+    ttl: Duration
+    timeout: Duration | None
+    max_hold: Duration | None
+    on_lost: Literal["cancel", "signal"]
+    remember: Duration | None
+    namespace: str

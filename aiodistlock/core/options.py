@@ -27,7 +27,9 @@ def to_ms(duration: float) -> int:
     return math.ceil(duration * 1000)
 
 
-def _problem(what: str, value: object, low: float, high: float, optional: bool) -> str | None:
+def duration_problem(
+    what: str, value: object, low: float, high: float, optional: bool
+) -> str | None:
     """Return what is wrong with a duration, ``None`` if nothing is."""
     if value is None and optional:
         return None
@@ -48,7 +50,7 @@ def _to_seconds(options: object, *durations: str) -> None:
 
 def timeout_problem(timeout: object, what: str = "timeout") -> str | None:
     """Return what is wrong with how long a caller is willing to wait, ``None`` if nothing is."""
-    return _problem(what, timeout, 0.0, MAX_SECONDS, optional=True)
+    return duration_problem(what, timeout, 0.0, MAX_SECONDS, optional=True)
 
 
 def checked_timeout(timeout: Duration | None) -> float | None:
@@ -67,7 +69,7 @@ def checked_timeout(timeout: Duration | None) -> float | None:
 
 def ttl_problem(ttl: object) -> str | None:
     """Return what is wrong with the length of a lease, ``None`` if nothing is."""
-    return _problem("ttl", ttl, MIN_TTL, MAX_SECONDS, optional=False)
+    return duration_problem("ttl", ttl, MIN_TTL, MAX_SECONDS, optional=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +111,8 @@ class LockOptions:
         problems = [
             ttl_problem(self.ttl),
             timeout_problem(self.timeout),
-            _problem("max_hold", self.max_hold, MIN_TTL, MAX_SECONDS, optional=True),
-            _problem("linger", self.linger, 0.0, MAX_SECONDS, optional=False),
+            duration_problem("max_hold", self.max_hold, MIN_TTL, MAX_SECONDS, optional=True),
+            duration_problem("linger", self.linger, 0.0, MAX_SECONDS, optional=False),
         ]
         problems += [
             f"{what} must be True or False, not {getattr(self, what)!r}"
@@ -199,10 +201,10 @@ class ClientOptions:
 
     def __post_init__(self) -> None:
         problems = [
-            _problem("unavailable_after", self.unavailable_after, 0.05, MAX_SECONDS, False),
-            _problem("claim_window", self.claim_window, MIN_TTL, MAX_SECONDS, False),
-            _problem("handoff_span", self.handoff_span, 0.0, MAX_SECONDS, False),
-            _problem("quarantine", self.quarantine, MIN_TTL, MAX_SECONDS, False),
+            duration_problem("unavailable_after", self.unavailable_after, 0.05, MAX_SECONDS, False),
+            duration_problem("claim_window", self.claim_window, MIN_TTL, MAX_SECONDS, False),
+            duration_problem("handoff_span", self.handoff_span, 0.0, MAX_SECONDS, False),
+            duration_problem("quarantine", self.quarantine, MIN_TTL, MAX_SECONDS, False),
         ]
         # The label opens every token, which travels as one word of a message, and the name of
         # the inbox, whose slot on a Cluster braces decide.

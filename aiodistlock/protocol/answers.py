@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from aiodistlock.core.mark import Mark
+
 
 class Granted(NamedTuple):
     """The lock is ours for the whole ttl, counted from ``sent_at``."""
@@ -63,6 +65,8 @@ class NotOurs(NamedTuple):
     """The key does not hold our token: the lease is gone."""
 
     reason: str
+    surely: bool = False
+    """Whether that is so, too, if an earlier copy of the request has run."""
 
 
 class Taken(NamedTuple):
@@ -150,11 +154,29 @@ class Inspected(NamedTuple):
     waiters: tuple[str, ...]
 
 
+class Looked(NamedTuple):
+    """What Redis has about a name that is to be done once a window."""
+
+    server_us: int
+    holder: str | None
+    """Token, ``None`` if the name is free."""
+    mark: Mark | None
+    """The last window that was done; ``None``: none is known."""
+
+
+class AlreadyMarked(NamedTuple):
+    """The window, or a later one, was done, or begun, by somebody else."""
+
+    mark: Mark
+
+
 AcquireReply = Granted | Queued | Held | Failed
 PassOnReply = Granted | Kept | Queued | Held | NotOurs | Failed
 RenewReply = Renewed | NotOurs | Failed
 ReleaseReply = Done | NotOurs | Failed
 AbandonReply = Done | Failed
 InspectReply = Inspected | Failed
+LookReply = Looked | Failed
+BeginReply = Done | AlreadyMarked | NotOurs | Failed
 ClaimReply = Claimed | NotOurs | Failed
 MoveEndReply = Ends | NotOurs | Failed

@@ -45,6 +45,7 @@ from aiodistlock.protocol.answers import (
     Unvoted,
     Voted,
 )
+from aiodistlock.protocol.call import R
 from aiodistlock.protocol.redis_call import RedisCall
 from aiodistlock.protocol.scripts import Scripts, bulks
 
@@ -156,6 +157,13 @@ class Operations:
     def inspect(self, keys: LockKeys) -> RedisCall[InspectReply]:
         """Ask who holds the lock and who waits."""
         return RedisCall(self._scripts.inspect, keys, b"", read_inspect)
+
+    def mark(
+        self, keys: LockKeys, read: Callable[[list[Any], float], R], *args: bytes | int
+    ) -> RedisCall[R]:
+        """Mark a window, under our lease; see ``mark_calls.py``."""
+        packed = self._counter_of(keys) + bulks(keys.done, *args)
+        return RedisCall(self._scripts.mark, keys, packed, read)
 
     def claim(
         self, keys: LockKeys, value: bytes, wanted: bytes, ttl_ms: int

@@ -104,6 +104,10 @@ ABANDON = _load_batched("abandon", 3)
 INSPECT = _load("inspect", 1, keys=2, declares=False)
 FORCE_RELEASE = _load("force_release", 2)
 
+# For what is done once: the fourth key of `look`, and the fifth of `mark`, is the mark.
+LOOK = _load("look", 0)
+MARK = _load("mark", 5, keys=5)
+
 # For those who possess a lock by a token alone.
 CLAIM = _load("claim", 3, keys=3)
 MOVE_END = _load("move_end", 3, keys=3)
@@ -149,9 +153,10 @@ class Scripts:
     abandon: Script
     inspect: Script
     force_release: Script
+    mark: Script
 
 
-_ON_ONE = (ACQUIRE, RELEASE, RENEW, PASS_ON, ABANDON, INSPECT, FORCE_RELEASE)
+_ON_ONE = (ACQUIRE, RELEASE, RENEW, PASS_ON, ABANDON, INSPECT, FORCE_RELEASE, MARK)
 ON_ONE = Scripts(*_ON_ONE)
 ON_CLUSTER = Scripts(*(each.sharded for each in _ON_ONE))
 

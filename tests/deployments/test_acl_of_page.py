@@ -13,7 +13,7 @@ import anyio
 import pytest
 import redis as redis_sync
 
-from aiodistlock import LockClient, LockError
+from aiodistlock import LockClient, LockError, Run
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.deployments.cluster import Cluster
 from tests.deployments.sentinel import SentinelDeployment
@@ -67,6 +67,14 @@ async def exchange(urls: str | Sequence[str], **options: Any) -> None:
                 with pytest.raises(LockError):
                     await there.lock("w", timeout=0.05).acquire()
             await (await waiting).release()
+            if isinstance(urls, str):
+                for once in ({"at_least": 0.05}, {"every": 60.0, "on_crash": "skip"}):
+                    await here.once("o", ttl=5, **once).run(checked)
+
+
+async def checked(run: Run) -> None:
+    """Be done once."""
+    run.check()
 
 
 @pytest.fixture

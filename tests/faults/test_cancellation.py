@@ -9,7 +9,7 @@ import anyio
 import pytest
 import redis.asyncio as redis_asyncio
 
-from aiodistlock import AsyncLock, Lease, LeaseLost, LockClient
+from aiodistlock import AsyncLock, Lease, LeaseLost, LockClient, Run
 from tests.faults.world import PATIENT, client, eventually, nothing_left, waiters
 
 TTL = 30.0
@@ -227,9 +227,42 @@ async def releasing(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]
     return lease.release, lambda: _release(lease)  # cancelled before its first step
 
 
+async def _once(w: World, **options: Any) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    once = w.here.once(f"n{w.round}", ttl=TTL, namespace=w.namespace, **options)
+    window = None if options.get("at_least") else 1
+    ended = []
+
+    async def job(_run: Run) -> None:
+        await asyncio.sleep(0)
+        ended.append(True)
+
+    async def end() -> None:
+        mark = await w.redis.get(once._keys.done)
+        if not ended:
+            assert mark is None or b" begun " in mark
+        await w.redis.delete(once._keys.done)
+
+    return lambda: once.run(job, window=window), end
+
+
+async def once(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """What is done once: no mark but behind its end."""
+    return await _once(w)
+
+
+async def begun_once(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """What is begun at most once: marked before it begins."""
+    return await _once(w, on_crash="skip")
+
+
+async def at_least(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """What keeps its name for a moment."""
+    return await _once(w, at_least=0.05)
+
+
 SCENES = [
     free, free_try, contended, granted, block, handoff, passing_on, keeping, renewed_handoff,
-    extending, releasing,
+    extending, releasing, once, begun_once, at_least,
 ]  # fmt: skip
 
 

@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count, pairwise
+from typing import Literal, cast
 
 import pytest
 import redis.asyncio as redis_asyncio
 
-from aiodistlock import AsyncLock, Lease, LockClient
+from aiodistlock import AsyncLock, Lease, LockClient, Ran, Run, Skipped
 from aiodistlock.connection import silence
+from aiodistlock.core.mark import read_mark
 from tests.faults.world import (
     EAGER,
     SCRIPTS,
@@ -101,6 +103,38 @@ async def passed_on(line: Line) -> None:
     await asyncio.gather(*ours)
 
 
+async def _done_once(line: Line, on_crash: Literal["retry", "skip"]) -> None:
+    runs: list[Run] = []
+
+    async def note(run: Run) -> None:
+        runs.append(run)
+        line.fences.append(run.fencing_token)
+
+    jobs = [
+        source.once(line.name, ttl=TTL, on_crash=on_crash, namespace=line.namespace)
+        for source in (line.here, line.there)
+    ]
+    outcomes = await asyncio.gather(*(job.run(note, window=1) for job in jobs))
+    assert {type(each) for each in outcomes} == {Ran, Skipped}
+    assert [run.window.timestamp() for run in runs] == [1]
+    mark = read_mark(cast(bytes, await line.redis.getdel(jobs[0]._keys.done)))
+    assert mark is not None
+    assert (mark.window_us, mark.done) == (1_000_000, True)
+
+
+async def done_once(line: Line) -> None:
+    """Two processes want the same window: it is done by one of them, once."""
+    await _done_once(line, "retry")
+
+
+async def begun_once(line: Line) -> None:
+    """The same, marked at the start as well."""
+    await _done_once(line, "skip")
+
+
+SCENARIOS = [alone, contended, passed_on, done_once, begun_once]
+
+
 async def _queued(line: Line, waiting: asyncio.Task[Lease]) -> None:
     async def is_queued() -> bool:
         return waiting.done() or await waiters(line.redis, line.namespace, line.name) == 1
@@ -176,7 +210,7 @@ ACTIONS: dict[str, Action] = {
 @pytest.mark.bounded(60)
 @pytest.mark.parametrize("kind", ["request", "reply", "push"])
 @pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS.keys())
-@pytest.mark.parametrize("scenario", [alone, contended, passed_on], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: each.__name__)
 async def test_whatever_happens_to_any_frame_each_operation_has_the_effect_of_one(
     line: Line,
     scenario: Scenario,

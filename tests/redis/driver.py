@@ -16,6 +16,7 @@ from aiodistlock.protocol.operations import usual_answer
 TTL: Final = 30_000
 GRANT_TTL: Final = 20_000  # longer than the client's: no stall of the machine may end a grant
 QUEUE_TTL: Final = 25_000
+MARK_TTL: Final = 40_000
 
 GAP: Final = 1000  # prelude.lua
 BEHIND: Final = " behind"
@@ -44,6 +45,7 @@ _BATCH: Final = 8
 # Which of their arguments is the value at the key; tests say the token.
 _BY_VALUE: Final = {
     **dict.fromkeys((scripts.RELEASE, scripts.RENEW, scripts.CLAIM, scripts.MOVE_END), 0),
+    scripts.MARK: 0,
     scripts.RELEASE_ALONE: 3,
     scripts.RENEW_ALONE: 2,
 }
@@ -106,6 +108,7 @@ class Scripts:
         """Where it is noted what is void; clients use one for all names."""
         self.marker = f"{self.key}:marker"
         """The fifth key of the scripts of a quorum; clients use one for all names."""
+        self.mark = self.keys.done.decode()
         self._execute: Callable[..., Any] = client.execute_command
         self._tags = itertools.count(1)
 
@@ -169,6 +172,18 @@ class Scripts:
         """Move the end of the lease, or ask for it."""
         return self.run(scripts.MOVE_END, token, from_ms, by_ms)
 
+    def begin(self, token: str, window: int) -> Reply:
+        """Mark a window as begun."""
+        return self.run(scripts.MARK, token, window, "begun", MARK_TTL, 0, split=False)
+
+    def finish(self, token: str, window: int, kept_until: int = 0) -> Reply:
+        """Mark a window as done, and give the lock up, or keep the name up to a server time."""
+        return self.run(scripts.MARK, token, window, "done", MARK_TTL, kept_until)
+
+    def look(self) -> Reply:
+        """Look: server time, holder, mark."""
+        return self.run(scripts.LOOK, split=False)
+
     def inspect(self) -> Reply:
         """Inspect: holder, remaining time, fencing token of the lease, the queue."""
         code, value, remaining, records = self.run(scripts.INSPECT, self.void, split=False)
@@ -204,8 +219,10 @@ class Scripts:
             next(self._tags)
         else:
             companions = [self.queue, self.void, self.fence, self.marker]
-            if script is scripts.TRUST:
+            if script in (scripts.TRUST, scripts.LOOK):
                 companions.remove(self.fence)
+            if script in (scripts.MARK, scripts.LOOK):
+                companions[companions.index(self.marker)] = self.mark
             keys = [self.key, *companions][: script.keys]
             reply = self._evaluate(script, script.keys, *keys, *args, tag)
         if isinstance(reply, ResponseError):
@@ -304,7 +321,7 @@ class Scripts:
 
     def remove(self) -> None:
         """Delete all that belongs to the name."""
-        self.client.delete(self.key, self.fence, self.queue, self.void, self.marker)
+        self.client.delete(self.key, self.fence, self.queue, self.void, self.marker, self.mark)
 
 
 class Inbox:

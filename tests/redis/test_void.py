@@ -33,6 +33,8 @@ def requests(inbox: str, fence: str, queue: str, void: str) -> Requests:
         "force_release": (scripts.FORCE_RELEASE, (MINE, "")),
         "claim": (scripts.CLAIM, (MINE, "wanted", 1_000)),
         "move_end": (scripts.MOVE_END, (MINE, 0, 1_000)),
+        "look": (scripts.LOOK, ()),
+        "mark": (scripts.MARK, (MINE, 7, "done", 1_000, 0)),
         "vote": (scripts.VOTE, (MINE, 1_000, 1, inbox, QUEUE_TTL, 0)),
         "unvote": (scripts.UNVOTE, (MINE, 0, "")),
         "keep": (scripts.KEEP, (MINE, 1_000, 2**52, 0)),

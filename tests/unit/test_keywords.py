@@ -7,9 +7,9 @@ from typing import Any, get_type_hints
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 
-from aiodistlock import AsyncLock, LockClient
+from aiodistlock import AsyncLock, LockClient, Once
 from aiodistlock.client import ClientKeywords, UrlKeywords
-from aiodistlock.core.keywords import LockKeywords, UntimedLockKeywords
+from aiodistlock.core.keywords import LockKeywords, OnceKeywords, UntimedLockKeywords
 from aiodistlock.core.options import ClientOptions, LockOptions
 from aiodistlock.deployments.url_keywords import ConnectionKeywords
 
@@ -30,6 +30,11 @@ def test_a_locks_keywords_are_its_options() -> None:
     assert get_type_hints(UntimedLockKeywords) == untimed
     validated = {field.name for field in fields(LockOptions) if field.init}
     assert validated - {"claim_window", "foreign_backoff"} == taken.keys()
+
+
+def test_the_keywords_of_what_is_done_once_are_its_options() -> None:
+    """The same for ``Once``."""
+    assert get_type_hints(OnceKeywords) == options_of(Once)
 
 
 def test_a_clients_keywords_are_its_options() -> None:

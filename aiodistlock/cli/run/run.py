@@ -7,12 +7,21 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import anyio
 
-from aiodistlock import AcquireTimeout, Lease, LeaseLost, LockClient, StoreUnavailable
+from aiodistlock import (
+    AcquireTimeout,
+    Lease,
+    LeaseLost,
+    LockClient,
+    Once,
+    Skipped,
+    StoreUnavailable,
+)
 from aiodistlock.cli.connection import lock_client
 from aiodistlock.console.errors import (
     EXIT_LOST,
@@ -20,12 +29,15 @@ from aiodistlock.console.errors import (
     EXIT_USAGE,
     CommandError,
 )
+from aiodistlock.core.escaping import shown
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import ClientOptions, LockOptions
 from aiodistlock.core.validation import check_all, refuse
 from aiodistlock.doctor.targets import parse
+from aiodistlock.once import Started
 
 from .command import Command, problem
+from .once import check_once, told_of, windows
 from .supervisor import TERMINATING, Supervisor
 from .terminal import Terminal
 
@@ -44,12 +56,19 @@ class Options:
     namespace: str
     ttl: float
     timeout: float | None
+    once_every: str | None
+    at_least: str | None
     quiet: bool
     conflict_exit_code: int
     grace: float
     unavailable_after: float
     quarantine: float
     keep_redis_url: bool
+
+    @property
+    def once(self) -> bool:
+        """Whether it is to be done once, in whatever sense."""
+        return self.once_every is not None or self.at_least is not None
 
 
 def run(options: Options) -> int:
@@ -88,6 +107,9 @@ def _check(options: Options) -> None:
             lambda: LockKeys(options.name, options.namespace),
             lambda: LockOptions(ttl=options.ttl, timeout=options.timeout),
             lambda: refuse([None if within else grace]),
+            lambda: check_once(
+                options.once_every, options.at_least, options.timeout, nodes=len(options.urls)
+            ),
             lambda: _client_options(options),
             lambda: refuse(
                 _client_options(options).too_long(options.ttl, quorum=len(options.urls) > 1)
@@ -121,14 +143,13 @@ async def _run(options: Options, command: Command) -> tuple[int, bool]:
     ) as locks:
         locks.add_listener(supervisor.listen)
         try:
+            if options.once:
+                status = await _once(options, locks, supervisor, command)
+                return status, supervisor.had_terminal
             lease = await _acquire(options, locks)
             if isinstance(lease, int):
                 return lease, False
-            environment = {
-                "AIODISTLOCK_LOCK_NAME": options.name,
-                "AIODISTLOCK_FENCING_TOKEN": str(lease.fencing_token),
-            }
-            supervisor.start(environment, lambda: lease.validity)
+            supervisor.start(_environment(options, lease), lambda: lease.validity)
             status = await _held(supervisor, lease)
             command.guardian.dismiss()
             return await _released(lease, status), supervisor.had_terminal
@@ -138,11 +159,19 @@ async def _run(options: Options, command: Command) -> tuple[int, bool]:
             await supervisor.all_ended()
 
 
-async def _acquire(options: Options, locks: LockClient) -> Lease | int:
-    """Acquire, or return the exit status for the signal that came first."""
+def _environment(options: Options, lease: Lease) -> dict[str, str]:
+    """Return what the command is told."""
+    return {
+        "AIODISTLOCK_LOCK_NAME": options.name,
+        "AIODISTLOCK_FENCING_TOKEN": str(lease.fencing_token),
+    }
+
+
+@contextmanager
+def _until_a_signal() -> Iterator[list[int]]:
+    """Cancel what is in the block at a signal, until the command gets them; tell which came."""
     loop = asyncio.get_running_loop()
     came: list[int] = []
-    lease = None
     with anyio.CancelScope() as scope:
 
         def give_up(number: int) -> None:
@@ -152,24 +181,91 @@ async def _acquire(options: Options, locks: LockClient) -> Lease | int:
         for number in TERMINATING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, give_up, number)
-        try:
-            lock = locks.lock(options.name, ttl=options.ttl, namespace=options.namespace)
-            lease = await lock.acquire(options.timeout)
-        except AcquireTimeout as error:
-            if error.holder is None:  # nobody told: Redis never answered
-                raise CommandError(str(error), EXIT_UNAVAILABLE) from None
-            told = "" if options.quiet else str(error)
-            raise CommandError(told, options.conflict_exit_code) from None
-        except StoreUnavailable as error:
+        yield came
+
+
+@contextmanager
+def _as_command_errors(options: Options) -> Iterator[None]:
+    """Raise what keeps us from the lock as what the user is told."""
+    try:
+        yield
+    except AcquireTimeout as error:
+        if error.holder is None:  # nobody told: Redis never answered
             raise CommandError(str(error), EXIT_UNAVAILABLE) from None
-        except ValueError as error:
-            raise CommandError(str(error), EXIT_USAGE) from None
+        told = "" if options.quiet else str(error)
+        raise CommandError(told, options.conflict_exit_code) from None
+    except StoreUnavailable as error:
+        raise CommandError(str(error), EXIT_UNAVAILABLE) from None
+    except ValueError as error:
+        raise CommandError(str(error), EXIT_USAGE) from None
+
+
+async def _acquire(options: Options, locks: LockClient) -> Lease | int:
+    """Acquire, or return the exit status for the signal that came first."""
+    lease = None
+    with _until_a_signal() as came, _as_command_errors(options):
+        lock = locks.lock(options.name, ttl=options.ttl, namespace=options.namespace)
+        lease = await lock.acquire(options.timeout)
     if not came:
         assert lease is not None, "no signal came"
         return lease
     if lease is not None:
         await _released(lease, 0)
     return 128 + came[0]
+
+
+async def _once(
+    options: Options, locks: LockClient, supervisor: Supervisor, command: Command
+) -> int:
+    """Run the command unless it is done, and return the exit status."""
+    status = 0
+    with _until_a_signal() as came:
+        once = Once(
+            locks,
+            options.name,
+            **windows(options.once_every, options.at_least),
+            ttl=options.ttl,
+            timeout=options.timeout,
+            namespace=options.namespace,
+            on_lost="signal",  # we end the command, and wait until it is gone
+        )
+        with _as_command_errors(options):
+            async with once._turn(None) as turn:
+                if isinstance(turn, Skipped):
+                    return _skipped(options, turn)
+                try:
+                    window = {"AIODISTLOCK_WINDOW": turn.run.window.isoformat()}
+                    environment = {**_environment(options, turn.lease), **window}
+                    supervisor.start(environment, lambda: turn.lease.validity)
+                    status = await _held(supervisor, turn.lease)
+                    command.guardian.dismiss()
+                finally:
+                    # Before the lock is given up.
+                    command.guardian.end_group()
+                    await supervisor.all_ended()
+                if status == 0:
+                    await _marked(turn)
+    return 128 + came[0] if came else status
+
+
+def _skipped(options: Options, skipped: Skipped) -> int:
+    """Tell why the command did not run, and return the exit status for that."""
+    told = f"{shown(options.name)!r} has nothing to do: {told_of(skipped)}"
+    if skipped.reason == "held":
+        raise CommandError("" if options.quiet else told, options.conflict_exit_code)
+    if not options.quiet:
+        print(f"aiodistlock: {told}", file=sys.stderr)
+    return 0
+
+
+async def _marked(turn: Started) -> None:
+    """Mark what the command did as done, and give the lock up."""
+    try:
+        await turn.done()
+    except LeaseLost as error:
+        raise CommandError(f"{error}; the command had ended", EXIT_LOST) from None
+    except StoreUnavailable as error:
+        print(f"aiodistlock: another host may run it again: {error}", file=sys.stderr)
 
 
 async def _held(supervisor: Supervisor, lease: Lease) -> int:

@@ -11,6 +11,8 @@ from rich.text import Text
 
 from aiodistlock.core.durations import in_words
 from aiodistlock.core.escaping import MOST_OF_ERROR, shown
+from aiodistlock.core.mark import Mark
+from aiodistlock.core.once_options import instant_of
 
 from .state import Holder, LockState
 
@@ -29,6 +31,22 @@ def to_json(state: LockState, nodes: int) -> dict[str, Any]:
         ],
     }
     return {**shown, "votes": state.votes, "nodes": nodes} if nodes > 1 else shown
+
+
+def mark_to_json(mark: Mark | None) -> dict[str, Any] | None:
+    """Return a mark as JSON; instants as text, in UTC."""
+    if mark is None:
+        return None
+    return {
+        "window": instant_of(mark.window_us).isoformat(),
+        "state": _state_of(mark),
+        "at": instant_of(mark.at_us).isoformat(),
+        "by": Holder.of(mark.token)._asdict(),
+    }
+
+
+def _state_of(mark: Mark) -> str:
+    return "done" if mark.done else "begun"
 
 
 def table_of(states: Sequence[LockState], nodes: int) -> Table:
@@ -68,6 +86,11 @@ def show(console: Console, state: LockState, each: dict[int, LockState], nodes: 
         grid.add_row(f"waiter {place}", Text(f"{who}, for {in_words(waiter.waited)}"))
     if not state.waiters:
         grid.add_row("waiters", Text("none"))
+    if state.mark is not None:
+        mark = state.mark
+        window, at = (f"{instant_of(us):%Y-%m-%d %H:%M:%S}" for us in (mark.window_us, mark.at_us))
+        who = shown(Holder.of(mark.token))
+        grid.add_row("last window", Text(f"{window} UTC, {_state_of(mark)} by {who} at {at}"))
     console.print(Text(shown(state.name, MOST_OF_ERROR), "bold"))
     console.print(grid)
 

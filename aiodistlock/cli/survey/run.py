@@ -6,14 +6,15 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiodistlock.cli.connection import check_keys
 from aiodistlock.console.piped import PipedConsole
 from aiodistlock.core.escaping import shown
+from aiodistlock.core.mark import Mark
 from aiodistlock.doctor.targets import parse
 
-from .report import show, table_of, to_json
+from .report import mark_to_json, show, table_of, to_json
 from .state import LockState, added_up
 from .survey import Survey, open_survey
 
@@ -75,18 +76,19 @@ def inspect_lock(at: Where, name: str, *, as_json: bool) -> None:
     """
     check_keys(name, at.namespace)
 
-    async def look() -> tuple[dict[int, LockState], Survey]:
+    async def look() -> tuple[dict[int, LockState], Mark | None, Survey]:
         async with open_survey(at.urls, at.namespace, at.timeout) as survey:
             seen = await survey.look_at_each([name])
-            return {node: states[0] for node, states in seen.items()}, survey
+            mark = await survey.mark(name)
+            return {node: states[0] for node, states in seen.items()}, mark, survey
 
-    each, survey = asyncio.run(look())
+    each, mark, survey = asyncio.run(look())
     nodes = survey.size
-    state = added_up(nodes, list(each.values()))
+    state = replace(added_up(nodes, list(each.values())), mark=mark)
     if not as_json:
         show(PipedConsole(highlight=False), state, each, nodes)
     else:
-        told = to_json(state, nodes)
+        told = {**to_json(state, nodes), "mark": mark_to_json(mark)}
         if nodes > 1:
             told["seen"] = [to_json(each[n], 1) if n in each else None for n in range(nodes)]
         print(json.dumps(told, indent=2))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from aiodistlock.core.escaping import bounded
+from aiodistlock.core.mark import Mark
 from aiodistlock.core.value import ENDING, ROUND
 from aiodistlock.deployments.quorum.votes import Sighting, seen_by_majority
 
@@ -54,6 +55,7 @@ class LockState:
     :param fence: with which the lease began, ``None`` if the lock is free or its holder has none
     :param waiters: processes that wait, in their order
     :param votes: how many servers name the holder
+    :param mark: the last window that was done once; ``None``: none, or nobody has looked
     """
 
     name: str
@@ -62,6 +64,7 @@ class LockState:
     fence: int | None = None
     waiters: tuple[Waiter, ...] = ()
     votes: int = 0
+    mark: Mark | None = None
 
     @property
     def in_use(self) -> bool:

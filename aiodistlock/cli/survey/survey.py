@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 from aiodistlock.cli.connection import reaching, redis_clients
 from aiodistlock.console.errors import EXIT_UNAVAILABLE, CommandError
 from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.mark import Mark, read_mark
 from aiodistlock.core.value import read_value
 from aiodistlock.deployments.quorum.votes import majority
 
@@ -91,6 +92,19 @@ class Survey:
             return states
 
         return await self.of_all(look)
+
+    async def mark(self, name: str) -> Mark | None:
+        """
+        Return the last window of a name that was done once; on a quorum there is none.
+
+        :raises CommandError: if Redis does not answer
+        """
+        if self.size > 1:
+            return None
+        (value,) = (
+            await self.of_all(lambda client: _get(client, [LockKeys(name, self._namespace).done]))
+        )[0]
+        return read_mark(value) if isinstance(value, bytes) else None
 
     async def fences(self, names: Iterable[str]) -> list[int]:
         """

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aiodistlock.core.clock import ClockWithTimers
+from aiodistlock.core.clock import ClockWithTimers, local_clock, wall_us
+from aiodistlock.core.mark import Mark
 from aiodistlock.core.value import token_of
 from aiodistlock.protocol.grant_message import Grant, Recall
 
@@ -52,6 +53,10 @@ class MemoryServer:
         self.clock = clock
         self.entries: dict[bytes, Entry] = {}
         self.inboxes: dict[bytes, Deliver] = {}
+        self.marks: dict[bytes, tuple[Mark, float]] = {}
+        """The last window done of each key, and when it is forgotten."""
+        self.epoch_us = 0 if clock is not None else wall_us() - int(local_clock() * 1e6)
+        """What to add to its clock, in µs, to have the time of day: windows are told by that."""
         self.counter = 0
         """The fencing token issued last, of whatever key."""
 
@@ -61,6 +66,14 @@ class MemoryServer:
         if entry.holder is not None and entry.expires_at <= now:
             entry.holder = None
         return entry
+
+    def mark(self, key: bytes, now: float) -> Mark | None:
+        """Return the last window that was done of a key, unless it is forgotten."""
+        mark, until = self.marks.get(key, (None, now))
+        if until <= now:
+            self.marks.pop(key, None)
+            return None
+        return mark
 
     def grant_next(
         self, key: bytes, entry: Entry, now: float, me: bytes | None, my_ttl_ms: int

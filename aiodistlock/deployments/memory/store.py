@@ -9,17 +9,23 @@ import math
 from collections.abc import Callable
 
 from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.mark import KEPT, Mark
+from aiodistlock.core.value import token_of
 from aiodistlock.deployments.memory.connection import MemoryConnection
 from aiodistlock.deployments.memory.server import Entry, MemoryServer, Waiting
 from aiodistlock.protocol.answers import (
     AbandonReply,
     AcquireReply,
+    AlreadyMarked,
+    BeginReply,
     Done,
     Granted,
     Held,
     Inspected,
     InspectReply,
     Kept,
+    Looked,
+    LookReply,
     NotOurs,
     PassOnReply,
     Queued,
@@ -28,6 +34,7 @@ from aiodistlock.protocol.answers import (
     RenewReply,
 )
 from aiodistlock.protocol.call import Call
+from aiodistlock.protocol.marks import Ending
 
 _GONE = NotOurs("its key is gone (expired or deleted)")
 _OTHER = NotOurs("another token is at its key")
@@ -180,3 +187,68 @@ class MemoryStore:
             return Inspected(entry.holder.decode(), entry.expires_at - now, entry.fence, waiters)
 
         return self._run(operation)
+
+    def look(self, keys: LockKeys) -> Call[LookReply]:
+        """Tell what time it is, who holds the name, and what was done last."""
+
+        def operation(now: float) -> LookReply:
+            holder = self._server.entry(keys.key, now).holder
+            token = None if holder is None else holder.decode()
+            return Looked(self._time_us(now), token, self._server.mark(keys.key, now))
+
+        return self._run(operation)
+
+    def begin(
+        self, keys: LockKeys, value: bytes, window_us: int, mark_ttl_ms: int
+    ) -> Call[BeginReply]:
+        """Mark a window as begun, under our lease."""
+
+        def operation(now: float) -> BeginReply:
+            entry, mark = self._server.entry(keys.key, now), self._server.mark(keys.key, now)
+            if not entry.holds(value):
+                return _GONE if entry.holder is None else _OTHER
+            if mark is not None and mark.refuses(window_us):
+                return AlreadyMarked(mark)
+            self._mark(keys, value, window_us, now, mark_ttl_ms, done=False)
+            return Done()
+
+        return self._run(operation)
+
+    def finish(
+        self,
+        keys: LockKeys,
+        value: bytes,
+        ending: Ending,
+        until: float,  # noqa: ARG002  # memory answers in time
+    ) -> Call[ReleaseReply]:
+        """Mark a window as done, and give the lock up, or keep the name for a while."""
+
+        def operation(now: float) -> ReleaseReply:
+            entry = self._server.entry(keys.key, now)
+            if not entry.holds(value):
+                return _GONE if entry.holder is None else _OTHER
+            self._mark(keys, value, ending.window_us, now, ending.mark_ttl_ms, done=True)
+            left = (ending.kept_until_us - self._time_us(now)) / 1e6
+            if left > 0.0:
+                entry.holder, entry.expires_at = KEPT.encode() + token_of(value), now + left
+            else:
+                self._give_up(keys, entry, now)
+            return Done()
+
+        return self._run(operation)
+
+    def _time_us(self, now: float) -> int:
+        return int(now * 1e6) + self._server.epoch_us
+
+    def _mark(
+        self,
+        keys: LockKeys,
+        value: bytes,
+        window_us: int,
+        now: float,
+        mark_ttl_ms: int,
+        *,
+        done: bool,
+    ) -> None:
+        mark = Mark(window_us, done, self._time_us(now), token_of(value).decode())
+        self._server.marks[keys.key] = (mark, now + mark_ttl_ms / 1000)

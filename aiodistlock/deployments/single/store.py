@@ -7,17 +7,21 @@ from collections.abc import Callable
 
 from aiodistlock.connection.pipe_like import Inboxes, PipeLike
 from aiodistlock.core.keys import LockKeys
+from aiodistlock.protocol import mark_calls
 from aiodistlock.protocol.answers import (
     AbandonReply,
     AcquireReply,
+    BeginReply,
     ClaimReply,
     InspectReply,
+    LookReply,
     MoveEndReply,
     PassOnReply,
     ReleaseReply,
     RenewReply,
 )
 from aiodistlock.protocol.call import R
+from aiodistlock.protocol.marks import Ending
 from aiodistlock.protocol.operations import Operations
 from aiodistlock.protocol.redis_call import RedisCall
 
@@ -119,6 +123,24 @@ class SingleStore:
         """Undo an acquisition, behind the request that it undoes."""
         inbox = b"" if grant_ttl_ms is None else self._inboxes.address_of(keys)
         return self._run(self._operations.abandon(keys, token, inbox, grant_ttl_ms or 0))
+
+    def look(self, keys: LockKeys) -> RedisCall[LookReply]:
+        """Ask what time it is, who holds the name, and what was done last."""
+        return self._run(mark_calls.look(keys))
+
+    def begin(
+        self, keys: LockKeys, value: bytes, window_us: int, mark_ttl_ms: int
+    ) -> RedisCall[BeginReply]:
+        """Mark a window as begun, under our lease."""
+        return self._run(mark_calls.begin(self._operations, keys, value, window_us, mark_ttl_ms))
+
+    def finish(
+        self, keys: LockKeys, value: bytes, ending: Ending, until: float
+    ) -> RedisCall[ReleaseReply]:
+        """Mark a window as done, and give the lock up, or keep the name for a while."""
+        call = mark_calls.finish(self._operations, keys, value, ending)
+        call.until = until
+        return self._run(call)
 
     def claim(
         self, keys: LockKeys, value: bytes, wanted: bytes, ttl_ms: int
