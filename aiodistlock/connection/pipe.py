@@ -220,20 +220,20 @@ class Pipe(Resender):
                     break  # the connection was given up meanwhile: they were taken back
                 call = calls[0]  # if it cannot be read, or we are turned away, it stays
                 if type(each) is int:
-                    each = usual_answer(each, call.tag, server_us)  # noqa: PLW2901
-                if type(each) is list and len(each) > 1 and each[1] == call.tag:
-                    answer = call.decode(each, call.sent_at)
-                    calls.popleft()
-                    settle(call, answer)
-                elif isinstance(each, ResponseError):
+                    each = usual_answer(each, server_us)  # noqa: PLW2901
+                elif type(each) is not list or len(each) < 2 or each[1] != call.tag:
+                    if not isinstance(each, ResponseError):
+                        raise Unreadable("it does not match our request", reply)
                     self._gate.check(each)
                     calls.popleft()
                     if is_to_be_sent_again(each):
                         again.append(call)
                     else:
                         call.refuse(each)
-                else:
-                    raise Unreadable("it does not match our request", reply)
+                    continue
+                answer = call.decode(each, call.sent_at)
+                calls.popleft()
+                settle(call, answer)
         finally:
             calls.extend(again)
         sent = self._backlog.sent

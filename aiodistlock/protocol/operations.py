@@ -284,9 +284,9 @@ def _queued(reply: list[Any], sent_at: float) -> Queued:
     return Queued(_holder(value), _seconds(remaining), position, server_us, sent_at)
 
 
-def usual_answer(number: int, tag: int, server_us: int) -> list[int]:
-    """Return the answer of a script for which a number stands in that of ``batch.lua``."""
-    return [_GRANTED, tag, number, server_us] if number else [_DONE, tag, 0]
+def usual_answer(number: int, server_us: int) -> list[int]:
+    """Return what stands for a script's answer in that of ``batch.lua``, but for the tag."""
+    return [_GRANTED, 0, number, server_us] if number else [_DONE, 0, 0]
 
 
 def read_acquire(reply: list[Any], sent_at: float) -> AcquireReply:

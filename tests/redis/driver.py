@@ -61,6 +61,10 @@ def text(value: Any) -> Any:
     return [text(each) for each in value] if isinstance(value, list) else value
 
 
+def _with(tag: int, answer: list[int]) -> list[int]:
+    return [answer[0], tag, *answer[2:]]
+
+
 class Item:
     """One of the scripts of a batch."""
 
@@ -253,7 +257,9 @@ class Scripts:
         first = int(str(tag).split(" ", maxsplit=1)[0])
         assert (code, echoed) == (_BATCH, first)
         return [
-            usual_answer(answer, first + number, server_us) if isinstance(answer, int) else answer
+            _with(first + number, usual_answer(answer, server_us))
+            if isinstance(answer, int)
+            else answer
             for number, answer in enumerate(answers)
         ]
 
