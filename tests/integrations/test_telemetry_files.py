@@ -69,20 +69,40 @@ def queries() -> list[str]:
     return [*found, *(each["query"]["query"] for each in DASHBOARD["templating"]["list"])]
 
 
+def rules() -> list[dict[str, Any]]:
+    """All alerts."""
+    return [rule for group in read("alerts.yaml")["groups"] for rule in group["rules"]]
+
+
+def series_in(query: str, series: dict[str, set[str]]) -> set[str]:
+    """The series that a query asks for: they exist, and so do the labels that it wants of them."""
+    labels = set().union(*series.values())
+    names = set(re.findall(r"\baiodistlock_\w+", query))
+    assert names <= series.keys() | labels, query
+    for metric, selector in re.findall(r"\b(aiodistlock_\w+)\{([^}]*)\}", query):
+        assert set(re.findall(r"(\w+)=", selector)) <= series[metric], query
+    for grouping in re.findall(r"by \(([^)]*)\)", query):
+        used = set().union({"job"}, *(series[name] for name in names & series.keys()))
+        assert {each.strip() for each in grouping.split(",")} <= used, query
+    return names - labels
+
+
+async def test_alerts_are_about_what_is_measured() -> None:
+    """Each series and label in a rule exists; the runbook has each alert, and nothing is unsaid."""
+    series = await measured()
+    runbook = (ROOT / "docs" / "how-to" / "runbook.md").read_text()
+    assert len(rules()) == 5
+    for rule in rules():
+        assert series_in(rule["expr"], series)
+        assert rule["labels"]["severity"] in {"critical", "warning"}
+        assert set(rule["annotations"]) == {"summary", "description"}
+        assert f"`{rule['alert']}`" in runbook
+
+
 async def test_the_dashboard_shows_what_is_measured() -> None:
     """Each series and label in it exists, and nothing that is measured is left out."""
     series = await measured()
-    labels = set().union(*series.values())
-    shown = set()
-    for query in queries():
-        names = set(re.findall(r"\baiodistlock_\w+", query))
-        shown |= names - labels
-        assert names <= series.keys() | labels, query
-        for metric, selector in re.findall(r"\b(aiodistlock_\w+)\{([^}]*)\}", query):
-            assert set(re.findall(r"(\w+)=", selector)) <= series[metric], query
-        for grouping in re.findall(r"by \(([^)]*)\)", query):
-            used = set().union(*(series[name] for name in names & series.keys()))
-            assert {each.strip() for each in grouping.split(",")} <= used, query
+    shown = set().union(*(series_in(query, series) for query in queries()))
     families = {re.sub(r"_(bucket|count|sum)$", "", each) for each in series}
     assert {re.sub(r"_(bucket|count|sum)$", "", each) for each in shown} == families
 
@@ -135,7 +155,9 @@ def test_the_services_reach_each_other() -> None:
     assert OURS["otel-collector"]["ports"] == ["127.0.0.1:4317-4318:4317-4318"]
     assert [otlp[each]["endpoint"] for each in ("grpc", "http")] == ["0.0.0.0:4317", "0.0.0.0:4318"]
     port = collector["exporters"]["prometheus"]["endpoint"].rpartition(":")[2]
-    (job,) = read("prometheus.yaml")["scrape_configs"]
+    prometheus = read("prometheus.yaml")
+    assert prometheus["rule_files"] == ["alerts.yaml"]
+    (job,) = prometheus["scrape_configs"]
     assert job["static_configs"] == [{"targets": [f"otel-collector:{port}"]}]
     source = read("grafana-datasource.yaml")["datasources"][0]
     assert (source["type"], source["url"]) == ("prometheus", "http://prometheus:9090")
