@@ -105,18 +105,23 @@ def doctor(
     ttl: Annotated[float, typer.Option(help="Length of your leases, seconds.")] = 10.0,
     namespace: Annotated[str, typer.Option(help="Prefix of the keys of your locks.")] = "lock:",
     timeout: Annotated[float, typer.Option(help="How long to wait for an answer, seconds.")] = 3.0,
+    sample: Annotated[
+        float, typer.Option(help="How long to count scripts, seconds; 0: not at all.")
+    ] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """
     Look for what makes locks unsafe on a deployment, and say what to do.
 
-    Examined are settings, persistence, replication, versions, permissions, clocks, and round
-    trips. It takes and gives up a lock that nobody else has, and changes nothing.
+    Examined are settings, persistence, replication, versions, permissions, clocks, round
+    trips, and what locks cost the server. It takes and gives up a lock that nobody else has, and
+    changes nothing.
 
     --json prints an object with deployment (single, sentinel, cluster or quorum), ttl, verdict
     (ok, note, warning or danger), nodes (address, product, role, error, round_trip_p50,
-    round_trip_p99, clock_ahead, clock_error; seconds, null: unknown) and findings (level,
-    check, found, advice, nodes; no nodes: the deployment as a whole).
+    round_trip_p99, clock_ahead, clock_error; seconds, null: unknown; and cost: scripts a
+    second, in_scripts and core as shares of a core, listeners, locks, memory in bytes) and findings
+    (level, check, found, advice, nodes; no nodes: the deployment as a whole).
 
     Exit status: 0 if no danger was found, 1 if one was, 2 if nothing could be examined.
     """
@@ -127,6 +132,7 @@ def doctor(
         ttl=ttl,
         namespace=namespace,
         timeout=timeout,
+        sample=sample,
         as_json=as_json,
     )
     raise typer.Exit(run(options))

@@ -72,6 +72,27 @@ class Marker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """
+    What locks cost a node; ``None``: unknown.
+
+    :param scripts: how many it runs a second, whosever
+    :param in_scripts: share of the time that it spends in them, 1: all of it
+    :param core: share of a core that its main thread takes, whatever for
+    :param listeners: clients of locks that listen for grants
+    :param locks: keys of locks and their companions, about
+    :param memory: bytes that these take, about
+    """
+
+    scripts: float | None = None
+    in_scripts: float | None = None
+    core: float | None = None
+    listeners: int | None = None
+    locks: int | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
     """
     One Redis.
@@ -88,6 +109,7 @@ class NodeFacts:
     :param counter_ahead: by how many seconds a fence counter is ahead of the clock (below 0:
         behind it, as it should be); ``None``: there is none, or it may not be read
     :param resp3: whether it speaks RESP3; ``None``: unknown
+    :param cost: what locks cost it; ``None``: not measured
     """
 
     place: str
@@ -104,6 +126,7 @@ class NodeFacts:
     resp3: bool | None = None
     clock: ClockReading | None = None
     round_trips: RoundTrips | None = None
+    cost: Cost | None = None
 
     @property
     def nothing_learned(self) -> str | None:

@@ -15,6 +15,7 @@ from aiodistlock.console.numbers import quantile
 from aiodistlock.core.clock import local_clock
 from aiodistlock.core.escaping import shown
 
+from .cost import read_cost
 from .counter import read_counter
 from .facts import ClockReading, NodeFacts, RoundTrips
 from .marker import read_marker
@@ -52,12 +53,14 @@ class Asking:
     :param timeout: seconds to wait for each answer
     :param namespace: prefix of the keys that the probes use
     :param votes: whether the nodes are those of a quorum
+    :param sample: seconds for which scripts are counted; 0: not at all
     :param spots: where in the key space each node of a Cluster takes locks, by address
     """
 
     timeout: float
     namespace: str
     votes: bool = False
+    sample: float = 0.0
     spots: Mapping[str, Spot] = field(default_factory=dict)
 
 
@@ -73,6 +76,7 @@ async def examine(endpoint: Endpoint, asking: Asking) -> NodeFacts:
                 # Each answer may be in time, and many of them take long all the same.
                 needed = min(_LONGEST, times.p50 * _ROUND_TRIPS)
                 bound.deadline = max(bound.deadline, anyio.current_time() + needed)
+                bound.deadline += asking.sample
                 await _ask_all(session, endpoint.place, asking, facts)
     except Silent as silent:
         facts["error"], facts["remedy"] = str(silent), silent.remedy
@@ -91,6 +95,9 @@ async def _ask_all(session: Session, place: str, asking: Asking, facts: dict[str
     facts["clock"] = await _clock(session)
     # A replica takes no writes: what a primary's role allows is asked there.
     if not node.is_replica:
+        # Before the probes, whose scripts would count.
+        sharded = node.in_cluster and node.version >= (7, 0)
+        facts["cost"] = await read_cost(session, asking.namespace, asking.sample, by_slot=sharded)
         # Before the probes, which raise one.
         by_slot = asking.votes or node.in_cluster
         facts["counter_ahead"] = await read_counter(session, by_slot=by_slot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from rich.console import Console
@@ -118,4 +119,5 @@ def _node(node: NodeFacts) -> dict[str, Any]:
         "round_trip_p99": times and times.p99,
         "clock_ahead": clock and clock.ahead,
         "clock_error": clock and clock.error,
+        "cost": node.cost and asdict(node.cost),
     }

@@ -32,6 +32,7 @@ class Options:
     urls: Sequence[str]
     ttl: float = 10.0
     timeout: float = 3.0
+    sample: float = 1.0
     namespace: str = "lock:"
     as_json: bool = False
 
@@ -43,7 +44,7 @@ def run(options: Options) -> int:
     :raises CommandError: if nothing can be examined, or no URL was given
     """
     target = _target(options)
-    asking = Asking(timeout=options.timeout, namespace=options.namespace)
+    asking = Asking(timeout=options.timeout, namespace=options.namespace, sample=options.sample)
     try:
         deployment = _watched(target, asking)
     except KeyboardInterrupt:
@@ -60,9 +61,17 @@ def _target(options: Options) -> Target:
     """Check what the user gave, before any I/O."""
     within = 0 < options.timeout <= 60
     timeout = f"timeout must be above 0 and up to 60 seconds, not {options.timeout:g}"
+    is_sample = 0 <= options.sample <= 60
+    sample = f"sample must be 0 to 60 seconds, not {options.sample:g}"
     try:
         check_all(
-            lambda: refuse([ttl_problem(options.ttl), None if within else timeout]),
+            lambda: refuse(
+                [
+                    ttl_problem(options.ttl),
+                    None if within else timeout,
+                    None if is_sample else sample,
+                ]
+            ),
             lambda: LockKeys("aiodistlock-doctor", options.namespace),
         )
     except ValueError as error:

@@ -21,8 +21,10 @@ DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 def doctor(
     *args: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the doctor to its end, as in a pipe 80 columns wide."""
-    return run_here("doctor", *args, environment={"COLUMNS": "80", **(environment or {})})
+    """Run the doctor to its end, as in a pipe 80 columns wide; scripts are not counted."""
+    return run_here(
+        "doctor", "--sample", "0", *args, environment={"COLUMNS": "80", **(environment or {})}
+    )
 
 
 def examined(*args: str) -> dict[str, Any]:

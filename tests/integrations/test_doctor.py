@@ -314,6 +314,8 @@ def test_the_password_is_never_printed(start: Start) -> None:
         (["http://localhost"], "is no URL of Redis"),
         (["redis://localhost", "--ttl", "0"], "ttl must be"),
         (["redis://localhost", "--timeout", "0"], "timeout must be"),
+        (["redis://localhost", "--sample", "61"], "sample must be 0 to 60 seconds"),
+        (["redis://localhost", "--sample", "nan"], "sample must be"),
         (["redis://localhost", "--namespace", "{"], "braces"),
         (["redis://127.0.0.1:1"], "127.0.0.1:1"),
         (["redis+cluster://127.0.0.1:1"], "127.0.0.1:1"),

@@ -11,6 +11,7 @@ from aiodistlock.doctor.findings import Finding, merged
 
 from . import access, refusals, replication, storage
 from .cluster import cluster
+from .cost import cost
 from .quorum import quorum
 from .sentinel import sentinel
 from .timing import clocks, fence_counter, round_trips
@@ -36,6 +37,7 @@ _TAKERS: tuple[Check, ...] = (
     replication.replicas,
     replication.quorum_replicas,
     fence_counter,
+    cost,
     *_EITHER,
 )
 _REPLICAS: tuple[Check, ...] = (access.replica_answering, *_EITHER)
