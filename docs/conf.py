@@ -1,6 +1,7 @@
 """How Sphinx builds the pages: ``sphinx-build -W -n docs build/docs``."""
 
 import re
+from pathlib import Path
 
 from docutils.nodes import Element, TextElement
 from sphinx.addnodes import desc_signature, pending_xref
@@ -24,6 +25,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_search_scorer = str(Path(__file__).with_name("scorer.js"))
 pygments_dark_style = "monokai"
 mermaid_height = "auto"
 mermaid_fullscreen = False

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,32 @@ def test_a_page_shows_what_users_write(site: Path) -> None:
     assert "_UNSET" not in locks
     drawn = (site / "explanation" / "life-of-a-lease.html").read_text()
     assert drawn.count('class="mermaid"') == 5
+    # The order of what the search finds is our own: the runbook is before the design.
+    assert "runbook" in (site / "_static" / "language_data.js").read_text()
+
+
+def test_links_of_files_beside_the_site_lead_somewhere() -> None:
+    """Those that no build of the site follows: to files, and to headings of pages."""
+    links = {
+        (page, link)
+        for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("[be]*/README.md"))
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+        if not re.match(r"\w+:", link)
+    }
+    assert len(links) > 50
+    for page, link in links:
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), (page.name, link)
+        if heading:
+            text = target.read_text()
+            slugs = {slugify(title) for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+            assert heading in slugs, (page.name, link)
+
+
+def slugify(title: str) -> str:
+    """Make of a heading what links to it say."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
 def test_fragments_make_a_changelog() -> None:
