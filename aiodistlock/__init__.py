@@ -5,7 +5,7 @@ The rooms, from the top down; ``docs/design.md`` has them whole, each may know t
 
     cli, doctor, demo, console                          edges: commands, and what they share
     integrations, testing, compat                       edges
-    locked, client, once, lock, lock_like, lease        faces: what users import
+    locked, client, once, together, lock, lock_like, lease    faces: what users import
     engines                                             what locks on one Redis share
     waiting                                             who is next
     leases                                              how long, and the body of a block
@@ -37,6 +37,7 @@ from aiodistlock.lock import AsyncLock, LockInfo
 from aiodistlock.lock_like import Hold
 from aiodistlock.locked import locked
 from aiodistlock.once import Once, Ran, Run, Skipped
+from aiodistlock.together import Together
 from aiodistlock.waiting.lingering_leases import LingerCounts
 from aiodistlock.waiting.status import ClientHealth
 
@@ -68,6 +69,7 @@ __all__ = [
     "Run",
     "Skipped",
     "StoreUnavailable",
+    "Together",
     "Unavailable",
     "Waiting",
     "add_listener",

@@ -21,6 +21,7 @@ from aiodistlock.events.events import Listener
 from aiodistlock.events.listeners import Listeners
 from aiodistlock.lock import AsyncLock
 from aiodistlock.once import Once
+from aiodistlock.together import Together, locks_together
 from aiodistlock.waiting.lingering_leases import LingerCounts
 from aiodistlock.waiting.status import ClientHealth, connected, health_of, waiting
 
@@ -184,6 +185,27 @@ class LockClient(Engines):
         :raises ValueError: naming every option that is wrong; on a quorum
         """
         return Once(self, name, **options)
+
+    def together(self, *names: str | AsyncLock, **options: Unpack[LockKeywords]) -> Together:
+        """
+        Hold several locks for the length of an ``async with`` block: all of them, or none.
+
+        ::
+
+            async with locks.together("wallet:1", "wallet:2", timeout=5.0) as (source, target):
+                ...
+
+        They are taken in one order everywhere, so those who take theirs so cannot dead-lock;
+        :class:`Together` says how, what entering and leaving raise, and what it does not cover.
+
+        :param names: names, or locks of this client that have the same options (their namespaces
+            may differ)
+        :param options: options of :class:`AsyncLock`, for each of the names; ``timeout`` in
+            seconds is one for all together
+        :raises ValueError: naming every name and option that is wrong; for no name, a name twice,
+            a lock of another client, or with other options
+        """
+        return Together(*locks_together(self, names, dict(options)))
 
     def add_listener(self, listener: Listener) -> None:
         """

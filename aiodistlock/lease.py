@@ -353,18 +353,13 @@ class Block(Body):
                 raise
             if type(reply) is Done:
                 return
-            lost = _loss(lease, await lease._outcome(call))
+            lost = loss_shown_by(lease, await lease._outcome(call))
         else:
             # Whoever is cancelled, or must stop, does not wait for a silent Redis.
             lost = await _release(lease, hurry=isinstance(exc, asyncio.CancelledError))
         if lost is None:
             return
-        if self._cancellation is not None and isinstance(exc, asyncio.CancelledError):
-            await _be_cancelled_by_scope_around(lost)
-        if exc is None or ours:
-            raise lost from None
-        if not _tells(exc, lost):
-            exc.add_note(str(lost))
+        await tell_of_loss(self, lost, exc, ours=ours)
 
     def _leave(self, lease: Lease, exc: BaseException | None) -> bool:
         """End the body; tell whether ``exc`` is only our cancellation."""
@@ -385,10 +380,10 @@ async def _release(lease: Lease, *, hurry: bool) -> LeaseLost | None:
     if lost is None and lease._depth == 1 and not lease.is_held:
         lost = lease._loss_at_release("its deadline has passed")
     reply = await lease._release(hurry=hurry or lost is not None)
-    return lost or _loss(lease, reply)
+    return lost or loss_shown_by(lease, reply)
 
 
-def _loss(lease: Lease, reply: ReleaseReply | None) -> LeaseLost | None:
+def loss_shown_by(lease: Lease, reply: ReleaseReply | None) -> LeaseLost | None:
     """Return the loss that only the release has shown."""
     if isinstance(reply, NotOurs):
         return lease._loss_at_release(reply.reason)
@@ -399,6 +394,22 @@ def _loss(lease: Lease, reply: ReleaseReply | None) -> LeaseLost | None:
             described(reply.cause),
         )
     return None
+
+
+async def tell_of_loss(
+    body: Body, lost: LeaseLost, exc: BaseException | None, *, ours: bool
+) -> None:
+    """
+    Raise the loss at the end of a body, or note it on the body's own exception, which passes.
+
+    :param ours: whether ``exc`` is nothing but the cancellation that the loss brought
+    """
+    if body._cancellation is not None and isinstance(exc, asyncio.CancelledError):
+        await _be_cancelled_by_scope_around(lost)
+    if exc is None or ours:
+        raise lost from None
+    if not _tells(exc, lost):
+        exc.add_note(str(lost))
 
 
 def _tells(error: BaseException, lost: LeaseLost) -> bool:

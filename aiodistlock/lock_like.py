@@ -159,12 +159,7 @@ class LockLike:
             if self._options.reentrant and same:
                 return self._again(lease)
             if timeout != 0:
-                raise LockError(
-                    self.name,
-                    "this task holds the lock already and would wait for itself for ever; "
-                    + ("pass reentrant=True, or" if same else "use the same ack=, or")
-                    + " hand the lease down",
-                )
+                raise holds_already(self.name, same=same)
         if contender.lingering is not None and contender.lingering.lease is not None:
             return self._use_again(contender, task, timeout)
         return acquire(contender, self._options, Lease, self._source, task, timeout)
@@ -196,6 +191,20 @@ class LockLike:
         lease.check()
         lease._depth += 1
         return lease
+
+
+def holds_already(name: str, *, same: bool) -> LockError:
+    """
+    Build the error for a task that would wait for itself.
+
+    :param same: whether it holds the lock at the durability level at which it asks
+    """
+    return LockError(
+        name,
+        "this task holds the lock already and would wait for itself for ever; "
+        + ("pass reentrant=True, or" if same else "use the same ack=, or")
+        + " hand the lease down",
+    )
 
 
 async def _at_hand(lease: Lease) -> Lease:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import anyio
 
 from aiodistlock.protocol.call import Call, R
@@ -20,3 +23,12 @@ async def confirmed(call: Call[R]) -> R | None:
     with anyio.CancelScope(deadline=until, shield=True):
         return await call
     return None
+
+
+async def all_confirmed(calls: Iterable[Call[Any] | None]) -> None:
+    """Wait for several clean-ups to be answered, all within the one bound; ``None`` is none."""
+    until = anyio.current_time() + CLEANUP_WITHIN
+    with anyio.CancelScope(deadline=until, shield=True):
+        for call in calls:
+            if call is not None:
+                await call

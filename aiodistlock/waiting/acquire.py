@@ -48,7 +48,7 @@ async def acquire(  # noqa: PLR0917  # runs for every lease, and keywords cost
     future: asyncio.Future[Any] = asyncio.Future(loop=client.loop)
     story = None
     if client.listeners.all or logger.isEnabledFor(logging.DEBUG):
-        story = _begin_story(client, contender.keys.name, timeout)
+        story = begin_story(client, contender.keys.name, timeout)
     contender.enter(
         waiter := Waiter(future, options, make_holder, task, owner, timeout != 0, story)
     )
@@ -58,7 +58,7 @@ async def acquire(  # noqa: PLR0917  # runs for every lease, and keywords cost
     try:
         holder: H | None = await future
     except asyncio.CancelledError:
-        cleanup = _leave(contender, waiter)
+        cleanup = leave(contender, waiter)
         if cleanup is not None:
             await confirmed(cleanup)
         raise
@@ -99,19 +99,21 @@ def use_again(  # noqa: PLR0917  # runs for every use, and keywords cost
         return None
     story = None
     if client.listeners.all or logger.isEnabledFor(logging.DEBUG):
-        story = _begin_story(client, contender.keys.name, timeout)
+        story = begin_story(client, contender.keys.name, timeout)
     waiter = Waiter(_NOBODY_WAITS, options, make_holder, task, owner, timeout != 0, story)
     holder: Any = contender.hand_again(lease, waiter)  # what make_holder built
     return cast("H", holder)
 
 
-def _begin_story(client: ClientState[Any], name: str, timeout: float | None) -> Story:
+def begin_story(client: ClientState[Any], name: str, timeout: float | None) -> Story:
+    """Begin the story of an acquisition, for those who listen."""
     # The log is asked each time: its level may be changed while the program runs.
     logs = (log_event,) if logger.isEnabledFor(logging.DEBUG) else ()
     return Story((*logs, *client.listeners.all), name, timeout, client.clock)
 
 
-def _leave(contender: Contender, waiter: Waiter) -> Call[Any] | None:
+def leave(contender: Contender, waiter: Waiter) -> Call[Any] | None:
+    """Let a cancelled task go; return the clean-up that this takes, if it takes one."""
     future = waiter.future
     if future.cancelled():
         if waiter.story is not None:

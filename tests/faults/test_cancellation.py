@@ -9,7 +9,7 @@ import anyio
 import pytest
 import redis.asyncio as redis_asyncio
 
-from aiodistlock import AsyncLock, Lease, LeaseLost, LockClient, Run
+from aiodistlock import AcquireTimeout, AsyncLock, Lease, LeaseLost, LockClient, Run, Together
 from tests.faults.world import PATIENT, client, eventually, nothing_left, waiters
 
 TTL = 30.0
@@ -31,6 +31,12 @@ class World:
         """Build the round's lock; its waiters do not poll."""
         options = {"ttl": TTL, "namespace": self.namespace, "backoff": PATIENT, **options}
         return source.lock(f"n{self.round}", **options)
+
+    def together(self, source: LockClient, **options: Any) -> Together:
+        """Build a block on the round's lock, one before it and two behind it."""
+        names = [f"n{self.round}{behind}" for behind in ("", "!", "+")]
+        options = {"ttl": TTL, "namespace": self.namespace, "backoff": PATIENT, **options}
+        return source.together(*names, f"m{self.round}", **options)
 
     async def queued(self, count: int) -> None:
         """Wait until so many wait at Redis."""
@@ -260,9 +266,75 @@ async def at_least(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
     return await _once(w, at_least=0.05)
 
 
+async def together(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """A whole block on four locks that are free."""
+
+    async def operation() -> None:
+        async with w.together(w.here):
+            await asyncio.sleep(0)
+
+    return operation, _no_more
+
+
+async def together_refused(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """A try of four locks, one of which another process holds."""
+    theirs = await w.lock(w.there).acquire()
+
+    async def operation() -> None:
+        with suppress(AcquireTimeout):
+            await w.together(w.here, timeout=0).__aenter__()
+
+    return operation, lambda: _release(theirs)
+
+
+async def together_in_turn(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """A block on four locks, which waits in the queue of one, and gets a grant."""
+    theirs = await w.lock(w.there).acquire()
+
+    async def block() -> None:
+        async with w.together(w.here):
+            await asyncio.sleep(0)
+
+    ours = asyncio.create_task(block())
+    await w.queued(1)
+
+    async def operation() -> None:
+        releasing = asyncio.create_task(theirs.release())
+        try:
+            await ours  # a cancellation goes on to what it awaits
+        finally:
+            with anyio.CancelScope(shield=True):
+                await releasing
+
+    async def end() -> None:
+        ours.cancel()
+        with suppress(asyncio.CancelledError):
+            await ours
+        await _release(theirs)
+
+    return operation, end
+
+
+async def together_in_memory(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """A block on four locks, one of which a task of this process hands over."""
+    first = await w.lock(w.here).acquire()
+
+    async def operation() -> None:
+        async def block() -> None:
+            async with w.together(w.here):
+                await asyncio.sleep(0)
+
+        waiting = asyncio.create_task(block())
+        await asyncio.sleep(0)
+        await asyncio.gather(first.release(), waiting)
+
+    return operation, lambda: _release(first)
+
+
 SCENES = [
     free, free_try, contended, granted, block, handoff, passing_on, keeping, renewed_handoff,
-    extending, releasing, once, begun_once, at_least,
+    extending, releasing, once, begun_once, at_least, together, together_refused,
+    together_in_turn, together_in_memory,
 ]  # fmt: skip
 
 

@@ -35,6 +35,7 @@ PUBLIC = [
     "Run",
     "Skipped",
     "StoreUnavailable",
+    "Together",
     "Unavailable",
     "Waiting",
     "add_listener",
