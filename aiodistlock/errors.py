@@ -46,17 +46,20 @@ class AcquireTimeout(LockError, TimeoutError):
         ``None`` if unknown or if the key has no ttl (a lock of another client)
     :ivar causes: what kept Redis from answering when time ran out, one exception per node;
         empty if it answered.  Also the ``__cause__``
+    :ivar dead_lock: how tasks of this process wait for each other, each for what the next
+        one holds; ``None`` if they are not seen to
     """
 
-    _facts = ("name", "timeout", "holder", "holder_ttl", "causes")
+    _facts = ("name", "timeout", "holder", "holder_ttl", "causes", "dead_lock")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # the facts pickle by their places
         self,
         name: str,
         timeout: float,
         holder: str | None = None,
         holder_ttl: float | None = None,
         causes: Sequence[Exception] = (),
+        dead_lock: str | None = None,
     ) -> None:
         held = "nobody is known to hold it: is the timeout long enough?"
         if causes:
@@ -65,11 +68,13 @@ class AcquireTimeout(LockError, TimeoutError):
             left = "with no ttl" if holder_ttl is None else f"for {_said(holder_ttl)} more"
             seen = f", when last seen: {held}" if causes else " (it may renew)"
             held = f"held by {shown(holder)} {left}{seen}"
-        LockError.__init__(self, name, f"not acquired within {timeout:g} s; {held}")
+        seen = "" if dead_lock is None else f"; {dead_lock}"
+        LockError.__init__(self, name, f"not acquired within {timeout:g} s; {held}{seen}")
         self.timeout = timeout
         self.holder = holder
         self.holder_ttl = holder_ttl
         self.causes = tuple(causes)
+        self.dead_lock = dead_lock
         self.__cause__ = _as_one(causes)
 
 

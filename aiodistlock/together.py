@@ -135,7 +135,7 @@ class _Taking:
         except AcquireTimeout as error:
             _give_back(self._leases)
             assert self._timeout is not None, "it ran out"
-            seen = error.holder, error.holder_ttl, error.causes
+            seen = error.holder, error.holder_ttl, error.causes, error.dead_lock
             raise AcquireTimeout(error.name, self._timeout, *seen) from error.__cause__
         except BaseException as error:
             cleanups = _give_back(self._leases)

@@ -1,11 +1,11 @@
 """A transfer that locks two wallets, and cannot dead-lock.
 
 ``python examples/wallet_transfer.py [URL]`` has two services transfer money between the
-same wallets in opposite directions. Each takes the locks in the order of their names, so
-whoever has the first one will get the second. Then they take them as they come, each has
-what the other waits for, and only the timeouts end it. It prints::
+same wallets in opposite directions. Each takes both locks together, so in one order. Then
+they take them by hand, as they come: each has what the other waits for, and only the
+timeouts end it. It prints::
 
-    in order: 200 transfers done, a has 100, b has 100
+    together: 200 transfers done, a has 100, b has 100
     as they come: ... of 2 transfers gave up: lock 'wallet:...': not acquired within 0.3 s...
     nothing lost: a has ..., b has ..., 200 in all
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from uuid import uuid4
 
 from _server import redis_url
@@ -35,10 +34,7 @@ async def transfer(
     locks: LockClient, wallets: Wallets, source: str, target: str, amount: int
 ) -> None:
     """Move money, holding both wallets."""
-    async with AsyncExitStack() as stack:
-        # Sorted: the same order everywhere. A set: one wallet is not locked twice.
-        for wallet in sorted({source, target}):
-            await stack.enter_async_context(locks.lock(f"wallet:{wallet}", timeout=30.0))
+    async with locks.together(f"wallet:{source}", f"wallet:{target}", timeout=30.0):
         await move(wallets, source, target, amount)
 
 
@@ -56,13 +52,13 @@ async def transfer_as_they_come(
             await move(wallets, source, target, 10)
 
 
-async def in_order(services: Sequence[LockClient], wallets: Wallets, a: str, b: str) -> None:
+async def together(services: Sequence[LockClient], wallets: Wallets, a: str, b: str) -> None:
     """Have both services transfer back and forth, all at once."""
     async with asyncio.TaskGroup() as group:
         for _ in range(100):
             group.create_task(transfer(services[0], wallets, a, b, 5))
             group.create_task(transfer(services[1], wallets, b, a, 5))
-    print(f"in order: 200 transfers done, a has {wallets[a]}, b has {wallets[b]}")
+    print(f"together: 200 transfers done, a has {wallets[a]}, b has {wallets[b]}")
 
 
 async def as_they_come(services: Sequence[LockClient], wallets: Wallets, a: str, b: str) -> None:
@@ -83,7 +79,7 @@ async def main(url: str) -> None:
     a, b = f"a-{run}", f"b-{run}"
     wallets = {a: 100, b: 100}
     async with LockClient.from_url(url) as first, LockClient.from_url(url) as second:
-        await in_order((first, second), wallets, a, b)
+        await together((first, second), wallets, a, b)
         await as_they_come((first, second), wallets, a, b)
     total = sum(wallets.values())
     print(f"nothing lost: a has {wallets[a]}, b has {wallets[b]}, {total} in all")

@@ -1,4 +1,4 @@
-"""Where a task stands, coroutine in coroutine; asked only when a lease was lost.
+"""Where a task stands, coroutine in coroutine; asked when a lease was lost, or a wait was in vain.
 
 Coroutines tell what they await, but not through which async generator, and not whether an
 exception is on its way through them.  The garbage collector is told both (``tp_traverse``
@@ -37,6 +37,11 @@ def awaited_by(task: asyncio.Task[Any]) -> Any:
 def is_inside(task: asyncio.Task[Any], frame: FrameType | None) -> bool:
     """Tell whether a task runs, or awaits something, in a frame."""
     return any(_frame(each) is frame for each in _chain(task))
+
+
+def frames_of(task: asyncio.Task[Any]) -> Iterator[FrameType]:
+    """Walk through the frames of a task that is suspended, to the innermost."""
+    yield from filter(None, map(_frame, _chain(task)))
 
 
 class Way(Enum):
@@ -93,8 +98,12 @@ def innermost(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
 def _chain(task: asyncio.Task[Any]) -> Iterator[Any]:
     """Walk from a task's coroutine to what is innermost."""
     following: list[Any] = [task.get_coro()]
+    seen: dict[int, Any] = {}
     while following:
         each = following.pop()
+        if id(each) in seen:
+            continue  # what somebody's own awaitable refers to may lead back
+        seen[id(each)] = each
         yield each
         for prefix, what in zip(_PREFIXES, ("await", "yieldfrom", "await"), strict=True):
             if hasattr(each, f"{prefix}_{what}"):

@@ -45,6 +45,10 @@ class Possessor(Protocol):
         """Take in that nobody refers to the holder of a lease any more."""
         ...
 
+    def on_renewal_due(self, lease: ProcessLease) -> None:
+        """Look whether the holder of a lease waits, for ever, for one who waits for it."""
+        ...
+
     def release(self, lease: ProcessLease) -> Call[ReleaseReply] | None:
         """Give a lease up for its holder; return the request, if that takes one."""
         ...

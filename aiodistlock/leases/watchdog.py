@@ -144,6 +144,7 @@ class Watchdog(Renewer):
         elif lease.options.auto_renew:
             if lease.renewal is None or lease.renewal.done:
                 self._send(lease, now)
+                lease.possessor.on_renewal_due(lease)
             else:
                 lease.event(LeaseEvent.UNANSWERED)
                 self._try_again_later(lease, now)

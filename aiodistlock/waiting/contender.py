@@ -46,6 +46,7 @@ from aiodistlock.protocol.answers import AbandonReply, Failed, Held, Queued
 from aiodistlock.protocol.call import Call
 from aiodistlock.waiting.attempt import Attempt
 from aiodistlock.waiting.client_state import ClientState
+from aiodistlock.waiting.dead_lock import dead_lock_of, holding_task, told
 from aiodistlock.waiting.hand_off import Grantor
 from aiodistlock.waiting.tokens import hands_over
 from aiodistlock.waiting.waiters import Waiter, Waiters
@@ -113,7 +114,8 @@ class Contender(Grantor):
         """End the wait of a task that ran out of time."""
         if waiter.future.done():
             return
-        waiter.fail(self.timed_out(timeout))
+        waits = dead_lock_of(waiter.task)
+        waiter.fail(self.timed_out(timeout, told(waits) if waits else None))
         self.leave()
 
     def close(self, problem: str) -> None:
@@ -242,13 +244,31 @@ class Contender(Grantor):
         if first is not None:
             self.ask(first)
 
-    def timed_out(self, timeout: float) -> AcquireTimeout:
-        """Build the error for a task that waited in vain: who held the lock, what kept Redis."""
+    def on_renewal_due(self, lease: ProcessLease) -> None:
+        """End the wait of its holder for another lock, if it is in a dead-lock without an end."""
+        if self.waiters.head is not None:
+            # Not in the watchdog's own round: coroutines of all kinds are looked at.
+            self.client.loop.call_soon(self._end_dead_lock, lease)
+
+    def _end_dead_lock(self, lease: ProcessLease) -> None:
+        waits = dead_lock_of(holding_task(lease))
+        if waits and all(each.endless for each in waits):
+            wait = waits[0]
+            wait.waiter.fail(LockError(wait.contender.keys.name, told(waits)))
+            wait.contender.leave()
+
+    def timed_out(self, timeout: float, dead_lock: str | None = None) -> AcquireTimeout:
+        """
+        Build the error for a task that waited in vain: who held the lock, what kept Redis.
+
+        :param dead_lock: what is told of the one that it is in, if it is in one
+        """
         name, client = self.keys.name, self.client
         local = client.holders.get(self.keys.key)
         if local is not None:
             validity = local.validity_at(client.clock())
-            return AcquireTimeout(name, timeout, local.token.decode(), validity)
+            token = local.token.decode()
+            return AcquireTimeout(name, timeout, token, validity, dead_lock=dead_lock)
         causes = self._trouble(timeout)
         seen = self.last_seen
         # Who did not wait was answered just now, though others may have come meanwhile.

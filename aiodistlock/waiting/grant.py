@@ -12,6 +12,9 @@ Rules
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import Any
+
 from aiodistlock.core.fencing import local_fence, report
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.validity import deadline
@@ -78,6 +81,10 @@ class Grantee(Possessor):
             # The claim: the body does not wait for it, and it is dropped if the
             # release leaves in the same turn.
             self.client.watchdog.renew(lease)
+
+    @abstractmethod
+    def leave(self) -> Call[Any] | None:
+        """Let a task go whose future is done; return the clean-up that this takes."""
 
     def comes_from_another(self, *, local: bool) -> None:
         """Have it told that the lock is not taken, but handed over."""

@@ -13,6 +13,7 @@ ERRORS = [
     AcquireTimeout("wallet", 2.0, causes=(OSError("refused"), TimeoutError("no answer"))),
     AcquireTimeout("wallet", 2.0, "host:1:ab:1", 3.25),
     AcquireTimeout("wallet", 0.0, "somebody", None),
+    AcquireTimeout("wallet", 2.0, "host:1:ab:1", 3.25, (), "dead-lock: task 'a' waits"),
     LeaseLost("wallet", "another token is at its key", 17),
     NotHeld("wallet"),
     StoreUnavailable("wallet", [OSError("no route"), TimeoutError("no answer")]),

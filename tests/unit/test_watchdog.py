@@ -53,6 +53,9 @@ class Bench:
         """Have no lease that lingers."""
         return False
 
+    def on_renewal_due(self, lease: ProcessLease) -> None:
+        """Have nobody wait for it."""
+
     def on_lost(self, lease: ProcessLease, reason: str) -> None:
         """Take note of a loss."""
         self.lost.append((lease, reason))

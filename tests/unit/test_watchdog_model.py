@@ -128,6 +128,9 @@ class World:
         """Have no lease that lingers."""
         return False
 
+    def on_renewal_due(self, lease: ProcessLease) -> None:
+        """Have nobody wait for it."""
+
     def on_lost(self, lease: ProcessLease, reason: str) -> None:
         """Check that a lease is lost when it must be, not before, and once."""
         assert lease not in self.lost
