@@ -192,8 +192,6 @@ class _Taking:
         refused = next((place for place, lease in enumerate(taken) if lease is None), len(taken))
         self._leases += cast("list[Lease]", taken[:refused])
         _give_back([lease for lease in taken[refused:] if lease is not None])
-        if refused < len(taken) and self._timeout == 0:
-            raise rest[refused].timed_out(0.0)
         return refused == len(taken)
 
     async def _wait(self) -> None:

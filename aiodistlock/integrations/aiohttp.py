@@ -23,15 +23,18 @@ from aiodistlock.integrations.problems import (
     LockProblem,
     problem_of,
 )
-from aiodistlock.integrations.request_lock import RequestLock, mark, mark_of
+from aiodistlock.integrations.request_lock import RequestLock, held, mark, mark_of
 
-__all__ = ["LEASE", "LOCKS", "lock_middleware", "locked_handler", "setup_locks"]
+__all__ = ["LEASE", "LEASES", "LOCKS", "lock_middleware", "locked_handler", "setup_locks"]
 
 LOCKS = web.AppKey("LOCKS", LockClient)
 """Where an application has its client: ``request.config_dict[LOCKS]``."""
 
 LEASE = web.RequestKey("LEASE", Lease)
 """Where a locked request has its lease: ``request[LEASE]``."""
+
+LEASES = web.RequestKey("LEASES", tuple[Lease, ...])
+"""Where a request under several locks has their leases: ``request[LEASES]``."""
 
 _BEGUN = web.RequestKey("_BEGUN", bool)
 
@@ -76,8 +79,7 @@ def setup_locks(
 
 
 def lock_middleware(
-    name: LockName,
-    *,
+    *names: LockName,
     methods: Collection[str] = UNSAFE_METHODS,
     timeout: Duration | None = 5.0,
     **options: Unpack[UntimedLockKeywords],
@@ -85,28 +87,30 @@ def lock_middleware(
     """
     Build a middleware that runs requests under a lock, their lease as ``request[LEASE]``.
 
+    Several templates, and their leases as ``request[LEASES]``, are as for :func:`locked_handler`.
+
     It locks what stands behind it: the handler and later middlewares, with what they
     stream themselves; not the sending of a response that the handler returned.  423,
     503 and the end of a request whose client is gone are as for :func:`locked_handler`.
 
-    :param name: a template with path parameters, ``{header[x-tenant]}`` and
+    :param names: templates with path parameters, ``{header[x-tenant]}`` and
         ``{query[page]}`` as fields; routes without the path parameters are not locked.
-        Or a function from the request to the name, or to ``None`` for no lock
+        Or one function from the request to the name, or to ``None`` for no lock
     :param methods: HTTP methods of the requests that are locked
     :param timeout: how long to wait before 423, ``None`` without end
     :param options: options of :class:`~aiodistlock.AsyncLock`
-    :raises ValueError: naming all that is wrong in the template and the options
+    :raises ValueError: naming all that is wrong in the templates and the options
     """
-    request_lock = RequestLock(name, {**options, "timeout": timeout})
+    request_lock = RequestLock(names, {**options, "timeout": timeout})
     wanted = frozenset(method.upper() for method in methods)
 
     @web.middleware
     async def locked(request: web.Request, handler: Handler) -> web.StreamResponse:
-        template, found = request_lock.template, request.match_info
+        found = request.match_info
         if (
             request.method not in wanted
             or found.http_exception is not None  # no route: a 404 or 405 needs no lock
-            or (template is not None and not found.keys() >= set(template.parameters))
+            or not found.keys() >= request_lock.parameters
         ):
             return await handler(request)
         return await _serve(request, request_lock, functools.partial(handler, request))
@@ -116,13 +120,16 @@ def lock_middleware(
 
 
 def locked_handler(
-    name: LockName,
-    *,
+    *names: LockName,
     timeout: Duration | None = 5.0,
     **options: Unpack[UntimedLockKeywords],
 ) -> Callable[[Decorated], Decorated]:
     """
     Run a handler under a lock; its lease is ``request[LEASE]``.
+
+    With several templates it is under all those locks, or none (:meth:`LockClient.together`), and
+    the leases are ``request[LEASES]``, in the order of the templates; what a request names twice
+    is one lock.
 
     It decorates coroutine functions and methods, and class-based views: a method, or all
     of them at once.  The lock covers the handler with what it streams itself; a response
@@ -131,15 +138,15 @@ def locked_handler(
     is aborted if the response has begun.  Redis is down: 503.  The client goes: the
     handler is cancelled, within a quarter of a second.
 
-    :param name: a template with path parameters (their text: ``002`` is not ``2``),
-        ``{header[x-tenant]}`` and ``{query[page]}`` as fields, or a function from the
+    :param names: templates with path parameters (their text: ``002`` is not ``2``),
+        ``{header[x-tenant]}`` and ``{query[page]}`` as fields, or one function from the
         request to the name, or to ``None`` for no lock
     :param timeout: how long to wait before 423, ``None`` without end
     :param options: options of :class:`~aiodistlock.AsyncLock`
-    :raises ValueError: naming all that is wrong in the template and the options
+    :raises ValueError: naming all that is wrong in the templates and the options
     :raises TypeError: if what is decorated is no coroutine function and no view
     """
-    request_lock = RequestLock(name, {**options, "timeout": timeout})
+    request_lock = RequestLock(names, {**options, "timeout": timeout})
 
     def decorate(handler: Decorated) -> Decorated:
         if isinstance(handler, type) and issubclass(handler, web.View):
@@ -177,19 +184,14 @@ async def _serve(
     if locks is None:
         raise RuntimeError("the app has no LockClient: call setup_locks(app, ...)")
     try:
-        lock = request_lock.build(
-            locks, request, request.match_info, request.headers, request.query
-        )
-        if lock is None:
+        names = request_lock.names(request, request.match_info, request.headers, request.query)
+        if not names:
             return await handler()
         with anyio.CancelScope() as scope:
             watch = asyncio.create_task(_watch(request, scope), name="aiodistlock client watch")
             try:
-                async with lock as lease:
-                    outer, request[LEASE] = request.get(LEASE, lease), lease
-                    response = await handler()
-                    request[LEASE] = outer  # for middlewares between two locks
-                    return response
+                async with held(locks, names, request_lock.options) as leases:
+                    return await _under(request, leases, handler)
             finally:
                 watch.cancel()
     except LOCK_PROBLEMS as error:
@@ -201,6 +203,25 @@ async def _serve(
             raise
         return _problem_response(error)
     return web.Response(status=CLIENT_GONE)  # for the access log
+
+
+async def _under(
+    request: web.Request,
+    leases: tuple[Lease, ...],
+    handler: Callable[[], Awaitable[web.StreamResponse]],
+) -> web.StreamResponse:
+    """Serve a request that has its leases, or its one."""
+    # The outer ones again behind it: for middlewares between two locks.
+    if len(leases) == 1:
+        lease = leases[0]
+        outer, request[LEASE] = request.get(LEASE, lease), lease
+        response = await handler()
+        request[LEASE] = outer
+    else:
+        around, request[LEASES] = request.get(LEASES, leases), leases
+        response = await handler()
+        request[LEASES] = around
+    return response
 
 
 async def _watch(request: web.Request, scope: anyio.CancelScope) -> None:
@@ -246,8 +267,7 @@ def _check(app: web.Application, locks: LockClient) -> None:
         request_lock = mark_of(middleware)
         if request_lock is None:
             continue
-        wanted = set(request_lock.template.parameters if request_lock.template else ())
-        fits = next((each for each in paths if wanted <= set(each)), None)
+        fits = next((each for each in paths if request_lock.parameters <= set(each)), None)
         known = sorted({name for each in paths for name in each}) if fits is None else fits
         request_lock.check(locks, known, "no path that")
     for resource in app.router.resources():

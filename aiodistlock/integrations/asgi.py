@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,9 +79,9 @@ def watch_client(scope: Scope) -> None:
 
 
 @contextmanager
-def covered(scope: Scope, lease: Lease) -> Iterator[None]:
+def covered(scope: Scope, leases: Sequence[Lease]) -> Iterator[None]:
     """
-    Have no response begin in this block once the lease is lost.
+    Have no response begin in this block once any of the leases is lost.
 
     :raises RuntimeError: if the application was not set up
     """
@@ -89,11 +89,12 @@ def covered(scope: Scope, lease: Lease) -> Iterator[None]:
     if request is None:
         yield
         return
-    request.leases.append(lease)
+    request.leases.extend(leases)
     try:
         yield
     finally:
-        request.leases.remove(lease)
+        for lease in leases:
+            request.leases.remove(lease)
 
 
 def _request(scope: Scope) -> _Request | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal, Unpack
 
 from fastapi import Depends, FastAPI, Header, Query
@@ -16,10 +17,9 @@ from aiodistlock.core.keywords import UntimedLockKeywords
 from aiodistlock.core.validation import check_all
 from aiodistlock.integrations import starlette
 from aiodistlock.integrations.asgi import SET_UP_APP, covered, watch_client
-from aiodistlock.integrations.fastapi_routes import Parameters, locked_routes
+from aiodistlock.integrations.fastapi_routes import LockedRoute, Parameters, locked_routes
 from aiodistlock.integrations.problems import documented
-from aiodistlock.integrations.request_lock import check_options, lock_named
-from aiodistlock.integrations.request_name import RequestName
+from aiodistlock.integrations.request_lock import check_options, held, templates_of
 from aiodistlock.integrations.starlette import lock_lifespan, mounted
 
 __all__ = ["LockDependency", "get_locks", "lock_lifespan", "setup_locks"]
@@ -62,14 +62,17 @@ async def get_locks(connection: HTTPConnection) -> LockClient:
 
 
 def LockDependency(  # noqa: N802 - written where FastAPI's own Depends and Path are
-    name: str | Callable[..., Any],
-    *,
+    *names: str | Callable[..., Any],
     timeout: Duration | None = 5.0,
     scope: Literal["function", "request"] = "request",
     **options: Unpack[UntimedLockKeywords],
 ) -> Any:
     """
     Hold a lock while a request is served; what is injected is its :class:`Lease`.
+
+    Of several templates it holds all the locks, or none (:meth:`LockClient.together`), and a tuple
+    of their leases is injected, in the order of the templates; what a request names twice is one
+    lock.
 
     ::
 
@@ -83,9 +86,9 @@ def LockDependency(  # noqa: N802 - written where FastAPI's own Depends and Path
     response has begun the connection is aborted.  A ``def`` endpoint runs in a thread,
     which cannot be stopped: it should ask ``lease.check()`` before it writes.
 
-    :param name: a template whose fields are path or query parameters of the route, with
+    :param names: templates whose fields are path or query parameters of the route, with
         the values that their types convert to, or ``header[x-tenant]`` or
-        ``query[page]``; or a function that returns the name, itself a dependency
+        ``query[page]``; or one function that returns the name, itself a dependency
     :param timeout: how long to wait before 423, ``None`` without end
     :param scope: ``"request"``: until the response is sent, with all that it streams and
         its background tasks, as all dependencies with ``yield``; ``"function"``: until
@@ -93,51 +96,48 @@ def LockDependency(  # noqa: N802 - written where FastAPI's own Depends and Path
         at the release is still answered with 503.  Either way it covers the exit code
         of those dependencies of its scope that stand behind it
     :param options: options of :class:`~aiodistlock.AsyncLock`
-    :raises ValueError: naming all that is wrong in the template and the options
+    :raises ValueError: naming all that is wrong in the templates and the options
     """
     given = {**options, "timeout": timeout}
-    check_all(lambda: check_options(given), lambda: _Hold(name, given))
-    return Depends(_Hold(name, given), scope=scope)
+    check_all(lambda: check_options(given), lambda: _Hold(names, given))
+    return Depends(_Hold(names, given), scope=scope)
 
 
 class _Hold:
-    """The dependency: holds the lock of a request around the rest of it."""
+    """The dependency: holds the locks of a request around the rest of it."""
 
-    def __init__(self, name: str | Callable[..., Any], options: dict[str, Any]) -> None:
+    def __init__(self, names: Sequence[str | Callable[..., Any]], options: dict[str, Any]) -> None:
         self.options = options
-        self.parameters: Parameters | None = None
+        templates = templates_of(names)
+        self.parameters = [Parameters(each) for each in templates]
+        """For each template; there is none if the name is a function's."""
         # What FastAPI is to find out for us, so that it validates and documents it.
         wanted = [
             _parameter("connection", HTTPConnection),
             _parameter("locks", Annotated[LockClient, Depends(get_locks)]),
         ]
-        if isinstance(name, str):
-            template = RequestName(name)
-            self.parameters = Parameters(template)
-            wanted += _declared("header", template.headers, Header)
-            wanted += _declared("query", template.queries, Query)
-        else:
-            wanted.append(_parameter("name", Annotated[Any, Depends(name)]))
+        self.headers = _each_once(template.headers for template in templates)
+        self.queries = _each_once(template.queries for template in templates)
+        wanted += _declared("header", self.headers, Header)
+        wanted += _declared("query", self.queries, Query)
+        if not templates:
+            function: Any = names[0]
+            wanted.append(_parameter("name", Annotated[Any, Depends(function)]))
         self.__signature__ = inspect.Signature(wanted)
 
     async def __call__(
         self, connection: HTTPConnection, locks: LockClient, **values: Any
-    ) -> AsyncIterator[Lease]:
-        """Hold the lock until FastAPI leaves the dependency."""
-        parameters = self.parameters
-        if parameters is None:
-            name = values["name"]
-        else:
-            if not parameters.know(connection):
-                self._look_at_routes(connection)
-            name = parameters.fill(connection)
-        lock = lock_named(locks, name, self.options)
+    ) -> AsyncIterator[Lease | tuple[Lease, ...]]:
+        """Hold the locks until FastAPI leaves the dependency."""
+        if not all(each.know(connection) for each in self.parameters):
+            self._look_at_routes(connection)
+        names = [each.fill(connection) for each in self.parameters] or [values["name"]]
         watch_client(connection.scope)
         # FastAPI enters and leaves async generators in the task of the request, where
-        # its endpoint runs as well: the one that is cancelled when the lease is lost.
-        async with lock as lease:
-            with covered(connection.scope, lease):
-                yield lease
+        # its endpoint runs as well: the one that is cancelled when a lease is lost.
+        async with held(locks, names, self.options) as leases:
+            with covered(connection.scope, leases):
+                yield leases[0] if len(leases) == 1 else leases
 
     def _look_at_routes(self, connection: HTTPConnection) -> None:
         """
@@ -145,12 +145,24 @@ class _Hold:
 
         :raises ValueError: naming the field that is no parameter of its route
         """
-        assert self.parameters is not None
         outermost = connection.scope.get(SET_UP_APP, connection.app)
         for path, each in (("", outermost), *mounted(outermost.routes)):
             for route, hold in locked_routes(each.routes, _Hold, path):
                 if hold is self:
-                    self.parameters.bind(route)
+                    self.bind(route)
+
+    def bind(self, route: LockedRoute) -> None:
+        """
+        Learn what a route declares.
+
+        :raises ValueError: naming the field that is no parameter of it
+        """
+        for each in self.parameters:
+            each.bind(route)
+
+
+def _each_once(names: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(chain.from_iterable(names)))
 
 
 def _declared(kind: str, names: tuple[str, ...], declare: Any) -> list[inspect.Parameter]:
@@ -181,8 +193,7 @@ def _check(app: FastAPI) -> None:
             continue
         for route, hold in locked_routes(each.routes, _Hold, path):
             app.state.locks.lock("options", **hold.options)
-            if hold.parameters is not None:
-                hold.parameters.bind(route)
+            hold.bind(route)
         _extend_openapi(each)
 
 
@@ -209,10 +220,7 @@ def _document(operation: dict[str, Any], hold: _Hold) -> None:
         responses.setdefault(status, response)
     # FastAPI's own 422 is of the parameters that it validates itself.
     responses["422"].setdefault("content", {}).update(documented()["422"]["content"])
-    if hold.parameters is None:
-        return
-    template = hold.parameters.template
-    needed = {"header": template.headers, "query": template.queries}
+    needed = {"header": hold.headers, "query": hold.queries}
     for each in operation.get("parameters", ()):
         if each["name"] in needed.get(each["in"], ()):
             each["required"] = True

@@ -2,60 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from aiodistlock import AsyncLock, LockClient
-from aiodistlock.core.validation import check_all
+from aiodistlock import AsyncLock, Lease, LockClient
+from aiodistlock.core.validation import check_all, refuse
 from aiodistlock.integrations.request_name import RequestName, UnusableName
+
+Naming = str | Callable[..., Any]
+"""A name template, or a function that returns the name."""
+
+
+def templates_of(names: Sequence[Naming]) -> tuple[RequestName, ...]:
+    """
+    Read the name templates; there are none if the name is a function's.
+
+    :raises ValueError: naming all that is wrong in them; if one of several is none
+    """
+    if len(names) == 1 and not isinstance(names[0], str):
+        return ()
+    templates: list[RequestName] = []
+
+    def read(name: Naming) -> None:
+        if not isinstance(name, str):
+            raise ValueError("of several names each must be a template")  # noqa: TRY004
+        templates.append(RequestName(name))
+
+    check_all(*(lambda name=name: read(name) for name in names))
+    refuse([] if names else ["pass a name template, or several"])
+    return tuple(templates)
 
 
 class RequestLock:
     """
     What a handler is decorated with: how each request is locked.
 
-    :param name: a name template, or a function from the request to the name
+    :param names: a name template or several, or a function from the request to the name
     :param options: options of :class:`~aiodistlock.AsyncLock`
-    :raises ValueError: naming all that is wrong in the template and the options
+    :ivar templates: of its names; empty if the name is a function's
+    :raises ValueError: naming all that is wrong in the templates and the options
     :raises TypeError: for an option that locks do not have
     """
 
-    def __init__(self, name: str | Callable[[Any], str | None], options: dict[str, Any]) -> None:
-        check_all(
-            lambda: check_options(options), lambda: isinstance(name, str) and RequestName(name)
-        )
-        self.template = RequestName(name) if isinstance(name, str) else None
-        self._function = None if isinstance(name, str) else name
-        self._options = options
+    def __init__(self, names: Sequence[Naming], options: dict[str, Any]) -> None:
+        check_all(lambda: check_options(options), lambda: templates_of(names))
+        self.templates = templates_of(names)
+        self.options = options
+        self._function = None if isinstance(names[0], str) else names[0]
 
-    def build(
+    @property
+    def parameters(self) -> set[str]:
+        """Names of the parameters that its names need."""
+        return {each for template in self.templates for each in template.parameters}
+
+    def names(
         self,
-        locks: LockClient,
         request: Any,
         parameters: Mapping[str, Any],
         headers: Mapping[str, str],
         query: Mapping[str, str],
-    ) -> AsyncLock | None:
+    ) -> list[Any]:
         """
-        Build the lock for a request; ``None`` if the function says that it needs none.
+        Return what a request is to lock; empty if the function says that it needs no lock.
 
-        :raises UnusableName: if the request gives no name that a lock can have
+        :raises UnusableName: if the request has not what a name needs
         """
-        if self.template is not None:
-            return lock_named(locks, self.template.fill(parameters, headers, query), self._options)
-        assert self._function is not None
+        if self._function is None:
+            return [each.fill(parameters, headers, query) for each in self.templates]
         name = self._function(request)
-        return None if name is None else lock_named(locks, name, self._options)
+        return [] if name is None else [name]
 
     def check(self, locks: LockClient, known: list[str], route: str) -> None:
         """
-        Check that the options fit the client, and that a route has what the name needs.
+        Check that the options fit the client, and that a route has what the names need.
 
         :raises ValueError: if not
         """
-        locks.lock("options", **self._options)
-        if self.template is not None:
-            self.template.check(known, route)
+        locks.lock("options", **self.options)
+        for template in self.templates:
+            template.check(known, route)
+
+
+@asynccontextmanager
+async def held(
+    locks: LockClient, names: Sequence[object], options: dict[str, Any]
+) -> AsyncIterator[tuple[Lease, ...]]:
+    """
+    Hold the locks that a request names; what it names twice is locked once.
+
+    :returns: a lease for each name, in their order
+    :raises UnusableName: if one cannot be called so
+    """
+    asked = [lock_named(locks, name, options) for name in names]
+    different = {lock.name: lock for lock in asked}
+    async with locks.together(*different.values()) as leases:
+        by_name = dict(zip(different, leases, strict=True))
+        yield tuple(by_name[lock.name] for lock in asked)
 
 
 def mark(handler: Any, lock: RequestLock) -> None:

@@ -21,7 +21,7 @@ from aiodistlock.core.durations import Duration
 from aiodistlock.core.keywords import UntimedLockKeywords
 from aiodistlock.integrations.asgi import SET_UP_APP, LockedRequestMiddleware, watch_client
 from aiodistlock.integrations.problems import LOCK_PROBLEMS, MEDIA_TYPE, LockProblem, problem_of
-from aiodistlock.integrations.request_lock import RequestLock, mark, mark_of
+from aiodistlock.integrations.request_lock import RequestLock, held, mark, mark_of
 
 __all__ = ["get_locks", "lock_lifespan", "locked_endpoint", "setup_locks"]
 
@@ -146,26 +146,29 @@ def get_locks(connection: HTTPConnection) -> LockClient:
 
 
 def locked_endpoint(
-    name: LockName,
-    *,
+    *names: LockName,
     timeout: Duration | None = 5.0,
     **options: Unpack[UntimedLockKeywords],
 ) -> Callable[[Endpoint], Endpoint]:
     """
     Run an endpoint, of a WebSocket, too, under a lock; its lease is ``request.state.lease``.
 
+    With several templates it is under all those locks, or none (:meth:`LockClient.together`), and
+    the leases are ``request.state.leases``, in the order of the templates; what a request names
+    twice is one lock.
+
     The lock covers the endpoint until it returns its response: not what a
     ``StreamingResponse`` sends later, and not background tasks.
 
-    :param name: a template with path parameters, ``{header[x-tenant]}`` and
-        ``{query[page]}`` as fields, or a function from the request to the name, or to
+    :param names: templates with path parameters, ``{header[x-tenant]}`` and
+        ``{query[page]}`` as fields, or one function from the request to the name, or to
         ``None`` if it needs no lock
     :param timeout: how long to wait before 423, ``None`` without end
     :param options: options of :class:`~aiodistlock.AsyncLock`
-    :raises ValueError: naming all that is wrong in the template and the options
+    :raises ValueError: naming all that is wrong in the templates and the options
     :raises TypeError: if the endpoint is no coroutine function
     """
-    request_lock = RequestLock(name, {**options, "timeout": timeout})
+    request_lock = RequestLock(names, {**options, "timeout": timeout})
 
     def decorate(endpoint: Endpoint) -> Endpoint:
         if not inspect.iscoroutinefunction(endpoint):
@@ -177,18 +180,18 @@ def locked_endpoint(
         @functools.wraps(endpoint)
         async def locked(*args: Any) -> Response | None:
             request: Request = args[-1]  # a method of an HTTPEndpoint has self before it
-            lock = request_lock.build(
-                get_locks(request),
-                request,
-                request.path_params,
-                request.headers,
-                request.query_params,
+            locks = get_locks(request)
+            asked = request_lock.names(
+                request, request.path_params, request.headers, request.query_params
             )
-            if lock is None:
+            if not asked:
                 return await endpoint(*args)
             watch_client(request.scope)
-            async with lock as lease:
-                request.state.lease = lease
+            async with held(locks, asked, request_lock.options) as leases:
+                if len(names) == 1:
+                    request.state.lease = leases[0]
+                else:
+                    request.state.leases = leases
                 return await endpoint(*args)
 
         mark(locked, request_lock)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import redis.asyncio as redis_asyncio
 
-from aiodistlock import LockClient
+from aiodistlock import AcquireTimeout, LockClient
 from tests.faults.together_main import NAMES
 from tests.faults.world import client, eventually, nothing_left, waiters
+from tests.proxy import ChaosProxy
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 10
@@ -92,3 +93,59 @@ async def test_the_order_is_what_keeps_two_from_waiting_for_each_other(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     await nothing_left(redis, namespace)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+async def test_what_is_free_costs_one_request_and_its_release_one(
+    named: ChaosProxy, namespace: str, count: int
+) -> None:
+    """All names leave in one write, which from four on is one call of a script."""
+    async with client(named.url) as here:
+        block = here.together(*NAMES[:count], namespace=namespace)
+        async with here.lock("warm", namespace=namespace):
+            pass
+        named.frames.clear()
+        async with block:
+            pass
+    requests = {frame.raw for frame in named.frames if frame.kind == "request"}
+    assert len(requests) == 2
+    assert named.requests["ACQUIRE"] == named.requests["RELEASE"] == count + 1
+
+
+async def test_behind_a_black_hole_it_is_the_timeout_that_ends_it(
+    proxy: ChaosProxy, namespace: str
+) -> None:
+    """Not the 30 s for which an acquire goes on trying."""
+    async with client(proxy.url) as here:
+        async with here.lock("warm", namespace=namespace):
+            pass
+        proxy.black_hole()
+        async with asyncio.timeout(15):
+            with pytest.raises(AcquireTimeout) as caught:
+                await here.together("a", "b", namespace=namespace, timeout=0.3).__aenter__()
+        assert caught.value.timeout == 0.3
+        assert not here.health().waiting
+
+
+async def test_cancelled_it_gives_back_what_it_had_at_hand(
+    proxy: ChaosProxy, redis: redis_asyncio.Redis, namespace: str
+) -> None:
+    """A lease that lingered, while Redis has not answered about another name."""
+    async with client(proxy.url) as here:
+        lock = here.lock("a", namespace=namespace, linger=30.0)
+        while not here.linger_counts.hits:
+            async with lock:
+                pass
+        proxy.black_hole()
+        block = here.together("a", "b", namespace=namespace, linger=30.0)
+        entering = asyncio.create_task(block.__aenter__())
+
+        async def waiting() -> tuple[int, int]:
+            return here.health().held, here.health().waiting
+
+        await eventually(waiting, (1, 1))
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+        assert await waiting() == (0, 0)
+    await redis.delete(f"{namespace}a")  # its release went into the hole

@@ -18,6 +18,7 @@ from aiodistlock import (
     LockInfo,
     NotHeld,
     StoreUnavailable,
+    Together,
     locked,
 )
 
@@ -109,6 +110,11 @@ async def clients(redis: Redis) -> None:
         handoff_span=0.05,
     )
     assert_type(client.lock("wallet", ttl=5.0), AsyncLock)
+    assert_type(client.together("a", client.lock("b"), ttl=5.0, timeout=2.0), Together)
+    client.together(["a", "b"])  # type: ignore[arg-type]
+    client.together("a", nonsense=4)  # type: ignore[call-arg]
+    async with client.together("a", "b") as leases:
+        assert_type(leases, tuple[Lease, ...])
     await client.aclose()
     async with LockClient.from_url("redis://localhost", label="a", protocol=3) as opened:
         assert_type(opened, LockClient)

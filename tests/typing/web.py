@@ -38,6 +38,11 @@ async def reconcile(wallet_id: int, lease: Wallet, locks: Locks) -> None:
     assert_type(locks, LockClient)
 
 
+Both = Annotated[tuple[Lease, ...], fastapi.LockDependency("{source}", "{target}", timeout=2.0)]
+starlette.locked_endpoint("{source}", "{target}", ttl=5.0)
+aiohttp.locked_handler("{source}", "{target}", ttl=5.0)
+aiohttp.lock_middleware("{source}", "{target}", methods=["POST"])
+
 fastapi.LockDependency("n", scope="session")  # type: ignore[arg-type]
 fastapi.LockDependency(42)  # type: ignore[arg-type]
 fastapi.LockDependency("n", ttl="wrong")  # type: ignore[arg-type]

@@ -192,7 +192,7 @@ async def test_a_response_under_a_lost_lease_is_a_503_that_says_when_to_come_aga
         lease = await locks.lock("n").acquire()
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            with covered(scope, lease):
+            with covered(scope, [lease]):
                 lose(lease)
                 await send({"type": "http.response.start", "status": 200, "headers": []})
 
