@@ -27,6 +27,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--schedules", type=int, default=2000, help="most for each")
     parser.add_argument("--from", type=int, dest="first", default=0, help="first seed")
     parser.add_argument("--only", default="", metavar="NAME", help="those with this in their names")
+    parser.add_argument("--theme", default="", help="only in schedules about this")
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the table as Markdown")
     return parser.parse_args()
@@ -63,6 +64,7 @@ def main() -> int:
                     asked.first,
                     asked.schedules,
                     lambda number: progress.update(task, completed=number),
+                    theme=asked.theme,
                 )
             finally:
                 progress.remove_task(task)

@@ -45,6 +45,8 @@ def look_for(
     first: int,
     most: int,
     on_schedule: Callable[[int], object] = lambda _number: None,
+    *,
+    theme: str = "",
 ) -> Found | None:
     """
     Look for a bug; ``None``: it shows in none of the schedules.
@@ -53,6 +55,7 @@ def look_for(
 
     :param first: seed of the first schedule
     :param most: how many to run
+    :param theme: of these only those about it, if that is not empty
     :param on_schedule: told the number of each before it begins
     """
     with tempfile.TemporaryDirectory() as place:
@@ -62,7 +65,7 @@ def look_for(
             edit.apply(root)
         seed = first
         while seed < first + most:
-            found = _hunt(mutant, root, first, range(seed, first + most), on_schedule)
+            found = _hunt(mutant, root, first, range(seed, first + most), on_schedule, theme=theme)
             if found is None:
                 return None
             alone = range(found.seed, found.seed + 1)
@@ -73,12 +76,18 @@ def look_for(
 
 
 def _hunt(
-    mutant: Mutant, root: Path, first: int, seeds: range, on_schedule: Callable[[int], object]
+    mutant: Mutant,
+    root: Path,
+    first: int,
+    seeds: range,
+    on_schedule: Callable[[int], object],
+    *,
+    theme: str = "",
 ) -> Found | None:
     """Run schedules in a copy until one has a violation."""
     # No set of texts may have another order in another run: PYTHONHASHSEED.
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONHASHSEED": "0"}
-    asked = [str(seeds.start), str(len(seeds)), mutant.deployment]
+    asked = [str(seeds.start), str(len(seeds)), mutant.deployment, theme]
     command = [sys.executable, "-m", "tests.mutants.hunt", *asked]
     found: Found | None = None
     with ExitStack() as stack:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from aiodistlock.core.slots import slot_of
-from tests.simulation.judge import Name
+from tests.simulation.known import Name
 from tests.simulation.redis.cluster import ClusterServer
 from tests.simulation.redis.server import RedisServer
 from tests.simulation.sentinel_judge import SentinelJudge

@@ -17,6 +17,10 @@ Rules, by the promise of docs/design.md that each belongs to
 ``unfair``    section 9: local tasks go first for a bounded time
 ``short``     section 9: whoever is handed a lease locally has half of its ttl left
 ``linear``    P1, P2: all that holders saw can have come about one after the other
+``slow``      P3: a lock that is released reaches who waits in about a round trip
+``refused``   rule 7 of section 8: who waits for an unavailable Redis waits as long as was said
+``gone``      section 6: whoever is refused a renewal does not go on
+``inside``    see ``inside.py``
 ``order``     an answer of the library contradicts itself
 
 P1 is judged while its premises hold: not of leases that began before a server lost data, or
@@ -26,14 +30,14 @@ had its clock stepped.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from aiodistlock import Lease
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.value import value_of
-from tests.simulation.linearizability import Operation, operations_of, stuck_at
+from tests.simulation.known import Change, Grant, Held, Name, Violation, token_of
+from tests.simulation.linearizability import stuck_at
 from tests.simulation.process import Process
 from tests.simulation.redis.server import RedisServer
 from tests.simulation.redis.session import Session
@@ -51,96 +55,14 @@ LEEWAY = 0.002
 LOCAL_FOR = 0.05 + 0.05
 """Seconds after a grant in which local tasks go first: ``handoff_span``, and a renewal."""
 
+REACHES_WITHIN = 0.03
+"""Seconds in which a released lock reaches who waits while all is well: some round trips."""
+
+KNOWN_WITHIN = 0.05
+"""Seconds after it is due within which a renewal is answered while the network is well."""
+
 RESUMES_WITHIN = 0.26
 """Seconds that a loss may take to be seen after a suspended machine goes on: the watchdog's nap."""
-
-
-@dataclass(frozen=True)
-class Violation:
-    """What must never be, and was."""
-
-    rule: str
-    at: float
-    what: str
-
-
-class Change(NamedTuple):
-    """What a request made of a key: of its value, and of its end in ms."""
-
-    was: bytes | None
-    ended: int | None
-    value: bytes | None
-    end: int | None
-    now_ms: int
-
-
-@dataclass(eq=False)
-class Held:
-    """One lease, from its holder's word that it has it to its word that it has not."""
-
-    process: Process
-    lease: Lease
-    name: str
-    grant: Grant
-    began_at: float
-    asked_at: float
-    ended_at: float = math.inf
-    relied_on: list[tuple[float, float]] = field(default_factory=list)
-    """From when to when it was looked whether it was still held, and it was."""
-
-    def relies(self) -> bool:
-        """Tell whether its holder relies on it at this instant, by the holder's own clock."""
-        return self.ended_at == math.inf and self.lease.is_held
-
-    def operations(self) -> list[Operation]:
-        """Return what its holder did."""
-        until = self.relied_on[-1][1] if self.relied_on else self.began_at
-        fence = self.lease.fencing_token
-        return operations_of(fence, self.asked_at, self.began_at, self.relied_on, until)
-
-    def __str__(self) -> str:
-        return f"{self.lease.token} (fence {self.lease.fencing_token})"
-
-
-def _token(value: bytes) -> bytes:
-    return value.rpartition(b" ")[0]
-
-
-@dataclass(eq=False)
-class Grant:
-    """What a server wrote at a key."""
-
-    value: bytes
-    token: bytes
-    fence: int
-    at: float
-    used: int = 0
-    """The highest fencing token that a local holder had."""
-
-
-@dataclass(eq=False)
-class Name:
-    """What is known of one name."""
-
-    queue_key: bytes
-    grants: list[Grant] = field(default_factory=list)
-    open: list[Held] = field(default_factory=list)
-    held: list[Held] = field(default_factory=list)
-    """All that there were."""
-    used: int = 0
-    """The highest fencing token that any holder had."""
-    stored: int = 0
-    """The highest that the fenced store has seen."""
-    stored_grant: int = -1
-    """How many grants there were before that of its writer."""
-    given_up: set[bytes] = field(default_factory=set)
-    """Tokens whose own process has ended their lease."""
-    queue: dict[bytes, None] = field(default_factory=dict)
-    """Records of those who wait, in the order in which they came."""
-    waited_since: float = 0.0
-    """True time since when somebody has waited, if anybody does."""
-    stored_since: float = -1.0
-    """When the lease of its writer began."""
 
 
 class Judge:
@@ -150,7 +72,15 @@ class Judge:
         self._story = story
         self._timeline = timeline
         self._longest_ms = int(max(plan.ttls) * 1000) + 1
-        self._all_is_well = not plan.strikes and not {"spikes", "slow"} & {*plan.weathers}
+        quick = not {"spikes", "slow"} & {*plan.weathers} and not plan.slips
+        self._all_is_well = quick and not plan.strikes
+        self._nobody_stalls = not plan.busy
+        self._forgets_only = quick and plan.faults == ("flush",)
+        # On a quorum it may be one of a bare majority, and is missed after a second only.
+        only_silent = plan.faults == ("silent",) and not plan.is_quorum and not plan.extends
+        self._falls_silent = quick and only_silent
+        self.struck: Callable[[], int] = lambda: 0
+        """How many strikes there have been."""
         self.violations: list[Violation] = []
         self.names = {name: Name(LockKeys(name, namespace=NAMESPACE).queue) for name in names}
         self.keys = {f"{NAMESPACE}{name}".encode(): self.names[name] for name in names}
@@ -214,9 +144,12 @@ class Judge:
             if left and server.saying is None:
                 self.note("idle", f"nobody has the lock, while these wait: {list(left)}")
             return
-        token = _token(value)
+        token = token_of(value)
         for record in name.queue:
             if record.endswith(b" " + token):
+                late = self._timeline.now - max(name.free_since, name.waited_since)
+                if late > REACHES_WITHIN and self._all_is_well and self._nobody_stalls:
+                    self.note("slow", f"{value!r} was granted {late:.3f} s after a release")
                 assert isinstance(session.owner, Process)
                 asked = token.startswith(f"{session.owner.label}:".encode())
                 if not asked and not server.subscribers.get(record.split()[1]):
@@ -242,8 +175,8 @@ class Judge:
         mine = f"{owner.label}:".encode()
         if was is not None and not was.startswith(mine):
             self.note("owner", f"{owner.label} changed {was!r} to {value!r}, end {ended} to {end}")
-        if was is not None and _token(was) != _token(value or b""):
-            name.given_up.add(_token(was))
+        if was is not None and token_of(was) != token_of(value or b""):
+            name.given_up.add(token_of(was))
         if value is None:
             self.handed_over += 1
             return
@@ -314,8 +247,7 @@ class Judge:
             self.note("order", f"{lease!r} was granted by nobody")
             grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
         held = Held(process, lease, name_text, grant, self.now, asked_at)
-        if not lease.is_held:
-            self.note("late", f"{held} was over when its body began")
+        self._look_at_beginning(held)
         if self._fences_are_promised:
             following = name.grants[place + 1 : place + 2]
             if following and fence >= following[0].fence:
@@ -328,6 +260,13 @@ class Judge:
         name.used = max(name.used, fence)
         self._begin(name, held)
         return held
+
+    def _look_at_beginning(self, held: Held) -> None:
+        """See that a lease was not over when the library looked last."""
+        lease = held.lease
+        over = lease._released or lease._lost_reason is not None
+        if over or lease._process_lease.validity_at(held.process.last_reading) <= 0.0:
+            self.note("late", f"{held} was over when its body began")
 
     def _handed_on(self, held: Held) -> None:
         """See that a local hand-off comes soon after the grant, and not at the end of a lease."""
@@ -342,6 +281,8 @@ class Judge:
     def _begin(self, name: Name, held: Held) -> None:
         name.open.append(held)
         name.held.append(held)
+        name.free_since = math.inf
+        held.struck = self.struck()
         if self._story.told:
             self._story.tell(held.process.label, f"holds {held.name}: {held.lease!r}")
         self.look(name)
@@ -352,13 +293,18 @@ class Judge:
         held.ended_at = self.now
         lease, options = held.lease, held.lease._process_lease.options
         ends = options.max_hold is not None or not options.auto_renew
-        if self._all_is_well and lease._lost_reason is not None and not ends:
-            self.note("lost", f"{held} was lost: {lease._lost_reason}")
+        if lease._lost_reason is not None and not ends:
+            # A silent connection is replaced in time.
+            once = self._falls_silent and self.struck() - held.struck <= 1
+            if self._all_is_well or once:
+                self.note("lost", f"{held} was lost: {lease._lost_reason}")
         if self._story.told:
             self._story.tell(held.process.label, f"leaves {held.name}: {held.lease!r}")
         opened = self.names[held.name].open
         if held in opened:
             opened.remove(held)
+        if not opened:
+            self.names[held.name].free_since = self._timeline.now
 
     def wrote(self, held: Held) -> None:
         """Have a body write to a store that refuses lower tokens than it has seen."""
@@ -421,6 +367,17 @@ class Judge:
                     self.look(name)
                 self.look_at_keys(text, name)
 
+    def _look_at_forgotten(self, held: Held, value: object) -> None:
+        """See that a lease which its server has forgotten does not outlast its next renewal."""
+        options = held.lease._process_lease.options
+        if not self._forgets_only or not options.auto_renew or held.grant.at > self.broken_at:
+            return
+        if isinstance(value, bytes) and token_of(value) == held.grant.token:
+            return  # a replica was flushed
+        late = self._timeline.now - self.broken_at - options.ttl / 3
+        if late > KNOWN_WITHIN and held.relies():
+            self.note("gone", f"{held} is relied on {late:.3f} s after it must be known to be gone")
+
     def _server(self, _key: bytes) -> RedisServer:
         """Return where a lock is."""
         (server,) = self.servers
@@ -433,6 +390,7 @@ class Judge:
         now_ms = server.clock_us() // 1000
         for each in name.open:
             if each.grant.at <= self.broken_at or not each.relies():
+                self._look_at_forgotten(each, server.keys.values.get(key))
                 continue
             value, end = server.keys.values.get(key), server.keys.ends.get(key)
             over = end is not None and now_ms > end

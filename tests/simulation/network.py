@@ -76,8 +76,8 @@ class Way:
         """Whether it has broken: nothing arrives any more but that."""
         self.on_cut: Callable[[], object] = lambda: None
 
-    def send(self, data: bytes | None) -> None:
-        """Send bytes; ``None``: that there will be no more."""
+    def send(self, data: bytes | None, later: float = 0.0) -> None:
+        """Send bytes, some seconds later; ``None``: that there will be no more."""
         network = self._network
         timeline, weather = network.timeline, network.weather
         if self.repeats and data is not None:
@@ -87,7 +87,7 @@ class Way:
             if self.swallows:
                 return
             self._queue.append(piece)
-            at = max(self._last_at + TICK, timeline.now + weather.delay(self._rng))
+            at = max(self._last_at + TICK, timeline.now + later + weather.delay(self._rng))
             self._last_at = at
             timeline.at(at, self._next)
 
@@ -152,7 +152,7 @@ class ClientEnd(asyncio.Transport):
     def write(self, data: Any) -> None:
         """Send."""
         if not self._closed:
-            self._connection.out.send(bytes(data))
+            self._connection.out.send(bytes(data), self._process.slipped)
 
     def writelines(self, list_of_data: Any) -> None:
         """Send several."""

@@ -21,6 +21,7 @@ from aiodistlock.deployments.quorum import deployment as quorum
 from aiodistlock.deployments.sentinel import sentinel_connection
 from aiodistlock.leases.process_lease import ProcessLease
 from aiodistlock.protocol import wake
+from aiodistlock.waiting import hand_off
 from tests.simulation.process import Process
 from tests.simulation.process_loop import ProcessLoop
 from tests.simulation.redis.server import EPOCH_US
@@ -54,6 +55,12 @@ def _hash(lease: ProcessLease) -> int:
     return zlib.crc32(lease.token)
 
 
+def _dropped(client: Any, lease: ProcessLease, *_rest: object) -> None:
+    # Nobody forgets a lease here: rule 5 of section 8 would have it given back.
+    if Process.current is not None and lease.alive and not client.closed:
+        Process.current.loop.failures.append({"message": f"{lease.value!r} was forgotten"})
+
+
 @contextmanager
 def deterministic() -> Iterator[None]:
     """Have the library draw and read what the process gives whose turn it is."""
@@ -67,6 +74,7 @@ def deterministic() -> Iterator[None]:
             stack.enter_context(patch.object(other, "local_clock", lambda: _process().clock()))
         stack.enter_context(patch.object(quorum, "wall_us", _wall_us))
         stack.enter_context(patch.object(wake, "_run_of", _run_of))
+        stack.enter_context(patch.object(hand_off, "dropped", _dropped))
         stack.enter_context(patch.object(ProcessLease, "__hash__", _hash))
         loggers = [logging.getLogger(name) for name in ("aiodistlock", "asyncio")]
         levels = [each.level for each in loggers]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from tests.simulation.network import Weather
+from tests.simulation.themes import Theme, theme_of
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,12 @@ OF_SENTINELS = ("failover",)
 
 OF_CLUSTERS = ("move",)
 
+OF_THEMES = ("snatch", "late both ways", "forge void", "back a little", "forward a little")
+"""What only themes have."""
+
 KINDS = (
     *(*OF_PROCESSES, *OF_CONNECTIONS, *OF_SERVERS),
-    *(*BEYOND_PREMISES, *OF_SENTINELS, *OF_CLUSTERS),
+    *(*BEYOND_PREMISES, *OF_SENTINELS, *OF_CLUSTERS, *OF_THEMES),
 )
 
 
@@ -73,7 +77,13 @@ class Plan:
     One schedule.
 
     :param until: true time at which the last fault is over, and nobody begins anew
+    :param theme: what it is about (``themes.py``), if it was not drawn apart
     :param weathers: kinds of bad weather: ``spikes``, ``pieces``, ``slow``
+    :param claim_window: the clients' option
+    :param bodies: how long they are: ``short``, ``long``, ``mixed``
+    :param extends: share of the steps of bodies in which they extend their lease
+    :param slips: share of the looks at a clock behind which a process stands still
+    :param busy: whether bodies begin by keeping their event loop busy
     """
 
     seed: int
@@ -86,6 +96,12 @@ class Plan:
     lingers: tuple[float, ...] = (0.0,)
     faults: tuple[str, ...] = ()
     weathers: tuple[str, ...] = ()
+    theme: str = ""
+    claim_window: float = 1.0
+    bodies: str = "mixed"
+    extends: float = 0.05
+    slips: float = 0.0
+    busy: bool = False
     strikes: tuple[Strike, ...] = field(default=(), repr=False)
 
     @property
@@ -142,7 +158,7 @@ def draw(seed: int, deployment: str = "single") -> Plan:
             )
         )
         at += rng.expovariate(rate)
-    return Plan(
+    plan = Plan(
         seed,
         deployment,
         processes=rng.choice((2, 2, 3, 3, 4)),
@@ -155,4 +171,45 @@ def draw(seed: int, deployment: str = "single") -> Plan:
         strikes=tuple(strikes),
         # Drawn apart, so that the rest of each schedule stays what it was.
         lingers=Random(f"{seed}:lingers").choice(((0.0,), (0.0, 0.05), (0.02, 0.3), (5.0,))),
+    )
+    theme = theme_of(seed, deployment)
+    return plan if theme is None else _on(plan, *theme)
+
+
+def _on(plan: Plan, name: str, theme: Theme) -> Plan:
+    """Have a schedule be about something."""
+    rng = Random(f"{plan.seed}:{name}")
+    strikes: list[Strike] = []
+    at = rng.expovariate(theme.rate)
+    until = theme.until or plan.until
+    while theme.faults and at < until:
+        waits = rng.random() < theme.waits
+        strikes += [
+            Strike(
+                at,
+                rng.choice(theme.faults),
+                rng.choice(theme.aims),
+                waits,
+                rng.random() ** theme.power,
+                rng.randrange(1 << 16),
+            )
+            for _ in range(rng.choice(theme.at_a_time))
+        ]
+        at += rng.expovariate(theme.rate)
+    return replace(
+        plan,
+        theme=name,
+        names=theme.names or plan.names,
+        until=until,
+        workers=rng.choice(theme.workers or (plan.workers,)),
+        ttls=plan.ttls if theme.ttls is None else rng.choice((theme.ttls, theme.ttls[:1])),
+        lingers=plan.lingers if theme.lingers is None else theme.lingers,
+        faults=tuple(sorted({*theme.faults})),
+        weathers=plan.weathers if theme.weathers is None else theme.weathers,
+        claim_window=theme.claim_window or plan.claim_window,
+        bodies=theme.bodies,
+        extends=theme.extends,
+        slips=theme.slips,
+        busy=theme.busy,
+        strikes=tuple(strikes),
     )

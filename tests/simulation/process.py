@@ -25,6 +25,8 @@ class Process:
 
     :param rate: how fast its clocks run, 1.0: right
     :param turn: seconds from one turn to the next at the earliest
+    :param slips: share of the looks at its clock behind which it stands still for a while, as
+        one does that the machine gives no time: what was read is over then
     """
 
     current: Process | None = None
@@ -40,6 +42,7 @@ class Process:
         rate: float,
         turn: float,
         after_turn: Callable[[Process], object],
+        slips: float = 0.0,
     ) -> None:
         self.number = number
         self.label = f"p{number}"
@@ -62,26 +65,37 @@ class Process:
         """Seconds for which its machine was suspended, in all."""
         self.turn = turn
         self._after_turn = after_turn
-        self._free_at = timeline.now
+        self._slips = slips
+        self._slip_rng = Random(f"{rng.random()}:slips") if slips else rng
+        self.slipped = 0.0
+        """Seconds, by its own clock, for which it has stood still in this turn."""
+        self.last_reading = 0.0
+        """What its clock showed when anything looked last."""
+        self.patience = 0.0
+        """Its clients' ``unavailable_after``."""
+        self._free_at = self._slipped_until = timeline.now
         self._planned_at = math.inf
         self._plan_number = 0
         self.loop = ProcessLoop(self.monotonic, self._connect)
 
     def clock(self) -> float:
-        """Read CLOCK_BOOTTIME."""
-        return self._timeline.now * self._rate + self._offset
+        """Read CLOCK_BOOTTIME, which leases go by."""
+        now = self._timeline.now * self._rate + self._offset + self.slipped
+        if Process.current is self:
+            self.last_reading = now
+            if self._slips and self._slip_rng.random() < self._slips:
+                self.slipped += self._slip_rng.choice((0.001, 0.1, 0.4)) * self._slip_rng.random()
+        return now
 
     def monotonic(self) -> float:
         """Read CLOCK_MONOTONIC, which stands still while the machine is suspended."""
-        return (self._timeline.now - self._slept) * self._rate + self._offset
+        return (self._timeline.now - self._slept) * self._rate + self._offset + self.slipped
 
     def wall(self) -> float:
         """Read the wall clock, seconds since the world began."""
         return self._timeline.now * self._rate + self._skew
 
-    def __call__(self) -> float:
-        """Read the clock that leases go by."""
-        return self._timeline.now * self._rate + self._offset
+    __call__ = clock
 
     def call_later(
         self, delay: float, callback: Callable[..., object], /, *args: Any
@@ -135,6 +149,9 @@ class Process:
         finally:
             Process.current = None
         self._free_at = max(self._free_at, self._timeline.now + self.turn)
+        if self.slipped:
+            self.stand_still(self.slipped / self._rate)
+            self._slipped_until, self.slipped = self._free_at, 0.0
         self.poke()
         self._after_turn(self)
 
@@ -152,7 +169,7 @@ class Process:
 
     def go_on(self) -> None:
         """Stand still no longer."""
-        now = self._timeline.now
+        now = max(self._timeline.now, self._slipped_until)
         if self._free_at > now:
             if self._sleeps:
                 self._slept -= self._free_at - now

@@ -13,6 +13,7 @@ from tests.simulation.plan import (
     OF_PROCESSES,
     OF_SENTINELS,
     OF_SERVERS,
+    OF_THEMES,
 )
 from tests.simulation.rows import ROWS
 from tests.simulation.tally import Tally
@@ -81,6 +82,7 @@ def _schedules(tallies: list[Tally], measured: str) -> str:
         ("servers, beyond what P1 is promised for", BEYOND_PREMISES),
         ("a primary and its sentinels, or its shard of a cluster, likewise", OF_SENTINELS),
         ("slots of a cluster", OF_CLUSTERS),
+        ("tasks and servers, where a theme has it", OF_THEMES),
     ):
         for kind in kinds:
             lines.append(f"| {kind} | {of} | {sum(each.struck[kind] for each in tallies):,} |")

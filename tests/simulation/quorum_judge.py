@@ -10,7 +10,8 @@ import math
 
 from aiodistlock import Lease
 from aiodistlock.core.value import value_of
-from tests.simulation.judge import NAMESPACE, Grant, Held, Judge, Name
+from tests.simulation.judge import NAMESPACE, Judge
+from tests.simulation.known import Grant, Held, Name
 from tests.simulation.process import Process
 from tests.simulation.redis.server import RedisServer
 from tests.simulation.redis.session import Session
@@ -73,8 +74,7 @@ class QuorumJudge(Judge):
             self.note("order", f"{lease!r} was granted by nobody")
             grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
         held = Held(process, lease, name_text, grant, self.now, asked_at)
-        if not lease.is_held:
-            self.note("late", f"{held} was over when its body began")
+        self._look_at_beginning(held)
         if fence <= name.used and self._fences_are_promised:
             self.note("fence", f"{held} begins after {name.used} was used")
         name.used = max(name.used, fence)

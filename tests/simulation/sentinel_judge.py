@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tests.simulation.judge import Judge, Name
+from tests.simulation.judge import Judge
+from tests.simulation.known import Name
 from tests.simulation.redis.server import RedisServer
 from tests.simulation.redis.session import Session
 

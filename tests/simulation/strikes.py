@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 QUEUE = b"aiodistlock:queue:"
+VOID = b"aiodistlock:void:"
+
+CLOCKS_A_LITTLE = {"back a little": 0.01, "forward a little": 0.5}
+"""By how many seconds a clock is set at most: less than the gap between fencing tokens, and less
+than leases last."""
+
+SERVERS_IN_THEMES = ("forge void", *CLOCKS_A_LITTLE)
 
 MOST_PROCESSES = 12
 """So many there may have been in all; one that dies is followed by another."""
@@ -29,6 +36,8 @@ class Striker:
         self._world = world
         self._waiting: list[Strike] = []
         self._over = False
+        self._snatching = 0
+        """How many tasks are to be cancelled as soon as they were handed something."""
         self.struck: Counter[str] = Counter()
 
     def strike(self, strike: Strike) -> None:
@@ -45,7 +54,7 @@ class Striker:
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             # Anywhere from now until whom it concerns has heard of it.
-            self._world.timeline.after(each.amount * 0.002, self._now, each)
+            self._world.timeline.after(each.number % 997 / 997 * 0.002, self._now, each)
 
     def end(self) -> None:
         """Strike no more, and have all go on."""
@@ -70,9 +79,9 @@ class Striker:
         kind = strike.kind
         if self._world.story.told:
             self._world.story.tell("fate", f"{strike} near {process.label}")
-        if kind in OF_SERVERS or kind in BEYOND_PREMISES:
+        if kind in (*OF_SERVERS, *BEYOND_PREMISES, *SERVERS_IN_THEMES):
             self._on_server(strike)
-        elif kind in OF_CONNECTIONS:
+        elif kind in (*OF_CONNECTIONS, "late both ways"):
             connections = self._world.network.open(process)
             if not connections:
                 return
@@ -127,6 +136,21 @@ class Striker:
             worker.task.cancel()
             process.poke()
 
+    def _snatch(self, _process: Process, _strike: Strike) -> None:
+        self._snatching += 1
+
+    def turned(self, process: Process) -> None:
+        """Cancel a task that has what it waited for, and has not run since, if one is to be."""
+        if not self._snatching or self._over:
+            return
+        for worker in self._world.workers[process]:
+            future = getattr(worker.task, "_fut_waiter", None)
+            if future is not None and future.done() and not future.cancelled():
+                assert worker.task is not None
+                self._snatching -= 1
+                worker.task.cancel()
+                return
+
     def _failover(self, _process: Process, strike: Strike) -> None:
         assert self._world.failover is not None, "there is a replica"
         self._world.failover.begin(strike)
@@ -165,6 +189,9 @@ class Striker:
             connection.silent()
         elif kind == "repeat":
             way.repeats = True
+        elif kind == "late both ways":
+            connection.back.hold(timeline.now + strike.amount * 0.5)
+            connection.out.hold(timeline.now + 0.2 + strike.number % 997 / 997)
         elif kind == "hold":
             way.hold(timeline.now + strike.amount * 3)
         else:
@@ -191,6 +218,8 @@ class Striker:
             timeline.after(for_, self._recover, server.name)
         elif kind == "forge":
             self._forge(server)
+        elif kind == "forge void":
+            self._forge_void(server)
         elif kind == "flush scripts":
             server.scripts.clear()
         elif kind == "drop clients":
@@ -206,7 +235,9 @@ class Striker:
             # By hours, down to what is less than the gap between fencing tokens.
             little = strike.number % 2 == 0
             by = strike.amount * 0.002 if little else 0.01 + strike.amount**4 * 3600
-            seconds = by if kind == "forward" else -by
+            if kind in CLOCKS_A_LITTLE:
+                by = strike.amount * CLOCKS_A_LITTLE[kind]
+            seconds = by if kind.startswith("forward") else -by
             server.step_clock(seconds)
             judge.clock_was_set(seconds)
 
@@ -220,6 +251,15 @@ class Striker:
                     now = server.clock_us()
                     grant = b"2 %d %d %b %b %b" % (now, now, ttl, token, lock)
                     server.run(b"PUBLISH", (inbox, prove(grant, b"guessed") + b" " + grant))
+
+    def _forge_void(self, server: RedisServer) -> None:
+        """Have a stranger note that what a client is going to send is void."""
+        words = self._world.asked
+        for key in words:
+            if key.startswith(VOID):
+                tag = int(words[-1].split()[0])
+                server.keys.values[key] = b"%d" % (tag + 1000)
+                server.keys.ends[key] = server.clock_us() // 1000 + 1000
 
     def _recover(self, name: str) -> None:
         host = self._world.network.hosts[name]

@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from aiodistlock import AsyncLock, Backoff, Lease, LockClient, LockError
-from aiodistlock.errors import LeaseLost
+from aiodistlock.errors import LeaseLost, StoreUnavailable
 from tests.simulation.judge import NAMESPACE, Judge
 from tests.simulation.process import Process
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tests.simulation.plan import Plan
 
 BACKOFF = Backoff(initial=0.01, factor=2.0, cap=0.2)
+
+
+BODIES = {"short": (0.0, 0.0, 0.001, 0.005), "mixed": (0.0, 0.0, 0.001, 0.005, 0.02), "long": ()}
+"""How long bodies are at most, seconds, besides those that outlast a ttl; "short": no others."""
 
 
 class Mishap(Exception):
@@ -36,6 +40,8 @@ class Worker:
         self._locks: dict[Any, AsyncLock] = {}
         self.doing = "nothing"
         self._asked_at = 0.0
+        self._waits_since = 0.0
+        """Since when it waits for a lock, by its process's clock; 0.0: it does not."""
         self.task: asyncio.Task[Any] | None = None
 
     def _lock(self, client: LockClient, name: str) -> AsyncLock:
@@ -75,13 +81,23 @@ class Worker:
                 lock = self._lock(client, name)
                 self.doing = f"{lock!r}"
                 with suppress(LockError, Mishap):
-                    await self._once(lock, name)
+                    await self._ask_for(lock, name)
             except asyncio.CancelledError:
                 # By somebody who gave up on what it did, as of a request that took too long.
                 task = asyncio.current_task()
                 assert task is not None
                 if self.ending or task.uncancel() > 0:
                     raise
+
+    async def _ask_for(self, lock: AsyncLock, name: str) -> None:
+        self._waits_since = since = self.process.clock()
+        try:
+            await self._once(lock, name)
+        except StoreUnavailable as error:
+            waited = self.process.clock() - since
+            if self._waits_since and waited < self.process.patience:
+                self._judge.note("refused", f"{lock!r} after {waited:.3f} s: {error}")
+            raise
 
     async def _once(self, lock: AsyncLock, name: str) -> None:
         rng = self._rng
@@ -121,13 +137,18 @@ class Worker:
             await lease.release()
 
     async def _body(self, lease: Lease, name: str, *, cancelled: bool) -> None:
-        rng, judge = self._rng, self._judge
+        rng, judge, plan = self._rng, self._judge, self._plan
+        self._waits_since = 0.0
         held = judge.began(self.process, name, lease, self._asked_at)
         self.doing = f"{lease!r}"
         ttl = lease._process_lease.options.ttl
         try:
-            longest = rng.choice((0.0, 0.0, 0.001, 0.005, 0.02, ttl, 2.5 * ttl))
-            steps = rng.randint(1, 4)
+            if plan.busy and rng.random() < 0.3:
+                await asyncio.sleep(0)  # for the claim leaves behind what a body does at first
+                self.process.stand_still(ttl * rng.uniform(0.1, 0.2))
+            long = () if plan.bodies == "short" else (ttl, 2.5 * ttl)
+            longest = rng.choice((*BODIES[plan.bodies], *long))
+            steps = rng.randint(1, 40 if plan.bodies == "long" else 4)
             judge.wrote(held)
             for _ in range(steps):
                 await asyncio.sleep(longest / steps * rng.random())
@@ -136,7 +157,7 @@ class Worker:
                 if cancelled:
                     judge.goes_on(held)
                 judge.wrote(held)
-                if rng.random() < 0.05:
+                if rng.random() < plan.extends:
                     asked_at = judge.now
                     with suppress(LeaseLost):
                         await lease.extend(rng.uniform(0.05, ttl) if rng.random() < 0.5 else ttl)

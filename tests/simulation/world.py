@@ -16,9 +16,12 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import Sentinel
 
 from aiodistlock import LockClient
+from aiodistlock.protocol import scripts
 from tests.simulation.cluster_judge import ClusterJudge
 from tests.simulation.failover import Failover
-from tests.simulation.judge import Judge, Violation
+from tests.simulation.inside import Inside
+from tests.simulation.judge import Judge
+from tests.simulation.known import Violation
 from tests.simulation.network import Network
 from tests.simulation.plan import CLUSTER, SENTINEL, Plan
 from tests.simulation.process import Process
@@ -91,7 +94,11 @@ class World:
         """Tasks that close the client of a process, while its others use it."""
         self.mains: dict[Process, asyncio.Task[None]] = {}
         self.striker = Striker(self)
+        self.judge.struck = self.striker.struck.total
+        self.inside = Inside()
         self.ending = False
+        self.asked: list[bytes] = []
+        """What was asked last, of any server."""
         self.must_clean_up: list[bytes] = []
         for _ in range(plan.processes):
             self.begin_process()
@@ -125,6 +132,10 @@ class World:
             rate = 1 if self.plan.deployment == SENTINEL else 1 + self.rng.uniform(-0.003, 0.003)
             server = RedisServer(name, lambda: self.timeline.now, self, rate)
         self.network.add(server)
+        if self.plan.busy:  # a claim that has to be sent again comes behind what a body does
+            for script in vars(scripts).values():
+                if isinstance(script, scripts.Script):
+                    server.learn(script.source)
         return server
 
     def before(self, server: RedisServer) -> None:
@@ -135,6 +146,7 @@ class World:
         self, server: RedisServer, session: Session, words: list[bytes], reply: Any
     ) -> None:
         """Look at what was asked, and answered."""
+        self.asked = words
         if self.story.told:
             assert isinstance(session.owner, Process)
             self.story.request(server.name, session.owner, words, reply)
@@ -154,6 +166,11 @@ class World:
             failure = process.loop.failures.pop()
             what = f"{process.label}: {failure.get('message')}: {failure.get('exception')!r}"
             self.judge.note("loop", what)
+        client = self.clients.get(process)
+        if client is not None:
+            for what in self.inside.look(client):
+                self.judge.note("inside", f"{process.label}: {what}")
+            self.striker.turned(process)
         self.judge.look_at_all()
 
     def begin_process(self) -> Process:
@@ -168,6 +185,7 @@ class World:
             rate=1 + rng.uniform(-0.003, 0.003),
             turn=rng.choice((10e-6, 50e-6, 1e-3)),
             after_turn=self._after_turn,
+            slips=self.plan.slips,
         )
         self.processes.append(process)
         self.workers[process] = [
@@ -181,11 +199,12 @@ class World:
         protocol = process.rng.choice((2, 3, 3))
         while not self._is_ending():
             redises = self._redises(protocol)
-            patience = process.rng.choice((0.5, 5.0, 30.0, 30.0))
+            process.patience = patience = process.rng.choice((0.5, 5.0, 30.0, 30.0))
             client = self.clients[process] = LockClient(
                 redises if len(redises) > 1 else redises[0],
                 label=process.label,
                 unavailable_after=patience,
+                claim_window=self.plan.claim_window,
                 quarantine=QUARANTINE,
             )
             async with client:

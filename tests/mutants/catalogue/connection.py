@@ -87,7 +87,7 @@ MUTANTS = (
         '        inbox = b"" if grant_ttl_ms is None else self._inboxes.open_address(keys)\n',
     ),
     mutant(
-        "what is refused for a passing reason is refused for good",
+        "what a stranger made void is refused for good",
         "8.7",
         "protocol/refusals.py",
         '    return code in ("BADFENCE", "NOSCRIPT", "STALE")\n',
