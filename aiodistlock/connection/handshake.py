@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from aiodistlock.connection.unsupported_commands import MOST_CUT_OFF, UnsupportedCommands
+from aiodistlock.protocol.refusals import is_full
 
 logger = logging.getLogger("aiodistlock")
 
@@ -97,9 +98,8 @@ class Handshake:
 def _is_hang_up(error: Exception) -> bool:
     # redis-py's own, too, but none of its subclasses: those are answers.  So is this text, of
     # which redis-py makes such an error as well.
-    if str(error) == "max number of clients reached":
-        return False
-    return isinstance(error, OSError) or type(error).__name__ == "ConnectionError"
+    hung_up = isinstance(error, OSError) or type(error).__name__ == "ConnectionError"
+    return hung_up and not is_full(error)
 
 
 @contextmanager

@@ -1,10 +1,12 @@
-"""A server that says that it is the wrong one, or that it does not know us any more.
+"""A server that says that it is the wrong one, is full, or does not know us any more.
 
 Rules
 -----
 1. A name may lead to another server by now, while a connection to the former one stays
    open.  So who is told ``READONLY`` or ``MASTERDOWN`` connects anew, and asks again there.
-2. Credentials may have been revoked or rotated.  So who is told ``NOAUTH`` or
+2. So does who is told that there are too many clients: of those that said nothing as they
+   connected it is the first request that is answered by that.
+3. Credentials may have been revoked or rotated.  So who is told ``NOAUTH`` or
    ``WRONGPASS`` connects anew with those of now, once: what that is refused in its first
    second is the answer.  ``NOPERM`` the same, if a provider may name another user by now.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 import math
 
 from aiodistlock.core.clock import Clock
-from aiodistlock.protocol.refusals import error_code
+from aiodistlock.protocol.refusals import error_code, is_full
 
 _NO_MASTER = frozenset({"MASTERDOWN", "READONLY"})
 _NOT_LET_IN = frozenset({"NOAUTH", "WRONGPASS"})
@@ -70,7 +72,7 @@ class Gate:
 
     def _turns_away(self, error: Exception) -> bool:
         code = error_code(error)
-        if code in _NO_MASTER:
+        if code in _NO_MASTER or is_full(error):
             return True
         if code not in _NOT_LET_IN and not (code == "NOPERM" and self._provider):
             return False

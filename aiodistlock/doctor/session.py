@@ -14,10 +14,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from aiodistlock.connection.error_replies import as_error_reply
 from aiodistlock.connection.opening import discard, open_connection
 from aiodistlock.core.escaping import MOST_OF_ERROR, message_of, shown
+from aiodistlock.protocol.refusals import is_full
 
 from .targets import Endpoint
 
-_CROWDED = "max number of clients"
 _LESS_CROWDED = (
     "raise maxclients, or close clients that are idle (CLIENT LIST shows them, timeout closes them)"
 )
@@ -168,7 +168,7 @@ def _silent(error: Exception) -> Silent:
     if isinstance(error, AuthenticationError):
         return Silent("user or password missing or wrong")
     why = message_of(error).rstrip(".") or type(error).__name__
-    return Silent(why, _LESS_CROWDED if _CROWDED in why else "")
+    return Silent(why, _LESS_CROWDED if is_full(error) else "")
 
 
 def text(value: Any) -> str:

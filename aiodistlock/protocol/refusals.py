@@ -34,6 +34,10 @@ _WRAPPED = re.compile(r"^(?:ERR )?Error running script .*: -([A-Z]{3,}) ")
 _ON_ITS_WAY = "attempted to access a non local key"
 
 
+# With this a server hangs up that has as many clients as it may, whatever it was asked.
+_FULL = "max number of clients"
+
+
 def error_code(error: Exception) -> str:
     """Return the word in capitals with which the server's error begins."""
     wrapped = _WRAPPED.search(str(error))
@@ -42,7 +46,12 @@ def error_code(error: Exception) -> str:
 
 def is_transient(error: Exception) -> bool:
     """Tell whether what the server refuses now it may grant later."""
-    return error_code(error) in _TRANSIENT or _ON_ITS_WAY in str(error)
+    return error_code(error) in _TRANSIENT or _ON_ITS_WAY in str(error) or is_full(error)
+
+
+def is_full(error: Exception) -> bool:
+    """Tell whether the server has too many clients for this connection."""
+    return _FULL in str(error)
 
 
 def is_to_be_sent_again(error: Exception) -> bool:

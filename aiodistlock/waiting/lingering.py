@@ -52,7 +52,8 @@ class Lingering:
         connection.listen(self._keys)  # so that it may the next time, if not now
         self._line = line = connection.line(self._keys)
         if (
-            not others_wait
+            lease.options.linger  # or its token says that nobody need ask for it
+            and not others_wait
             and lease.token != self._barred
             and line is not None
             and not client.lingering.is_quiet(self._keys.key, granted_at)

@@ -97,6 +97,25 @@ async def test_a_recall_that_is_lost_is_repeated(
     assert here.linger_counts[1:] == (0, 1)
 
 
+async def test_a_lease_got_for_a_task_whose_lock_does_not_linger_is_released(
+    here: LockClient, there: LockClient, redis: redis_asyncio.Redis, namespace: str
+) -> None:
+    """Its token tells others that it never lingers, whoever has it next: they would not ask."""
+    lock = here.lock("n", ttl=60.0, namespace=namespace, linger=60.0)
+    await linger(here, lock)
+    await use(there.lock("n", namespace=namespace))  # so that none lingers
+    plain = here.lock("n", ttl=60.0, namespace=namespace)
+    async with plain:
+        second = asyncio.create_task(use(lock))
+        await asyncio.sleep(0)
+    await second
+
+    async def kept() -> object:
+        return await redis.get(LockKeys("n", namespace=namespace).key)
+
+    await eventually(kept, None)
+
+
 async def test_a_lock_in_turns_is_held_by_one_at_a_time(
     here: LockClient, there: LockClient, namespace: str
 ) -> None:

@@ -3,13 +3,16 @@
 # ruff: noqa: PT012 - how a whole block ends is what is tested
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import AcquireTimeout, AsyncLock, LeaseLost, LockClient, StoreUnavailable
+from aiodistlock.connection.unsupported_commands import MOST_CUT_OFF
 from aiodistlock.protocol import cleanup
 from aiodistlock.testing.discovery import free_port
 from aiodistlock.testing.embedded import EmbeddedRedis
@@ -302,3 +305,38 @@ async def test_who_leaves_while_the_server_refuses_is_taken_out_of_the_queue_lat
         assert await waiters(own, NAMESPACE, "n") == 1
         await own.config_set("min-replicas-to-write", 0)
         await eventually(lambda: waiters(own, NAMESPACE, "n"), 0)
+
+
+class QuietConnection(redis_asyncio.Connection):
+    """Says nothing as it connects, as one without a name, a password and RESP3 does."""
+
+    async def on_connect(self) -> None:
+        """Have a parser, and no more."""
+        self._parser.on_connect(self)  # type: ignore[no-untyped-call]  # redis-py's
+
+
+@pytest.mark.parametrize("kind", [redis_asyncio.Connection, QuietConnection])
+async def test_a_server_with_too_many_clients_is_asked_again(
+    redis_binary: Path, kind: type[redis_asyncio.Connection], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It hangs up at the first request, if nothing was said before: that fails nobody."""
+    caplog.set_level(logging.DEBUG, "aiodistlock")
+    with EmbeddedRedis(binary=redis_binary, args=("--maxclients", "1")) as server:
+        pool = redis_asyncio.ConnectionPool.from_url(server.url, protocol=2)
+        pool.connection_class = kind
+        async with (
+            redis_asyncio.from_url(server.url) as first,
+            redis_asyncio.Redis.from_pool(pool) as redis,
+            LockClient(redis) as locks,
+        ):
+            await first.ping()
+            acquiring = asyncio.create_task(locks.lock("a").acquire())
+
+            async def told() -> bool:
+                return caplog.text.count("no connection to Redis") > MOST_CUT_OFF + 1
+
+            await eventually(told, True, within=20.0)
+            assert not acquiring.done()
+            await first.aclose()
+            await (await acquiring).release()
+        await pool.aclose()
