@@ -5,7 +5,8 @@ The rooms, from the top down; ``docs/design.md`` has them whole, each may know t
 
     cli, doctor, demo, console                          edges: commands, and what they share
     integrations, testing, compat                       edges
-    locked, client, once, together, lock, lock_like, lease    faces: what users import
+    locked, client, once, together, election            faces: what users import
+    lock, lock_like, lease                              faces
     engines                                             what locks on one Redis share
     waiting                                             who is next
     leases                                              how long, and the body of a block
@@ -18,6 +19,7 @@ The rooms, from the top down; ``docs/design.md`` has them whole, each may know t
 
 from aiodistlock.client import LockClient
 from aiodistlock.core.backoff import Backoff
+from aiodistlock.election import Candidacy, Election, Leader, Term
 from aiodistlock.errors import AcquireTimeout, LeaseLost, LockError, NotHeld, StoreUnavailable
 from aiodistlock.events.events import (
     Abandoned,
@@ -49,9 +51,12 @@ __all__ = [
     "Acquired",
     "AsyncLock",
     "Backoff",
+    "Candidacy",
     "ClientHealth",
+    "Election",
     "HandedOver",
     "Hold",
+    "Leader",
     "Lease",
     "LeaseLost",
     "LingerCounts",
@@ -69,6 +74,7 @@ __all__ = [
     "Run",
     "Skipped",
     "StoreUnavailable",
+    "Term",
     "Together",
     "Unavailable",
     "Waiting",

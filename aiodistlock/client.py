@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
 from aiodistlock.core.clock import ClockWithTimers
 from aiodistlock.core.durations import Duration
-from aiodistlock.core.keywords import LockKeywords, OnceKeywords
+from aiodistlock.core.keywords import ElectionKeywords, LockKeywords, OnceKeywords
 from aiodistlock.core.options import ClientOptions
 from aiodistlock.core.validation import check_all
 from aiodistlock.deployments import source as deployment
 from aiodistlock.deployments.memory.server import MemoryServer
 from aiodistlock.deployments.url_keywords import ConnectionKeywords
 from aiodistlock.deployments.urls import client_from_url
+from aiodistlock.election import Election
 from aiodistlock.engines import Engines
 from aiodistlock.events.events import Listener
 from aiodistlock.events.listeners import Listeners
@@ -206,6 +207,17 @@ class LockClient(Engines):
             a lock of another client, or with other options
         """
         return Together(*locks_together(self, names, dict(options)))
+
+    def election(
+        self, name: str, *, value: str = "", **options: Unpack[ElectionKeywords]
+    ) -> Election:
+        """
+        Build an election on this client; see :class:`Election` for the options.
+
+        :param value: what this candidate proclaims when it leads
+        :raises ValueError: naming every option that is wrong; on a quorum
+        """
+        return Election(self, name, value=value, **options)
 
     def add_listener(self, listener: Listener) -> None:
         """

@@ -45,6 +45,9 @@ class IdleOwner:
     def on_recall(self, recall: Recall) -> None:
         """Have nothing that lingers."""
 
+    def on_announced(self, channel: bytes) -> None:
+        """Observe nobody."""
+
     def on_other_wire(self, other: OtherWire) -> None:
         """Do nothing."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from aiodistlock.connection.unsupported_commands import MOST_CUT_OFF, UnsupportedCommands
@@ -32,6 +33,8 @@ class Greeting(NamedTuple):
 _OPTIONAL = ("INFO", "SSUBSCRIBE", "SUBSCRIBE")
 """What can be done without."""
 
+NO_ANNOUNCEMENTS = "no announcements of a leader, observers poll: SUBSCRIBE was refused: %s"
+
 CUT_OFF = "no inbox, waiters poll: %d connections in a row were closed behind SUBSCRIBE"
 
 
@@ -39,12 +42,12 @@ class Greeter:
     """
     Builds the greetings.
 
-    :param channel: the inbox to subscribe to
+    :param channels: to subscribe to: the inbox, and behind it others
     :param say: sends greetings, if there is a connection
     """
 
-    def __init__(self, channel: bytes, say: Callable[[list[Greeting]], object]) -> None:
-        self._channel = channel
+    def __init__(self, channels: Sequence[bytes], say: Callable[[list[Greeting]], object]) -> None:
+        self._channels = channels
         self._say = say
         self._unsupported = UnsupportedCommands()
         self.also: list[Greeting] = []
@@ -56,7 +59,7 @@ class Greeter:
         for each in self.also:
             if each.word in left_out:
                 each.on_reply(ConnectionError(f"connections were closed behind {each.word}"))
-        said = [*self.also, self._subscribe()] if resp3 else self.also
+        said = [*self.also, *map(self.subscription, self._channels)] if resp3 else self.also
         return [each for each in said if each.word not in left_out]
 
     def ended(self, unanswered: Iterable[object]) -> None:
@@ -70,12 +73,16 @@ class Greeter:
         if word == "SUBSCRIBE":
             logger.warning(CUT_OFF, MOST_CUT_OFF)
 
-    def _subscribe(self) -> Greeting:
+    def subscription(self, channel: bytes) -> Greeting:
+        """Return what subscribes to a channel."""
         # Confirmed by a push; a reply is a refusal.
-        return Greeting((b"SUBSCRIBE", self._channel), self._not_subscribed)
+        return Greeting((b"SUBSCRIBE", channel), partial(self._not_subscribed, channel))
 
-    def _not_subscribed(self, reply: Any) -> None:
+    def _not_subscribed(self, channel: bytes, reply: Any) -> None:
+        if channel != self._channels[0]:
+            logger.warning(NO_ANNOUNCEMENTS, message_of(reply))
+            return
         logger.warning("no inbox, waiters poll: SUBSCRIBE was refused: %s", message_of(reply))
         if is_transient(reply):
             loop = asyncio.get_running_loop()
-            loop.call_later(SUBSCRIBE_AGAIN, lambda: self._say([self._subscribe()]))
+            loop.call_later(SUBSCRIBE_AGAIN, lambda: self._say([self.subscription(channel)]))

@@ -1,5 +1,7 @@
 """Where grants arrive: one pub/sub channel per client, shared by all its waiters.
 
+And the channels on which leaders are announced, one for each election that is observed.
+
 Under RESP3 the channel is heard on the pipe itself, so a grant cannot overtake the
 reply to the request that queued for it.  Under RESP2 a subscribed connection can do
 nothing else, so the inbox opens a second one, before the client's first wait.
@@ -9,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-from aiodistlock.connection.greeting import CUT_OFF, SUBSCRIBE_AGAIN
+from aiodistlock.connection.greeting import CUT_OFF, NO_ANNOUNCEMENTS, SUBSCRIBE_AGAIN
 from aiodistlock.connection.keeper import Keeper
 from aiodistlock.connection.opening import Fault, Opener
 from aiodistlock.connection.unsupported_commands import MOST_CUT_OFF, UnsupportedCommands
@@ -47,6 +50,12 @@ class Inbox:
         on_grant: OnGrant,
     ) -> None:
         self.channel = channel
+        self.channels = [channel]
+        """All that are to be heard: behind the first those on which leaders are announced."""
+        self._announcing: set[bytes] = set()
+        """Which of these are heard."""
+        self._unconfirmed: deque[bytes] = deque()
+        """Those that the second connection has asked for, in order."""
         self.address = b"%b %b" % (channel, secret)
         """What a record in a queue says of where its waiter hears its grant."""
         self._secret = secret
@@ -72,6 +81,7 @@ class Inbox:
         :param on_pipe: whether the channel can be heard there
         """
         self._on_pipe = on_pipe
+        self._announcing.clear()
         # What was refused may be granted by now.  And a second connection may hang on the
         # server that the pipe has left, or be about to.
         self._refused = False
@@ -109,11 +119,31 @@ class Inbox:
         if self._on_pipe is False and not self._refused:
             self._keeper.start()
 
+    def hear(self, channel: bytes) -> bool:
+        """See to it that a leader's announcements are heard soon; ``True``: as of now wanted."""
+        self.open()
+        if channel in self.channels:
+            return False
+        self.channels.append(channel)
+        self._subscribe(channel)
+        return True
+
+    def announces(self, channel: bytes) -> bool:
+        """Tell whether a leader's announcements are heard now."""
+        return channel in self._announcing
+
+    def confirmed(self, channel: bytes) -> None:
+        """Take note that a channel on which a leader is announced is heard from now on."""
+        self._announcing.add(channel)
+        self._owner.on_announced(channel)  # before, one may have been missed
+
     def deliver(self, message: list[Any]) -> None:
         """Take in what pub/sub pushed."""
         if message[0] == b"message" and message[1] == self.channel:
             self._told_unreadable = False
             deliver(message[2], self._secret, self._owner, self._on_grant, self.server_clock)
+        elif message[0] == b"message" and message[1] in self._announcing:
+            self._owner.on_announced(message[1])
 
     def heard_from_pipe(self) -> None:
         """Take note that the server confirmed the subscription of the pipe."""
@@ -131,26 +161,38 @@ class Inbox:
         """Subscribe."""
         received = self._received
         self._wire = wire = Wire(connection, received, received, self._lost, self._owner.clock)
-        self._say_subscribe()
+        self._unconfirmed.clear()
+        for channel in self.channels:
+            self._subscribe(channel)
         return wire
 
-    def _say_subscribe(self) -> None:
+    def _subscribe(self, channel: bytes) -> None:
         if self._wire is not None:
-            self._wire.write(pack((b"SUBSCRIBE", self.channel)))
+            self._unconfirmed.append(channel)
+            self._wire.write(pack((b"SUBSCRIBE", channel)))
 
     def _received(self, reply: Any) -> None:
         """Take in a RESP2 message, which looks like a reply."""
-        if isinstance(reply, ResponseError):
+        channel = self._unconfirmed[0] if self._unconfirmed else self.channel
+        if isinstance(reply, ResponseError) and channel != self.channel:
+            self._unconfirmed.popleft()
+            logger.warning(NO_ANNOUNCEMENTS, message_of(reply))
+        elif isinstance(reply, ResponseError):
+            self._unconfirmed.clear()
             logger.warning("no inbox, waiters poll: SUBSCRIBE was refused: %s", message_of(reply))
             if is_transient(reply):
                 loop = asyncio.get_running_loop()
-                loop.call_later(SUBSCRIBE_AGAIN, self._say_subscribe)
+                loop.call_later(SUBSCRIBE_AGAIN, self._subscribe, channel)
             else:
                 self._refused = True
                 self._keeper.lost()
         elif not isinstance(reply, list):
             raise Unreadable("it is no message", reply)
+        elif reply[0] == b"subscribe" and reply[1] != self.channel:
+            self._unconfirmed.popleft()
+            self.confirmed(reply[1])
         elif reply[0] == b"subscribe":
+            self._unconfirmed.popleft()
             self.listening = True
             self.server_clock = ServerClock()
             self._owner.on_listening()
@@ -170,6 +212,7 @@ class Inbox:
         self._wire = None
         left_out = self._unsupported.ended("" if self.listening else "SUBSCRIBE")
         self.listening = False
+        self._announcing.clear()
         if left_out:
             logger.warning(CUT_OFF, MOST_CUT_OFF)
             self._refused = True

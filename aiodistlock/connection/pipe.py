@@ -93,7 +93,7 @@ class Pipe(Resender):
         self._apart = self._unknown = False
         self._numbering = numbering or Numbering()
         self._void = self._numbering.void
-        self._greeter = Greeter(inbox.channel, self._say)
+        self._greeter = Greeter(inbox.channels, self._say)
         self._gate = Gate(clock)
 
     def submit(self, call: RedisCall[Any]) -> None:
@@ -170,6 +170,13 @@ class Pipe(Resender):
     def line(self, keys: LockKeys) -> Wire | None:  # noqa: ARG002  # one for all
         """Return the connection, if grants and recalls are heard."""
         return self._wire if self._inbox.heard else None
+
+    def hear_leaders(self, keys: LockKeys) -> bool:
+        """See to it that announcements of leaders are heard; tell whether they are now."""
+        channel, wire = keys.proclamation, self._wire
+        if self._inbox.hear(channel) and wire is not None and wire.resp3:
+            self._say([self._greeter.subscription(channel)])
+        return self._inbox.announces(channel)
 
     def server_clock(self, call: Call[Any]) -> ServerClock:  # noqa: ARG002  # one server
         """Return the clock of the server at the other end."""
@@ -248,7 +255,10 @@ class Pipe(Resender):
     def _pushed(self, push: list[Any]) -> None:
         if push[0] == b"subscribe":
             self._confirmed(b"SUBSCRIBE", push)
-            self._inbox.heard_from_pipe()
+            if push[1] == self._inbox.channel:
+                self._inbox.heard_from_pipe()
+            else:
+                self._inbox.confirmed(push[1])
         elif push[0] == b"message":
             self._inbox.deliver(push)
         else:

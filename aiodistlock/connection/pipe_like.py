@@ -31,3 +31,7 @@ class PipeLike(Connection, Protocol):
     def submit(self, call: RedisCall[Any]) -> None:
         """Send a call with the others of this loop turn."""
         ...
+
+    def hear_leaders(self, keys: LockKeys) -> bool:
+        """See to it that announcements of leaders are heard; tell whether they are now."""
+        ...

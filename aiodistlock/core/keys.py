@@ -22,6 +22,9 @@ RESERVED = "aiodistlock:"
 
 _START = RESERVED.encode()
 
+ANNOUNCING = b"%bleader:" % _START
+"""What the channels begin with on which leaders are announced, and the proclamations' keys."""
+
 
 def hash_tag(key: str) -> str | None:
     """
@@ -89,14 +92,21 @@ class LockKeys:
     @property
     def queue(self) -> bytes:
         """The key of the queue; :func:`key_of` reads it."""
-        key = self.key
-        return b"%bqueue%b" % (_START, b"::%b" % key if b"{" in key else b":{%b}" % key)
+        return self._companion(b"queue")
+
+    @property
+    def proclamation(self) -> bytes:
+        """The key of what a leader proclaims, and the channel on which that is announced."""
+        return self._companion(b"leader")
 
     @property
     def done(self) -> bytes:
         """The key of the mark: the last window that was done."""
+        return self._companion(b"done")
+
+    def _companion(self, kind: bytes) -> bytes:
         key = self.key
-        return b"%bdone%b" % (_START, b"::%b" % key if b"{" in key else b":{%b}" % key)
+        return b"%b%b%b" % (_START, kind, b"::%b" % key if b"{" in key else b":{%b}" % key)
 
     @property
     def slot(self) -> int:

@@ -45,3 +45,12 @@ class OnceKeywords(TypedDict, total=False):
     on_lost: Literal["cancel", "signal"]
     remember: Duration | None
     namespace: str
+
+
+class ElectionKeywords(TypedDict, total=False):
+    """Options of an election, besides what its leader proclaims."""
+
+    ttl: Duration
+    backoff: Backoff | None
+    namespace: str
+    ack: str

@@ -67,6 +67,16 @@ def checked_timeout(timeout: Duration | None) -> float | None:
     return seconds(timeout)
 
 
+def checked_grace(grace: Duration) -> float:
+    """
+    Return how long something may go on behind its end, in seconds.
+
+    :raises ValueError: if it is no duration from 0
+    """
+    refuse([duration_problem("grace", grace, 0.0, MAX_SECONDS, optional=False)])
+    return seconds(grace)
+
+
 def ttl_problem(ttl: object) -> str | None:
     """Return what is wrong with the length of a lease, ``None`` if nothing is."""
     return duration_problem("ttl", ttl, MIN_TTL, MAX_SECONDS, optional=False)

@@ -170,6 +170,17 @@ class AlreadyMarked(NamedTuple):
     mark: Mark
 
 
+class Led(NamedTuple):
+    """Who holds the lock of an election."""
+
+    holder: str | None
+    remaining: float | None
+    fence: int
+    """With which the lease began; 0: nobody leads, or the token stands there alone."""
+    proclaimed: str | None
+    """``None``: the holder has proclaimed nothing yet."""
+
+
 AcquireReply = Granted | Queued | Held | Failed
 PassOnReply = Granted | Kept | Queued | Held | NotOurs | Failed
 RenewReply = Renewed | NotOurs | Failed
@@ -180,3 +191,5 @@ LookReply = Looked | Failed
 BeginReply = Done | AlreadyMarked | NotOurs | Failed
 ClaimReply = Claimed | NotOurs | Failed
 MoveEndReply = Ends | NotOurs | Failed
+LeaderReply = Led | Failed
+ProclaimReply = Done | NotOurs | Failed

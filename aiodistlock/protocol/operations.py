@@ -183,6 +183,12 @@ class Operations:
         args = self._counter_of(keys) + bulks(token, of_slot)
         return RedisCall(self._scripts.force_release, keys, args, read_force_release)
 
+    def proclaim(
+        self, keys: LockKeys, read: Callable[[list[Any], float], R], *args: bytes | int
+    ) -> RedisCall[R]:
+        """Say what the leader proclaims; see ``leader_calls.py``."""
+        return RedisCall(self._scripts.proclaim, keys, bulks(keys.proclamation, *args), read)
+
     def vote(
         self,
         keys: LockKeys,

@@ -53,6 +53,10 @@ class PipeOwner(Protocol):
         """Take note that somebody waits for a lease that lingers, or may."""
         ...
 
+    def on_announced(self, channel: bytes) -> None:
+        """Take note that there is another leader, or may be; or that announcements are heard."""
+        ...
+
     def on_other_wire(self, other: OtherWire) -> None:
         """Take note that somebody here was told something that is not understood."""
         ...

@@ -108,6 +108,10 @@ FORCE_RELEASE = _load("force_release", 2)
 LOOK = _load("look", 0)
 MARK = _load("mark", 5, keys=5)
 
+# Of elections: the fourth key is the proclamation.
+LEADER = _load("leader", 0, declares=False)
+PROCLAIM = _load("proclaim", 3)
+
 # For those who possess a lock by a token alone.
 CLAIM = _load("claim", 3, keys=3)
 MOVE_END = _load("move_end", 3, keys=3)
@@ -154,9 +158,10 @@ class Scripts:
     inspect: Script
     force_release: Script
     mark: Script
+    proclaim: Script
 
 
-_ON_ONE = (ACQUIRE, RELEASE, RENEW, PASS_ON, ABANDON, INSPECT, FORCE_RELEASE, MARK)
+_ON_ONE = (ACQUIRE, RELEASE, RENEW, PASS_ON, ABANDON, INSPECT, FORCE_RELEASE, MARK, PROCLAIM)
 ON_ONE = Scripts(*_ON_ONE)
 ON_CLUSTER = Scripts(*(each.sharded for each in _ON_ONE))
 

@@ -11,7 +11,9 @@ from aiodistlock.protocol.answers import (
     AbandonReply,
     AcquireReply,
     InspectReply,
+    LeaderReply,
     PassOnReply,
+    ProclaimReply,
     ReleaseReply,
     RenewReply,
 )
@@ -96,4 +98,26 @@ class Store(Protocol):
 
     def inspect(self, keys: LockKeys) -> Call[InspectReply]:
         """Ask who holds the lock and who waits."""
+        ...
+
+
+class ElectionStore(Store, Protocol):
+    """Where elections can be held: one server has all of a name."""
+
+    def leader(self, keys: LockKeys) -> Call[LeaderReply]:
+        """Ask who leads, and what it proclaims."""
+        ...
+
+    def proclaim(
+        self, keys: LockKeys, value: bytes, text: bytes, ttl_ms: int
+    ) -> Call[ProclaimReply]:
+        """Proclaim a text as the leader for ``ttl_ms``; 0: behind the end, take it back."""
+        ...
+
+    def hear_leaders(self, keys: LockKeys) -> bool:
+        """
+        See to it that announcements of leaders are heard, and that the owner is told of each.
+
+        Returns whether they are heard now; once they are, the owner is told as of one.
+        """
         ...

@@ -21,6 +21,7 @@ from aiodistlock.protocol.connection import Connection
 from aiodistlock.protocol.store import Store
 from aiodistlock.waiting.checkpoint import Checkpoint
 from aiodistlock.waiting.lingering_leases import LingeringLeases
+from aiodistlock.waiting.observation import Observation
 
 A = TypeVar("A")
 
@@ -73,6 +74,8 @@ class ClientState(Generic[A]):
         self.listeners = Listeners()
         self.lingering = LingeringLeases(self.clock, self.timers)
         """The released leases that stay with this process."""
+        self.observations: dict[bytes, Observation] = {}
+        """Of the elections that are observed here, by the channel of their announcements."""
         self.checkpoint = Checkpoint(self.clock, self.loop)
         self.closed = False
         self.forked = False

@@ -18,6 +18,7 @@ from aiodistlock.waiting.attempt import Attempt, Contending
 from aiodistlock.waiting.client_state import ClientState
 from aiodistlock.waiting.contender import Contender
 from aiodistlock.waiting.grant_delivery import Delivery
+from aiodistlock.waiting.observation import Observation
 
 logger = logging.getLogger("aiodistlock")
 
@@ -49,10 +50,22 @@ class Engine(ClientState[Attempt]):
             contender = self._contenders[keys.key] = Contender(self, keys)
         return contender
 
+    def observation(self, keys: LockKeys) -> Observation:
+        """Return what this process knows of who leads, for its observers."""
+        known = self.observations.get(keys.proclamation)
+        if known is not None:
+            return known
+        return Observation(keys, self.store, self.observations, self.timers, self.rng)
+
     def on_connected(self) -> None:
         """Check all leases: this may be another server than before."""
         self.lingering.end()
         self.watchdog.recheck()
+
+    def on_announced(self, channel: bytes) -> None:
+        """Ask who leads, for those who observe that."""
+        if (observation := self.observations.get(channel)) is not None:
+            observation.ask()
 
     def on_listening(self) -> None:
         """Have all waiters ask again: a grant may have been missed; or a recall."""
@@ -81,19 +94,23 @@ class Engine(ClientState[Attempt]):
         for attempt in list(self.attempts.values()):
             if moved(attempt.keys):
                 attempt.on_moved()
+        for observation in list(self.observations.values()):
+            if moved(observation.keys):
+                observation.ask()
 
     def contenders(self) -> set[Contending]:
         """Return who contends now: shared ones, and those of a single task."""
         return {*self._contenders.values(), *(each.contender for each in self.attempts.values())}
 
     def waited_for(self) -> list[LockKeys]:
-        """Return the keys of which this process must hear: it waits there, or its lease lingers."""
+        """Return the keys of which this process must hear: it waits, observes, or lets linger."""
         waits = [attempt.keys for attempt in self.attempts.values()]
-        return [*waits, *self.lingering.keys()]
+        observed = [each.keys for each in self.observations.values()]
+        return [*waits, *observed, *self.lingering.keys()]
 
     def busy(self) -> bool:
-        """Whether anybody holds or waits, or a lease lingers: a lost connection is missed then."""
-        return bool(self.attempts or self.holders or self.lingering)
+        """Whether anybody holds, waits or observes, or a lease lingers: a loss is missed then."""
+        return bool(self.attempts or self.holders or self.lingering or self.observations)
 
     async def aclose(self) -> None:
         """
@@ -115,6 +132,8 @@ class Engine(ClientState[Attempt]):
             attempt.contender.close(problem)
         for lease in self.watchdog.leases():
             lease.possessor.close(problem)
+        for observation in list(self.observations.values()):
+            observation.close(problem)
         self.watchdog.stop()
         self.lingering.stop()
 

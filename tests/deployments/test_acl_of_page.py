@@ -70,11 +70,27 @@ async def exchange(urls: str | Sequence[str], **options: Any) -> None:
             if isinstance(urls, str):
                 for once in ({"at_least": 0.05}, {"every": 60.0, "on_crash": "skip"}):
                     await here.once("o", ttl=5, **once).run(checked)
+                await elect(here, there)
 
 
 async def checked(run: Run) -> None:
     """Be done once."""
     run.check()
+
+
+async def elect(here: LockClient, there: LockClient) -> None:
+    """Lead, and have that announced to whoever observes."""
+    leaders = there.election("e", ttl=60).observe()
+    assert await anext(leaders) is None
+    async with here.election("e", value="x", ttl=60).lead():
+        while (leader := await anext(leaders)) is None or leader.value != "x":
+            pass
+        (observation,) = there.election("e")._lock._engine().observations.values()
+        while not observation._store.hear_leaders(observation.keys):
+            await asyncio.sleep(0.01)
+    while await anext(leaders) is not None:
+        pass
+    await leaders.aclose()
 
 
 @pytest.fixture

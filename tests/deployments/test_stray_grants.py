@@ -98,7 +98,7 @@ async def test_a_grant_is_asked_about_before_the_node_has_answered(
         pipe = _pipe(two, slot)
         while slot in pipe._unproven:
             await asyncio.sleep(0.002)
-        pipe._say([pipe._subscription(slot)])
+        pipe._say(pipe._subscriptions_to(slot))
         while slot not in pipe._unproven:
             await asyncio.sleep(0.002)
         (token,) = (await mine.inspect()).waiters
@@ -108,7 +108,7 @@ async def test_a_grant_is_asked_about_before_the_node_has_answered(
             # As the primary would: by what the waiter's record says.
             (record,) = raw.zrange(LockKeys(key, "").queue, 0, -1)
             proof = prove(grant, record.split(b" ")[2])
-            raw.execute_command("SPUBLISH", pipe._router.channel(slot), proof + b" " + grant)
+            raw.execute_command("SPUBLISH", pipe._router.channels(slot)[0], proof + b" " + grant)
         # The answer to what it asks instead.
         while slot in pipe._unproven:
             await asyncio.sleep(0.002)

@@ -15,7 +15,7 @@ _ALL = {
     name: getattr(scripts, name)
     for name in (
         *("ACQUIRE", "RELEASE", "RENEW", "PASS_ON", "ABANDON", "INSPECT"),
-        *("CLAIM", "MOVE_END", "LOOK", "MARK", "BATCH"),
+        *("CLAIM", "MOVE_END", "LOOK", "MARK", "LEADER", "PROCLAIM", "BATCH"),
     )
 }
 

@@ -46,6 +46,7 @@ _BATCH: Final = 8
 _BY_VALUE: Final = {
     **dict.fromkeys((scripts.RELEASE, scripts.RENEW, scripts.CLAIM, scripts.MOVE_END), 0),
     scripts.MARK: 0,
+    scripts.PROCLAIM: 0,
     scripts.RELEASE_ALONE: 3,
     scripts.RENEW_ALONE: 2,
 }
@@ -108,6 +109,7 @@ class Scripts:
         self.key, self.queue = self.keys.key.decode(), self.keys.queue.decode()
         self.fence = f"aiodistlock:fence:{self.key}"
         """The fence counter; clients use one for all names."""
+        self.proclamation = self.keys.proclamation.decode()
         self.void = f"{self.key}:void"
         """Where it is noted what is void; clients use one for all names."""
         self.marker = f"{self.key}:marker"
@@ -188,6 +190,14 @@ class Scripts:
         """Look: server time, holder, mark."""
         return self.run(scripts.LOOK, split=False)
 
+    def proclaim(self, token: str, said: str, ttl: int = TTL) -> Reply:
+        """Proclaim; 0: take it back."""
+        return self.run(scripts.PROCLAIM, token, said, ttl)
+
+    def leader(self) -> Reply:
+        """Ask who leads."""
+        return self.run(scripts.LEADER)
+
     def inspect(self) -> Reply:
         """Inspect: holder, remaining time, fencing token of the lease, the queue."""
         code, value, remaining, records = self.run(scripts.INSPECT, self.void, split=False)
@@ -227,6 +237,8 @@ class Scripts:
                 companions.remove(self.fence)
             if script in (scripts.MARK, scripts.LOOK):
                 companions[companions.index(self.marker)] = self.mark
+            elif script in (scripts.LEADER, scripts.PROCLAIM):
+                companions = [self.queue, self.void, self.proclamation]
             keys = [self.key, *companions][: script.keys]
             reply = self._evaluate(script, script.keys, *keys, *args, tag)
         if isinstance(reply, ResponseError):
@@ -327,7 +339,8 @@ class Scripts:
 
     def remove(self) -> None:
         """Delete all that belongs to the name."""
-        self.client.delete(self.key, self.fence, self.queue, self.void, self.marker, self.mark)
+        companions = (self.queue, self.void, self.marker, self.mark, self.proclamation)
+        self.client.delete(self.key, self.fence, *companions)
 
 
 class Inbox:

@@ -35,6 +35,8 @@ def requests(inbox: str, fence: str, queue: str, void: str) -> Requests:
         "move_end": (scripts.MOVE_END, (MINE, 0, 1_000)),
         "look": (scripts.LOOK, ()),
         "mark": (scripts.MARK, (MINE, 7, "done", 1_000, 0)),
+        "proclaim": (scripts.PROCLAIM, (MINE, "text", 1_000)),
+        "leader": (scripts.LEADER, ()),
         "vote": (scripts.VOTE, (MINE, 1_000, 1, inbox, QUEUE_TTL, 0)),
         "unvote": (scripts.UNVOTE, (MINE, 0, "")),
         "keep": (scripts.KEEP, (MINE, 1_000, 2**52, 0)),

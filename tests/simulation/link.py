@@ -139,6 +139,10 @@ class Link:
         """Hear hints always."""
         return True
 
+    def hear_leaders(self, _keys: LockKeys) -> bool:
+        """There are no elections on a quorum."""
+        return False
+
     def recover(self) -> None:
         """It recovers by itself."""
 

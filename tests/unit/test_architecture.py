@@ -17,7 +17,10 @@ DESIGN = (PACKAGE.parent / "docs" / "design.md").read_text()
 
 EDGES = ("integrations", "cli", "doctor", "demo", "console", "testing", "compat")
 # Files beside the rooms that users import, from the top down: each may know those behind it.
-FACES = ("root", "locked", "client", "once", "together", "lock", "lock_like", "lease")
+FACES = (
+    *("root", "locked", "client", "once", "together", "election"),
+    *("lock", "lock_like", "lease"),
+)
 
 
 def rooms_of_the_design() -> dict[str, set[str]]:

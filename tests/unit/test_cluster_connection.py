@@ -318,6 +318,7 @@ def test_waiters_in_many_slots_are_not_gone_through_for_each_of_them() -> None:
         b"secret",
         waited_for=waited_for,
         on_added=lambda _slot: None,
+        on_widened=lambda _slot: None,
         on_dropped=dropped.append,
     )
     inboxes.sharded = True

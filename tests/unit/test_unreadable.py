@@ -49,6 +49,8 @@ HONEST: dict[bytes, bytes] = {
     scripts.ABANDON.sha: b"*3\r\n:4\r\n%b:1\r\n",
     scripts.CLAIM.sha: b"*2\r\n:4\r\n%b",
     scripts.MOVE_END.sha: b"*3\r\n:4\r\n%b:9\r\n",
+    scripts.LEADER.sha: b"*6\r\n:4\r\n%b$0\r\n\r\n:-2\r\n:0\r\n$0\r\n\r\n",
+    scripts.PROCLAIM.sha: b"*2\r\n:4\r\n%b",
     scripts.INSPECT.sha: b"*5\r\n:4\r\n%b$0\r\n\r\n:-2\r\n*0\r\n",
 }
 """What a server answers to each script, but for the tag."""
@@ -212,7 +214,7 @@ def issue(store: SingleStore) -> dict[RedisCall[Any], tuple[type, ...]]:
     no = (answers.NotOurs, answers.Failed)
     possession = (answers.Granted, answers.Queued, answers.Held, *no)
     # Of names of their own: those that may do travel together.
-    names = (LockKeys(f"wallet:{number}", "lock:") for number in range(8))
+    names = (LockKeys(f"wallet:{number}", "lock:") for number in range(10))
     return {
         store.acquire(next(names), b"me:1", 1000, 500, heard): possession,
         store.renew(next(names), b"me:1", 1000): (answers.Renewed, *no),
@@ -223,6 +225,8 @@ def issue(store: SingleStore) -> dict[RedisCall[Any], tuple[type, ...]]:
         store.abandon(next(names), b"me:1", 500): (answers.Done, answers.Failed),
         store.claim(next(names), b"me:1", b"mine", 0): (answers.Claimed, *no),
         store.move_end(next(names), b"me:1"): (answers.Ends, *no),
+        store.leader(next(names)): (answers.Led, answers.Failed),
+        store.proclaim(next(names), b"me:1", b"text", 1000): (answers.Done, *no),
         store.inspect(next(names)): (answers.Inspected, answers.Failed),
     }
 

@@ -18,9 +18,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from aiodistlock.connection.greeting import NO_ANNOUNCEMENTS
 from aiodistlock.core.clock import ServerClock
 from aiodistlock.core.escaping import described, message_of
-from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.keys import ANNOUNCING, LockKeys
 from aiodistlock.deployments.cluster.inboxes import ShardInboxes
 from aiodistlock.deployments.cluster.members import Members
 from aiodistlock.deployments.cluster.moved_slots import MovedSlots
@@ -67,10 +68,12 @@ class ClusterConnection:
             secret,
             waited_for=lambda: {keys.slot for keys in owner.waited_for()},
             on_added=self._way_changed,
+            on_widened=self._pipes.subscribe_anew,
             on_dropped=self._pipes.unsubscribe,
         )
         self.listen = self.inboxes.listen
-        self.wants, self.channel = self.inboxes.wants, self.inboxes.channel
+        self.wants, self.channels = self.inboxes.wants, self.inboxes.channels
+        self.hear_leaders = self.inboxes.hear_leaders
         self._routes = Routes(
             self._pipes,
             self._moved_slots,
@@ -93,9 +96,12 @@ class ClusterConnection:
             patience=owner.options.unavailable_after,
         )
 
-    def hear(self, message: bytes, server_clock: ServerClock) -> None:
+    def hear(self, channel: bytes, message: bytes, server_clock: ServerClock) -> None:
         """Take in a message, which the node with that clock sent."""
-        self.inboxes.deliver(message, self._owner, server_clock)
+        if channel.startswith(ANNOUNCING):
+            self._owner.on_announced(channel)
+        else:
+            self.inboxes.deliver(message, self._owner, server_clock)
 
     @property
     def online(self) -> bool:
@@ -162,6 +168,13 @@ class ClusterConnection:
     def cancelled(self) -> None:
         """Take note that a task was cancelled from outside: its node is out of reach."""
         self.stopped = True
+
+    def unannounced(self, slot: int, channel: bytes, error: Exception) -> bool:
+        """Have observers poll, if leaders are announced on a channel that is refused."""
+        if not self.inboxes.refused(slot, channel):
+            return False
+        logger.warning(NO_ANNOUNCEMENTS, message_of(error))
+        return True
 
     def deaf(self, error: Exception) -> None:
         """Have waiters poll from now on."""

@@ -4,6 +4,8 @@ Not one per name: names may hold what a channel in a waiter's record must not (s
 and there may be millions of them.  A slot's channel is its own hash tag's, so grants
 of all names in the slot arrive there.  A slot is listened to once somebody had to wait
 in it: each subscription takes memory at the server, and most names never see a wait.
+
+Or once somebody observes a leader in it, who is announced on a channel of the name's own.
 """
 
 from __future__ import annotations
@@ -30,15 +32,18 @@ class ShardInboxes:
     :param secret: by which grants are told from what anybody else publishes there
     :param waited_for: returns the slots in which somebody waits now
     :param on_added: told of each slot that is listened to
+    :param on_widened: told of each slot in which another channel is to be heard
     :param on_dropped: told of each slot that is listened to no longer
     :ivar sharded: whether the servers have sharded channels, and let us use them
     :ivar forbidden: whether they refused
     """
 
     __slots__ = (
+        "_announcing",
         "_most",
         "_on_added",
         "_on_dropped",
+        "_on_widened",
         "_prefix",
         "_secret",
         "_slots",
@@ -54,14 +59,18 @@ class ShardInboxes:
         *,
         waited_for: Callable[[], set[int]],
         on_added: Callable[[int], object],
+        on_widened: Callable[[int], object],
         on_dropped: Callable[[int], object],
     ) -> None:
         self._prefix = prefix
         self._secret = secret
         self._waited_for = waited_for
         self._on_added = on_added
+        self._on_widened = on_widened
         self._on_dropped = on_dropped
         self._slots: set[int] = set()
+        self._announcing: dict[int, dict[bytes, bool]] = {}
+        """Of slots, the channels on which leaders are announced, and whether we may hear them."""
         self._most = MAX_SLOTS
         self.sharded = False
         self.forbidden = False
@@ -69,6 +78,28 @@ class ShardInboxes:
     def channel(self, slot: int) -> bytes:
         """Return the channel on which a slot's grants are published to this client."""
         return b"%b:{%b}" % (self._prefix, _tag_of(slot))
+
+    def channels(self, slot: int) -> list[bytes]:
+        """Return that and the channels on which leaders are announced in the slot."""
+        announcing = self._announcing.get(slot, {})
+        return [self.channel(slot), *(each for each, allowed in announcing.items() if allowed)]
+
+    def hear_leaders(self, keys: LockKeys) -> bool:
+        """Hear announcements from the slot's next request on; ``False`` where that cannot be."""
+        if not self.listen(keys):
+            return False
+        announcing = self._announcing.setdefault(keys.slot, {})
+        if keys.proclamation not in announcing:
+            announcing[keys.proclamation] = True
+            self._on_widened(keys.slot)
+        return announcing[keys.proclamation]
+
+    def refused(self, slot: int, channel: bytes) -> bool:
+        """Hear announcements on a channel no more; ``False`` if it is no such channel."""
+        announcing = self._announcing.get(slot, {})
+        if channel in announcing:
+            announcing[channel] = False
+        return channel in announcing
 
     def wants(self, slot: int) -> bool:
         """Tell whether a slot's grants are to be heard."""
@@ -109,6 +140,7 @@ class ShardInboxes:
         self._most = max(MAX_SLOTS, 2 * len(self._slots))
         for slot in idle:
             self._on_dropped(slot)
+            self._announcing.pop(slot, None)
 
     def forbid(self) -> None:
         """Listen no more: waiters poll from now on."""

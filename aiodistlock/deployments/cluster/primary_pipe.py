@@ -12,6 +12,7 @@ Besides what ``connection/pipe.py`` says:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from redis.exceptions import ResponseError
@@ -48,7 +49,7 @@ class Router(Protocol):
     was_let_in: bool
     """Whether any node let us in: then a refusal of our credentials passes."""
 
-    def hear(self, message: bytes, server_clock: ServerClock) -> None:
+    def hear(self, channel: bytes, message: bytes, server_clock: ServerClock) -> None:
         """Take in a message, which the node with that clock sent."""
         ...
 
@@ -56,12 +57,16 @@ class Router(Protocol):
         """Tell whether the grants of a slot are to be heard."""
         ...
 
-    def channel(self, slot: int) -> bytes:
-        """Return the channel on which a slot's grants are published."""
+    def channels(self, slot: int) -> list[bytes]:
+        """Return the channels to hear: that of a slot's grants, and those of its leaders."""
         ...
 
     def refused(self, pipe: PrimaryPipe, call: RedisCall[Any], error: Exception) -> bool:
         """Take a refused call back; ``False`` if the refusal is its answer."""
+        ...
+
+    def unannounced(self, slot: int, channel: bytes, error: Exception) -> bool:
+        """Take note that a channel was refused; ``False`` if no leader is announced there."""
         ...
 
     def deaf(self, error: Exception) -> None:
@@ -148,7 +153,7 @@ class PrimaryPipe(Pipe):
     def subscribe(self, slot: int) -> None:
         """Hear a slot's grants from before whatever is submitted next."""
         if self._wire is not None:
-            self._subscriptions.append(self._subscription(slot))
+            self._subscriptions += self._subscriptions_to(slot)
 
     def _flush(self) -> None:
         wire, subscriptions = self._wire, self._subscriptions
@@ -165,24 +170,27 @@ class PrimaryPipe(Pipe):
         """Hear a slot's grants no longer."""
         if self._wire is not None and slot in self.subscribed:
             self.subscribed.discard(slot)
-            channel = self._router.channel(slot)
             # Confirmed by a push; a reply is a refusal: the slot has left this node.
-            self._say([Greeting((b"SUNSUBSCRIBE", channel), _ignore)])
+            channels = self._router.channels(slot)
+            self._say([Greeting((b"SUNSUBSCRIBE", each), _ignore) for each in channels])
 
-    def _subscription(self, slot: int) -> Greeting:
-        def refused(reply: Any) -> None:
+    def _subscriptions_to(self, slot: int) -> list[Greeting]:
+        def refused(channel: bytes, reply: Any) -> None:
             self.subscribed.discard(slot)
             # Where the slot has moved, the requests behind this are redirected, too.
             moved = read_redirect(str(reply), self.address) is not None
-            if not moved and not is_transient(reply):
-                self._router.deaf(reply)
+            if moved or is_transient(reply) or self._router.unannounced(slot, channel, reply):
+                return
+            self._router.deaf(reply)
 
         self.subscribed.add(slot)
-        return Greeting((b"SSUBSCRIBE", self._router.channel(slot)), refused)
+        channels = self._router.channels(slot)
+        return [Greeting((b"SSUBSCRIBE", each), partial(refused, each)) for each in channels]
 
     def _first_subscriptions(self) -> list[Greeting]:
         slots = {call.keys.slot for call in self._backlog.unsent}
-        return [self._subscription(slot) for slot in slots if self._router.wants(slot)]
+        wanted = [slot for slot in slots if self._router.wants(slot)]
+        return [each for slot in wanted for each in self._subscriptions_to(slot)]
 
     def ask(self, call: RedisCall[Any]) -> None:
         """
@@ -260,7 +268,7 @@ class PrimaryPipe(Pipe):
             if self._unproven and (slot := slot_of(push[1])) in self._unproven:
                 self._router.unsubscribed(slot)
             else:
-                self._router.hear(push[2], self._inbox.server_clock)
+                self._router.hear(push[1], push[2], self._inbox.server_clock)
         elif kind == b"ssubscribe":
             self._confirmed(b"SSUBSCRIBE", push)
             self._unproven.add(slot_of(push[1]))
@@ -296,7 +304,7 @@ class _PrimaryGreeter(Greeter):
         subscriptions: Callable[[], list[Greeting]],
         deaf: Callable[[Exception], object],
     ) -> None:
-        super().__init__(b"", say)
+        super().__init__((), say)
         self._subscriptions = subscriptions
         self._deaf = deaf
 

@@ -76,6 +76,11 @@ class PrimaryPipes:
         for pipe in self:
             pipe.beat(now)
 
+    def subscribe_anew(self, slot: int) -> None:
+        """Hear all that is to be heard of a slot from its next request on."""
+        for pipe in self:
+            pipe.subscribed.discard(slot)
+
     def unsubscribe(self, slot: int) -> None:
         """Hear a slot's grants no longer, at whatever node."""
         for pipe in self:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aiodistlock.core.clock import ServerClock
@@ -31,6 +32,7 @@ class MemoryConnection:
         self._server = server
         self.channel = channel
         self._clock = owner.clock
+        self._on_announced = owner.on_announced
         self._server_clock = ServerClock()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
@@ -70,6 +72,18 @@ class MemoryConnection:
         """Tell that grants are heard."""
         return True
 
+    def hear_leaders(self, keys: LockKeys) -> bool:
+        """Hear announcements from now on."""
+        channel, observers = keys.proclamation, self._server.observers
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # its loop is closed
+                self._loop.call_soon_threadsafe(self._on_announced, channel)
+
+        with thread_lock:
+            observers.setdefault(channel, {})[self.channel] = tell
+        return True
+
     def line(self, keys: LockKeys) -> MemoryConnection | None:  # noqa: ARG002  # as above
         """Return this, which is never silent, until it is stopped."""
         return None if self._stopped else self
@@ -94,6 +108,9 @@ class MemoryConnection:
         """Hear no grants any more."""
         self._stopped = True
         self._server.inboxes.pop(self.channel, None)
+        with thread_lock:
+            for observers in self._server.observers.values():
+                observers.pop(self.channel, None)
 
     @property
     def online(self) -> bool:

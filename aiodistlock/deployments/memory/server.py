@@ -30,6 +30,8 @@ class Entry:
     """With which the holder's lease began."""
     expires_at: float = 0.0
     queue: dict[bytes, Waiting] = field(default_factory=dict)
+    proclaimed: tuple[bytes, bytes] | None = None
+    """By a leader: the value under which, and the text."""
 
     def holds(self, value: bytes) -> bool:
         """Tell whether a value is of the holder's lease."""
@@ -57,6 +59,8 @@ class MemoryServer:
         """The last window done of each key, and when it is forgotten."""
         self.epoch_us = 0 if clock is not None else wall_us() - int(local_clock() * 1e6)
         """What to add to its clock, in µs, to have the time of day: windows are told by that."""
+        self.observers: dict[bytes, dict[bytes, Callable[[], object]]] = {}
+        """Who hears announcements, by the channel of these and by its inbox."""
         self.counter = 0
         """The fencing token issued last, of whatever key."""
 
@@ -104,3 +108,8 @@ class MemoryServer:
         """Issue the next fencing token."""
         self.counter = max(int(now * 1e6), self.counter + 1)
         return self.counter
+
+    def announce(self, channel: bytes) -> None:
+        """Tell all observers that there is another leader."""
+        for tell in list(self.observers.get(channel, {}).values()):
+            tell()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.mark import KEPT, Mark
-from aiodistlock.core.value import token_of
+from aiodistlock.core.value import token_of, value_of
 from aiodistlock.deployments.memory.connection import MemoryConnection
 from aiodistlock.deployments.memory.server import Entry, MemoryServer, Waiting
 from aiodistlock.protocol.answers import (
@@ -24,10 +24,13 @@ from aiodistlock.protocol.answers import (
     Inspected,
     InspectReply,
     Kept,
+    LeaderReply,
+    Led,
     Looked,
     LookReply,
     NotOurs,
     PassOnReply,
+    ProclaimReply,
     Queued,
     ReleaseReply,
     Renewed,
@@ -237,6 +240,45 @@ class MemoryStore:
 
         return self._run(operation)
 
+    def leader(self, keys: LockKeys) -> Call[LeaderReply]:
+        """Tell who leads, and what it proclaims."""
+
+        def operation(now: float) -> LeaderReply:
+            entry = self._server.entry(keys.key, now)
+            if entry.holder is None:
+                return Led(None, None, 0, None)
+            by, text = entry.proclaimed or (b"", b"")
+            proclaimed = text.decode() if by == value_of(entry.holder, entry.fence) else None
+            left = entry.expires_at - now
+            return Led(entry.holder.decode(), left, entry.fence, proclaimed)
+
+        return self._run(operation)
+
+    def proclaim(
+        self, keys: LockKeys, value: bytes, text: bytes, ttl_ms: int
+    ) -> Call[ProclaimReply]:
+        """Proclaim a text, or take it back; see ``proclaim.lua``."""
+
+        def operation(now: float) -> ProclaimReply:
+            entry = self._server.entry(keys.key, now)
+            ours, found = entry.holds(value), entry.proclaimed
+            if ttl_ms == 0:
+                ended = not ours
+                if found is not None and found[0] == value:
+                    entry.proclaimed = None
+                elif found is not None and entry.holds(found[0]):
+                    ended = False  # a successor has announced that
+                if ended:
+                    self._server.announce(keys.proclamation)
+            elif not ours:
+                return _GONE if entry.holder is None else _OTHER
+            elif found != (value, text):
+                entry.proclaimed = (value, text)
+                self._server.announce(keys.proclamation)
+            return Done()
+
+        return self._run(operation)
+
     def _time_us(self, now: float) -> int:
         return int(now * 1e6) + self._server.epoch_us
 
@@ -252,3 +294,7 @@ class MemoryStore:
     ) -> None:
         mark = Mark(window_us, done, self._time_us(now), token_of(value).decode())
         self._server.marks[keys.key] = (mark, now + mark_ttl_ms / 1000)
+
+    def hear_leaders(self, keys: LockKeys) -> bool:
+        """Hear announcements from now on."""
+        return self.connection.hear_leaders(keys)

@@ -74,6 +74,9 @@ class _Nodes:
     def on_connected(self) -> None:
         """Check no lease: the other nodes have it, too."""
 
+    def on_announced(self, channel: bytes) -> None:
+        """Observe nobody: there are no elections on a quorum."""
+
     def on_identified(self) -> None:
         """See whether that node has a vote of its own."""
         self.store.quorum.problem = duplicates(self.pipes)

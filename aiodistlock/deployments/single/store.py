@@ -7,16 +7,18 @@ from collections.abc import Callable
 
 from aiodistlock.connection.pipe_like import Inboxes, PipeLike
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.protocol import mark_calls
+from aiodistlock.protocol import leader_calls, mark_calls
 from aiodistlock.protocol.answers import (
     AbandonReply,
     AcquireReply,
     BeginReply,
     ClaimReply,
     InspectReply,
+    LeaderReply,
     LookReply,
     MoveEndReply,
     PassOnReply,
+    ProclaimReply,
     ReleaseReply,
     RenewReply,
 )
@@ -161,3 +163,17 @@ class SingleStore:
     def inspect(self, keys: LockKeys) -> RedisCall[InspectReply]:
         """Ask who holds the lock and who waits."""
         return self._run(self._operations.inspect(keys))
+
+    def leader(self, keys: LockKeys) -> RedisCall[LeaderReply]:
+        """Ask who leads, and what it proclaims."""
+        return self._run(leader_calls.leader(keys))
+
+    def proclaim(
+        self, keys: LockKeys, value: bytes, text: bytes, ttl_ms: int
+    ) -> RedisCall[ProclaimReply]:
+        """Proclaim a text as the leader for ``ttl_ms``; 0: behind the end, take it back."""
+        return self._run(leader_calls.proclaim(self._operations, keys, value, text, ttl_ms))
+
+    def hear_leaders(self, keys: LockKeys) -> bool:
+        """See to it that announcements of leaders are heard; tell whether they are now."""
+        return self.connection.hear_leaders(keys)
