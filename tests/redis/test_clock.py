@@ -1,10 +1,12 @@
 """What the scripts promise while a server's clock is set, or stands still."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from aiodistlock import LeaseLost, LockClient
 from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS, covered, local_fence
 from tests.redis.driver import Inbox, Scripts, assert_rising, fence_of
 from tests.redis.shifted import ShiftedClock, build_shim, shifted_server
@@ -114,3 +116,33 @@ def test_a_renewal_ends_the_surplus_of_a_clock_set_back(
     assert lock.remaining() > 90_000
     assert lock.renew("a", 5_000)[0] == "DONE"
     assert 0 < lock.remaining() <= 5_000
+
+
+async def test_terms_rise_over_a_clock_that_jumps(shifted: tuple[Scripts, ShiftedClock]) -> None:
+    """Back: the next term is higher.  Forward, over a lease's end: lost, and the next is higher."""
+    lock, clock = shifted
+    where = lock.client.connection_pool.connection_kwargs
+    url = f"redis://{where['host']}:{where['port']}"
+    async with LockClient.from_url(url) as here, LockClient.from_url(url) as there:
+        ours, theirs = (each.election("e", ttl=3.0) for each in (here, there))
+        async with ours.lead() as first:
+            clock.set_to(-100)
+            await first.proclaim("it goes on")
+            assert first.is_held
+        began = asyncio.Event()
+
+        async def lead() -> None:
+            async with ours.lead():
+                began.set()
+                await asyncio.sleep(3600)
+
+        leading = asyncio.create_task(lead())
+        await began.wait()
+        seen = await theirs.leader()
+        clock.set_to(100)
+        async with theirs.lead(timeout=20) as third:
+            assert seen is not None
+            assert first.fencing_token < seen.term < third.fencing_token
+            with pytest.raises(LeaseLost):
+                await leading
+            third.check()
