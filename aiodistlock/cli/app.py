@@ -23,11 +23,12 @@ except ModuleNotFoundError as error:
 import aiodistlock
 from aiodistlock.console.errors import CommandError
 
-from . import lock_commands
+from . import election_commands, lock_commands
 from .connection import urls_of
 
 app = typer.Typer(name="aiodistlock", no_args_is_help=True)
 lock_commands.add_to(app)
+election_commands.add_to(app)
 
 
 def _tell_version(wanted: bool) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -21,6 +21,7 @@ from aiodistlock import (
     Once,
     Skipped,
     StoreUnavailable,
+    Term,
 )
 from aiodistlock.cli.connection import lock_client
 from aiodistlock.console.errors import (
@@ -64,11 +65,20 @@ class Options:
     unavailable_after: float
     quarantine: float
     keep_redis_url: bool
+    proclaims: str | None = None
+    """What to proclaim as the leader of an election; ``None``: it is a lock."""
 
     @property
     def once(self) -> bool:
         """Whether it is to be done once, in whatever sense."""
         return self.once_every is not None or self.at_least is not None
+
+
+class TermLost(CommandError):
+    """The term was lost, and the command ended: another one may follow."""
+
+    def __init__(self, error: LeaseLost) -> None:
+        super().__init__(f"{error}; the command was ended", EXIT_LOST)
 
 
 def run(options: Options) -> int:
@@ -87,11 +97,21 @@ def run(options: Options) -> int:
         raise CommandError(*wrong)
     # What it logs we tell ourselves, in one line.
     logging.getLogger("aiodistlock").addHandler(logging.NullHandler())
-    status, had_terminal = asyncio.run(_run(options, Command(options.command, options.grace)))
+    status, had_terminal = _run_under_terms(options)
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if status == _INTERRUPTED and not ignored and any(map(os.isatty, (0, 1, 2))):
         _interrupt(had_terminal)
     return status
+
+
+def _run_under_terms(options: Options) -> tuple[int, bool]:
+    """Run the command, and again under each term that follows one that was lost."""
+    while True:
+        try:
+            # Each forked before there are threads: those of the loop before have ended.
+            return asyncio.run(_run(options, Command(options.command, options.grace)))
+        except TermLost as error:
+            print(f"aiodistlock: {error}; a candidate again", file=sys.stderr)
 
 
 def _check(options: Options) -> None:
@@ -146,6 +166,8 @@ async def _run(options: Options, command: Command) -> tuple[int, bool]:
             if options.once:
                 status = await _once(options, locks, supervisor, command)
                 return status, supervisor.had_terminal
+            if options.proclaims is not None:
+                return await _lead(options, options.proclaims, locks, supervisor, command)
             lease = await _acquire(options, locks)
             if isinstance(lease, int):
                 return lease, False
@@ -159,7 +181,40 @@ async def _run(options: Options, command: Command) -> tuple[int, bool]:
             await supervisor.all_ended()
 
 
-def _environment(options: Options, lease: Lease) -> dict[str, str]:
+async def _lead(
+    options: Options, value: str, locks: LockClient, supervisor: Supervisor, command: Command
+) -> tuple[int, bool]:
+    """Lead while the command runs, and return as :func:`_run`."""
+    ended = False
+    try:
+        async with AsyncExitStack() as stack:
+            with _until_a_signal() as came, _as_command_errors(options):
+                election = locks.election(
+                    options.name, value=value, ttl=options.ttl, namespace=options.namespace
+                )
+                term = await stack.enter_async_context(election.lead(options.timeout))
+            if came:
+                return 128 + came[0], False
+            supervisor.start(_environment(options, term), lambda: term.validity)
+            try:
+                status = await asyncio.shield(supervisor.ended)
+            finally:
+                # Before we resign, or a loss lets others in sooner than they would come by it.
+                with anyio.CancelScope(shield=True):
+                    if supervisor.ended.done():
+                        command.guardian.dismiss()
+                    command.guardian.end_group()
+                    await supervisor.all_ended()
+            ended = True
+            return status, supervisor.had_terminal
+    except LeaseLost as error:
+        if ended:
+            raise CommandError(f"{error}; the command had ended", EXIT_LOST) from None
+        raise TermLost(error) from None
+    raise AssertionError("nobody resigns")
+
+
+def _environment(options: Options, lease: Lease | Term) -> dict[str, str]:
     """Return what the command is told."""
     return {
         "AIODISTLOCK_LOCK_NAME": options.name,
