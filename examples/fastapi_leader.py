@@ -4,15 +4,14 @@
 the one that leads. It prints::
 
     replica 1 leads under fencing token ...
-    replica 1: leader, replica 2: follower
+    replica 1 leads, says replica 1
     replica 1 is shut down
     replica 2 leads under fencing token ...
-    replica 2: leader
+    replica 2 leads, says replica 2
     never two leaders at once: True
 
-The lease is renewed while the leader works. A leader that crashes is succeeded when its ttl
-runs out, one that is shut down at once. A paused process may go on to write for a moment: so
-hand the fencing token to whatever the task writes to.
+A leader that crashes is succeeded when its ttl runs out, one that is shut down at once. A paused
+process may go on to write for a moment: so hand the fencing token to whatever the task writes to.
 
 Needs ``pip install 'aiodistlock[fastapi]' httpx``.
 """
@@ -28,65 +27,52 @@ import httpx
 from fastapi import FastAPI
 
 from _server import redis_url
-from aiodistlock import AsyncLock, Lease, LeaseLost, StoreUnavailable
-from aiodistlock.integrations.fastapi import setup_locks
+from aiodistlock import Term
+from aiodistlock.integrations.fastapi import leading, setup_locks
 
 leaders: list[str] = []
 """Who leads now; a real service has no such list, each replica knows of itself only."""
 most_at_once = 0
 
 
-async def housekeeping(replica: str, lease: Lease) -> None:
-    """Do what only the leader does, for as long as it is; cancelled when it is no more."""
-    global most_at_once  # noqa: PLW0603 - the example counts over both replicas
-    print(f"{replica} leads under fencing token {lease.fencing_token}")
-    leaders.append(replica)
-    most_at_once = max(most_at_once, len(leaders))
-    try:
-        while True:
-            await asyncio.sleep(0.05)  # ... and then a piece of work
-    finally:
-        leaders.remove(replica)
-
-
-async def lead(replica: str, lock: AsyncLock) -> None:
-    """Wait to lead, lead, and wait again if the lease is lost."""
-    while True:
-        try:
-            async with lock as lease:
-                await housekeeping(replica, lease)
-        except (LeaseLost, StoreUnavailable) as error:
-            print(f"{replica} leads no more: {error}")
-
-
 def make_app(replica: str, redis: str, name: str) -> FastAPI:
     """Make one replica of the service."""
+
+    async def housekeeping(term: Term) -> None:
+        """Do what only the leader does, for as long as it is; cancelled when it is no more."""
+        global most_at_once  # noqa: PLW0603 - the example counts over both replicas
+        print(f"{replica} leads under fencing token {term.fencing_token}")
+        leaders.append(replica)
+        most_at_once = max(most_at_once, len(leaders))
+        try:
+            while True:
+                await asyncio.sleep(0.05)  # ... and then a piece of work
+        finally:
+            leaders.remove(replica)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # The locks open before this and close behind it.
-        leading = asyncio.create_task(lead(replica, app.state.locks.lock(name, ttl=1.0)))
-        try:
+        election = app.state.locks.election(name, value=replica, ttl=1.0)
+        async with leading(election, housekeeping):
             yield
-        finally:
-            leading.cancel()
-            await asyncio.gather(leading, return_exceptions=True)
 
     app = FastAPI(lifespan=lifespan)
     setup_locks(app, redis)
 
-    @app.get("/role")
-    async def role() -> str:
-        return "leader" if replica in leaders else "follower"
+    @app.get("/leader")
+    async def leader() -> str:
+        found = await app.state.locks.election(name).leader()
+        return "nobody" if found is None else str(found.value)
 
     return app
 
 
-async def role_of(app: FastAPI) -> str:
-    """Ask a replica for its role."""
+async def leader_told_by(app: FastAPI) -> str:
+    """Ask a replica who leads."""
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://replica") as client:
-        answer: str = (await client.get("/role")).json()
+        answer: str = (await client.get("/leader")).json()
         return answer
 
 
@@ -105,11 +91,11 @@ async def main(url: str) -> None:
         await replica_1.enter_async_context(first.router.lifespan_context(first))
         await leads("replica 1")
         await replica_2.enter_async_context(second.router.lifespan_context(second))
-        print(f"replica 1: {await role_of(first)}, replica 2: {await role_of(second)}")
+        print(f"{await leader_told_by(first)} leads, says replica 1")
         print("replica 1 is shut down")
         await replica_1.aclose()
         await leads("replica 2")
-        print(f"replica 2: {await role_of(second)}")
+        print(f"{await leader_told_by(second)} leads, says replica 2")
     print(f"never two leaders at once: {most_at_once == 1}")
 
 

@@ -16,6 +16,7 @@ from aiodistlock import Lease, LockClient
 from aiodistlock.client import UrlKeywords
 from aiodistlock.core.durations import Duration
 from aiodistlock.core.keywords import UntimedLockKeywords
+from aiodistlock.integrations.leading import leading
 from aiodistlock.integrations.problems import (
     CLIENT_GONE,
     LOCK_PROBLEMS,
@@ -25,7 +26,15 @@ from aiodistlock.integrations.problems import (
 )
 from aiodistlock.integrations.request_lock import RequestLock, held, mark, mark_of
 
-__all__ = ["LEASE", "LEASES", "LOCKS", "lock_middleware", "locked_handler", "setup_locks"]
+__all__ = [
+    "LEASE",
+    "LEASES",
+    "LOCKS",
+    "leading",
+    "lock_middleware",
+    "locked_handler",
+    "setup_locks",
+]
 
 LOCKS = web.AppKey("LOCKS", LockClient)
 """Where an application has its client: ``request.config_dict[LOCKS]``."""

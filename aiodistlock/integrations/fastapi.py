@@ -18,11 +18,12 @@ from aiodistlock.core.validation import check_all
 from aiodistlock.integrations import starlette
 from aiodistlock.integrations.asgi import SET_UP_APP, covered, watch_client
 from aiodistlock.integrations.fastapi_routes import LockedRoute, Parameters, locked_routes
+from aiodistlock.integrations.leading import leading
 from aiodistlock.integrations.problems import documented
 from aiodistlock.integrations.request_lock import check_options, held, templates_of
 from aiodistlock.integrations.starlette import lock_lifespan, mounted
 
-__all__ = ["LockDependency", "get_locks", "lock_lifespan", "setup_locks"]
+__all__ = ["LockDependency", "get_locks", "leading", "lock_lifespan", "setup_locks"]
 
 
 def setup_locks(

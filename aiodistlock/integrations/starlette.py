@@ -20,10 +20,11 @@ from aiodistlock.client import UrlKeywords
 from aiodistlock.core.durations import Duration
 from aiodistlock.core.keywords import UntimedLockKeywords
 from aiodistlock.integrations.asgi import SET_UP_APP, LockedRequestMiddleware, watch_client
+from aiodistlock.integrations.leading import leading
 from aiodistlock.integrations.problems import LOCK_PROBLEMS, MEDIA_TYPE, LockProblem, problem_of
 from aiodistlock.integrations.request_lock import RequestLock, held, mark, mark_of
 
-__all__ = ["get_locks", "lock_lifespan", "locked_endpoint", "setup_locks"]
+__all__ = ["get_locks", "leading", "lock_lifespan", "locked_endpoint", "setup_locks"]
 
 # Any: frameworks type lifespans with state apart from those without.
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
