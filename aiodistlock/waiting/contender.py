@@ -35,6 +35,7 @@ What enters, asks, leaves or loses the lease stands here; a contender is a ``Gra
 from __future__ import annotations
 
 import logging
+from asyncio import Task
 from collections.abc import Sequence
 from math import inf
 from typing import Any
@@ -114,8 +115,7 @@ class Contender(Grantor):
         """End the wait of a task that ran out of time."""
         if waiter.future.done():
             return
-        waits = dead_lock_of(waiter.task)
-        waiter.fail(self.timed_out(timeout, told(waits) if waits else None))
+        waiter.fail(self.timed_out(timeout, waiter.task))
         self.leave()
 
     def close(self, problem: str) -> None:
@@ -257,18 +257,19 @@ class Contender(Grantor):
             wait.waiter.fail(LockError(wait.contender.keys.name, told(waits)))
             wait.contender.leave()
 
-    def timed_out(self, timeout: float, dead_lock: str | None = None) -> AcquireTimeout:
+    def timed_out(self, timeout: float, task: Task[Any] | None = None) -> AcquireTimeout:
         """
         Build the error for a task that waited in vain: who held the lock, what kept Redis.
 
-        :param dead_lock: what is told of the one that it is in, if it is in one
+        :param task: the one that waits still, if one does: it may be in a dead-lock
         """
         name, client = self.keys.name, self.client
         local = client.holders.get(self.keys.key)
         if local is not None:
             validity = local.validity_at(client.clock())
-            token = local.token.decode()
-            return AcquireTimeout(name, timeout, token, validity, dead_lock=dead_lock)
+            waits = dead_lock_of(task)
+            chain = told(waits) if waits else None
+            return AcquireTimeout(name, timeout, local.token.decode(), validity, dead_lock=chain)
         causes = self._trouble(timeout)
         seen = self.last_seen
         # Who did not wait was answered just now, though others may have come meanwhile.

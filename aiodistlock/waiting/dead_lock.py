@@ -7,8 +7,9 @@ Rules
 2. Asked is when a wait has run out of time: its error names the dead-lock.  And where somebody
    here waits for a lease that is due for renewal, as those of a dead-lock soon are, or they end
    by themselves: then its holder's own wait is ended, but only in a dead-lock without any timeout.
-3. Not seen is what a task waits for by another one (in a group, say), what another client or
-   process has to do with, and that a lease was handed to another task than acquired it.
+3. A lease is held by the task that acquired it, as where a task would wait for itself: that
+   another one was given it to release is not seen.  Nor is what a task waits for by another one
+   (in a group, say), and what another client or process has to do with.
 """
 
 from __future__ import annotations

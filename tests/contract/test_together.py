@@ -274,6 +274,15 @@ async def test_a_reentrant_one_is_entered_again_in_order(
                 assert both == (outer, other)
         assert outer.is_held
         assert not other.is_held
+    async with (
+        world.lock(first, "a", reentrant=True) as outer,
+        world.lock(second, "c"),
+    ):
+        with pytest.raises(AcquireTimeout):
+            async with together(world, first, "a", "b", "c", reentrant=True, timeout=0.05):
+                raise AssertionError("that cannot be")
+        assert outer.is_held
+        assert outer._depth == 1
     async with world.lock(first, "b", reentrant=True) as outer:
         with pytest.raises(LockError, match=r"'a'.*comes before"):
             async with together(world, first, "a", "b", reentrant=True):
