@@ -18,6 +18,7 @@ from aiodistlock.core.value import read_value
 from aiodistlock.protocol import scripts
 from aiodistlock.protocol.operations import Operations
 from aiodistlock.waiting.linger_rules import HEARD_WITHIN, MOST
+from aiodistlock.waiting.lingering_leases import LingeringLeases
 from tests.faults.test_processes import Start, queued, start  # noqa: F401  # a fixture
 from tests.faults.world import EAGER, PATIENT, SCRIPTS, client, eventually, left, nothing_left
 from tests.proxy import ChaosProxy, Do, on
@@ -186,6 +187,33 @@ async def test_a_lease_that_was_got_over_another_connection_does_not_linger(
     assert await left(redis, namespace) == [f"{namespace}n".encode()]
 
 
+async def test_a_lease_that_lingers_is_not_used_over_another_connection(
+    here: LockClient, proxy: ChaosProxy, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Whoever uses it sees to that, though nobody has ended it yet.
+
+    On a Cluster a slot's way may change some turns of the loop before that is told.
+    """
+    lock = here.lock("n", ttl=60.0, namespace=namespace, linger=60.0)
+    fence = await linger(here, lock)
+    engine = here._engine("n")
+    ended = LingeringLeases.end
+    monkeypatch.setattr(LingeringLeases, "end", lambda *_: None)
+    former = engine.connection.line(lock._keys)
+    await proxy.cut()
+
+    async def heard_over_another() -> bool:
+        return engine.connection.line(lock._keys) not in (None, former)
+
+    await eventually(heard_over_another, True, within=15)
+    monkeypatch.setattr(LingeringLeases, "end", ended)
+    counts = here.linger_counts
+    assert len(engine.lingering) == 1
+    assert await use(lock) > fence
+    assert here.linger_counts == counts._replace(misses=1)
+
+
 async def test_what_lingers_is_released_when_its_connection_is_lost(
     here: LockClient, proxy: ChaosProxy, redis: redis_asyncio.Redis, namespace: str
 ) -> None:
@@ -232,6 +260,33 @@ async def test_a_lease_whose_answer_was_lost_does_not_linger_before_others(
         await proxy.accept()
         await (await acquiring).release()
         await (await waiting).release()
+
+
+async def test_a_lease_whose_grant_was_lost_does_not_linger_before_others(
+    there: LockClient, redis_url: str, proxy: ChaosProxy, protocol: int, redis: Any, namespace: str
+) -> None:
+    """Who asks again is told that it has the lock, and others wait: nobody will recall it."""
+    async with (
+        client(proxy.url, protocol=protocol, claim_window=30.0) as here,
+        client(redis_url, protocol=protocol) as third,
+    ):
+        await linger(here, here.lock("other", namespace=namespace, linger=60.0))
+        lease = await there.lock("n", ttl=200.0, namespace=namespace).acquire()
+        proxy.rules.append(on("push", "MESSAGE", Do.DROP, number=1))
+        lock = here.lock("n", ttl=200.0, namespace=namespace, linger=60.0, backoff=EAGER)
+        with fail_after(30):
+            acquiring = asyncio.create_task(lock.acquire())
+            await queued(redis, namespace, 1)
+            behind = third.lock("n", ttl=200.0, namespace=namespace, backoff=PATIENT)
+            waiting = asyncio.create_task(behind.acquire())
+            await queued(redis, namespace, 2)
+            await lease.release()
+            lease = await acquiring
+        hits = here.linger_counts.hits
+        await lease.release()
+        with fail_after(15):
+            await (await waiting).release()
+        assert here.linger_counts == (hits, 0, 0)
 
 
 async def left_of(redis: redis_asyncio.Redis, namespace: str) -> bool:
