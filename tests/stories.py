@@ -9,6 +9,7 @@ from aiodistlock import (
     Abandoned,
     Acquired,
     HandedOver,
+    Lingered,
     LockEvent,
     Lost,
     Released,
@@ -26,10 +27,11 @@ _LETTERS: dict[type[LockEvent], str] = {
     Renewed: "n",
     Lost: "L",
     Released: "R",
+    Lingered: "g",
     Abandoned: "B",
     Unavailable: "U",
 }
-_WHOLE = re.compile(r"W(H?An*[LR]|B|U)")
+_WHOLE = re.compile(r"W(H?An*(g?n*[LR]|Rg)|B|U)")
 
 
 class Told:

@@ -26,6 +26,11 @@ class Value(NamedTuple):
     fence: int
     """0: the token stands there alone."""
 
+    @property
+    def may_linger(self) -> bool:
+        """Whether the lease may stay with its process when it is released (docs/wire.md)."""
+        return self.fence > 0 and self.token.rpartition(b":")[2].startswith(b"0")
+
 
 def value_of(token: bytes, fence: int) -> bytes:
     """Return what a grant puts at the key."""

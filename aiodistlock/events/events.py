@@ -7,6 +7,9 @@ Rules
        Waiting, [HandedOver], Acquired, Renewed…, Released or Lost
        Waiting, Abandoned or Unavailable
 
+   Of a lease that lingers ``Lingered`` follows behind ``Released``, which says so.  It comes
+   before that, and only then, if somebody asked for the lease while it was held.
+
 2. A listener hears of an acquisition from its ``Waiting`` to its end, or not at all, whenever
    it is added or removed.  So what it counts up it can count down.
 3. Listeners are called one by one, synchronously, in the event loop of the lock: ``Waiting``
@@ -117,11 +120,27 @@ class Released(LockEvent):
     :ivar held: seconds from :class:`Acquired` until it was given up
     :ivar cause: why Redis did not confirm it, so that the key may stay until it expires;
         ``None`` if Redis did, or had not to be asked
+    :ivar lingers: whether the lease stays with this process, and :class:`Lingered` follows
     """
 
     fencing_token: int
     held: float
     cause: Exception | None
+    lingers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lingered(LockEvent):
+    """
+    What came of a lease that lingered, or was to.
+
+    :ivar fencing_token: of the acquisition
+    :ivar outcome: a ``"hit"``: it was used again; a ``"miss"``: it was used no more; a
+        ``"recall"``: somebody else asked for it, while it lingered or before its release
+    """
+
+    fencing_token: int
+    outcome: Literal["hit", "miss", "recall"]
 
 
 @dataclass(frozen=True, slots=True)

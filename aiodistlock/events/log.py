@@ -13,6 +13,7 @@ from aiodistlock.events.events import (
     Abandoned,
     Acquired,
     HandedOver,
+    Lingered,
     LockEvent,
     Released,
     Renewed,
@@ -42,5 +43,7 @@ def log_event(event: LockEvent) -> None:
         case Released(held=held, cause=Exception() as cause):
             why = described(cause)
             logger.debug("#%d released %s after %.6f s, not confirmed: %s", number, name, held, why)
+        case Lingered(outcome=outcome):
+            logger.debug("#%d %s lingered, or was to: %s", number, name, outcome)
         case Abandoned(reason=reason, waited=waited):
             logger.debug("#%d abandoned %s after %.6f s: %s", number, name, waited, reason)

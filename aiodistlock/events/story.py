@@ -16,6 +16,7 @@ from aiodistlock.events.events import (
     Abandoned,
     Acquired,
     HandedOver,
+    Lingered,
     LockEvent,
     Lost,
     Released,
@@ -119,16 +120,17 @@ class Story:
         """Tell that the lease is lost."""
         self._end_of_lease(self._held(), NotOurs(reason))
 
-    def released(self, call: Call[ReleaseReply] | None = None) -> None:
+    def released(self, call: Call[ReleaseReply] | None = None, *, lingers: bool = False) -> None:
         """
         Tell that the holder gave the lock up.
 
         :param call: the request that says so to Redis, whose answer is waited for: it may
             show that the lease was lost
+        :param lingers: whether the lease stays; what comes of that is told later
         """
         held = self._held()
         if call is None:
-            self._end_of_lease(held, Done())
+            self._end_of_lease(held, Done(), lingers=lingers)
             return
 
         def answered(reply: ReleaseReply) -> None:
@@ -138,10 +140,14 @@ class Story:
 
         call.tell(answered)
 
+    def lingered(self, outcome: Literal["hit", "miss", "recall"]) -> None:
+        """Tell what came of a lease that lingered, or was to."""
+        self._tell(Lingered(self._name, self._number, self._fence, outcome))
+
     def _held(self) -> float:
         return self._clock() - self._acquired_at
 
-    def _end_of_lease(self, held: float, reply: ReleaseReply) -> None:
+    def _end_of_lease(self, held: float, reply: ReleaseReply, *, lingers: bool = False) -> None:
         if self._over:
             return
         self._over = True
@@ -149,7 +155,7 @@ class Story:
             self._tell(Lost(self._name, self._number, self._fence, held, reply.reason))
         else:
             cause = reply.cause if isinstance(reply, Failed) else None
-            self._tell(Released(self._name, self._number, self._fence, held, cause))
+            self._tell(Released(self._name, self._number, self._fence, held, cause, lingers))
 
     def abandoned(self, reason: Literal["timeout", "refused", "cancelled", "closed"]) -> None:
         """Tell that the task left without the lock."""

@@ -26,6 +26,7 @@ from aiodistlock import (
     Abandoned,
     Acquired,
     HandedOver,
+    Lingered,
     LockClient,
     LockEvent,
     Lost,
@@ -54,6 +55,8 @@ OUTCOME = "aiodistlock.outcome"
 """Attribute: how a wait or a lease ended."""
 HANDOFF = "aiodistlock.handoff"
 """Attribute: ``local`` or ``remote``."""
+SOURCE = "aiodistlock.source"
+"""Attribute: where a lease was got, ``redis``, ``local`` or ``lingering``; on spans only."""
 ERROR_TYPE = "error.type"
 
 # Seconds; from a hand-off in memory to a lease that a batch job holds.
@@ -100,6 +103,9 @@ class _Instruments:
         self.handoffs = meter.create_counter(
             "aiodistlock.handoffs", "{handoff}", "Locks that came straight from another holder"
         )
+        self.lingered = meter.create_counter(
+            "aiodistlock.lingering", "{lease}", "Leases that lingered or were to, by outcome"
+        )
         self.lag = meter.create_histogram(
             "aiodistlock.renewal.lag",
             "s",
@@ -127,6 +133,8 @@ class _Acquisition:
     claims: set[tuple[int, int]]
     """What was put into ``_claimed``."""
     span: Span
+    lingers: bool = False
+    """Whether it was released, and is kept for what comes of its lease."""
 
 
 _claimed: set[tuple[int, int]] = set()
@@ -203,6 +211,10 @@ class Telemetry:
                 found.to.lag.record(lag, found.attributes, found.parent)
             case Lost() | Released():
                 self._held(event, found)
+            case Lingered(outcome=outcome):
+                found.to.lingered.add(1, {**found.attributes, OUTCOME: outcome}, found.parent)
+                if found.lingers:
+                    self._over(event)
             case Abandoned(reason=reason):
                 self._wait_over(event, found, reason)
             case Unavailable(causes=causes):
@@ -237,6 +249,7 @@ class Telemetry:
         return span
 
     def _acquired(self, event: Acquired, found: _Acquisition) -> None:
+        found.span.set_attribute(SOURCE, event.source)
         self._end_wait(found, "acquired", event.waited)
         found.to.held.add(1, found.attributes, found.parent)
         folded = found.attributes[TEMPLATE]
@@ -259,7 +272,9 @@ class Telemetry:
         found.to.wait.record(waited, attributes, found.parent)
 
     def _held(self, event: Lost | Released, found: _Acquisition) -> None:
-        self._over(event)
+        found.lingers = isinstance(event, Released) and event.lingers
+        if not found.lingers:
+            self._over(event)
         span = found.span
         outcome = "released"
         if isinstance(event, Lost):

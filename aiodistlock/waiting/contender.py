@@ -203,10 +203,7 @@ class Contender(Grantor):
         if self.lingering is None:
             return
         if lease is not None and lease.token == token:
-            if self.lingering.bar(token):
-                self.client.lingering.recalls += 1
-            if self.lingering.lease is lease:
-                self.lingering.forget()
+            if self.lingering.recalled(token):
                 self._give_up(lease)
         elif attempt is not None and attempt.token == token:
             self.lingering.bar(token)

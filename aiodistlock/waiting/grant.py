@@ -134,6 +134,8 @@ class Grantee(Possessor):
         waiter.lease = lease
         holder = waiter.make_holder(self.client, lease, fence, waiter)
         lease.hand_to(holder)
+        if lease.story is not None:
+            lease.story.lingered("hit")
         lease.story = waiter.story
         if lease.story is not None:
             lease.story.acquired(fence, lingered=True)
@@ -143,7 +145,6 @@ class Grantee(Possessor):
         """Release a lease that lingers for good."""
         assert self.lingering is not None, "one lingers"
         self.lingering.forget()
-        self.client.lingering.misses += 1
         self._give_up(lease)
 
     def lingers(self, lease: ProcessLease) -> bool:

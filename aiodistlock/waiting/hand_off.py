@@ -48,8 +48,7 @@ class Grantor(Grantee, Contending):
         if first is None:
             if self.lingering is not None and lease.options.linger and self.lingering.stay(lease):
                 if lease.story is not None:
-                    lease.story.released()
-                    lease.story = None
+                    lease.story.released(lingers=True)
                 return None
             return self._give_up(lease)
         if lease.story is not None:

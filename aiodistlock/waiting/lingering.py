@@ -60,14 +60,24 @@ class Lingering:
         ):
             self._may_stay = lease
 
-    def bar(self, token: bytes) -> bool:
-        """Have the lease under a token not linger; tell whether it might have, but for that."""
+    def bar(self, token: bytes) -> None:
+        """Have the lease under a token not linger: others wait for it."""
         self._barred = token
+        if self._may_stay is not None and self._may_stay.token == token:
+            self._may_stay = None
+
+    def recalled(self, token: bytes) -> bool:
+        """Have the lease under a token linger no more; tell whether it did until now."""
         lease = self._may_stay
-        if lease is None or lease.token != token:
+        self.bar(token)
+        if lease is None or self._may_stay is not None:
             return False
-        self._may_stay = None
-        return True
+        self._client.lingering.recalls += 1
+        if lease.story is not None:
+            lease.story.lingered("recall")
+        lingered = self.lease is lease
+        self._let_go()
+        return lingered
 
     def stay(self, lease: ProcessLease) -> bool:
         """Have a released lease linger if it may; tell whether it does."""
@@ -115,7 +125,16 @@ class Lingering:
         return None
 
     def forget(self) -> None:
-        """Take note that the lease lingers no longer."""
+        """Take note that the lease lingers no longer, and was not used again."""
+        lease = self.lease
+        if lease is not None:
+            self._client.lingering.misses += 1
+            if lease.story is not None:
+                lease.story.lingered("miss")
+        self._let_go()
+
+    def _let_go(self) -> None:
         lease, self.lease = self.lease, None
         if lease is not None:
+            lease.story = None
             self._client.lingering.remove(lease)

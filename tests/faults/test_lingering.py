@@ -263,12 +263,13 @@ async def test_a_lease_whose_answer_was_lost_does_not_linger_before_others(
 
 
 async def test_a_lease_whose_grant_was_lost_does_not_linger_before_others(
-    there: LockClient, redis_url: str, proxy: ChaosProxy, protocol: int, redis: Any, namespace: str
+    redis_url: str, proxy: ChaosProxy, protocol: int, redis: Any, namespace: str
 ) -> None:
     """Who asks again is told that it has the lock, and others wait: nobody will recall it."""
     async with (
         client(proxy.url, protocol=protocol, claim_window=30.0) as here,
-        client(redis_url, protocol=protocol) as third,
+        client(redis_url) as there,
+        client(redis_url) as third,
     ):
         await linger(here, here.lock("other", namespace=namespace, linger=60.0))
         lease = await there.lock("n", ttl=200.0, namespace=namespace).acquire()

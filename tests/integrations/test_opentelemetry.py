@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from anyio import fail_after
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -78,6 +79,12 @@ class Backend:
             for key, point in points.items()
         }
 
+    async def until(self, metric: str, key: tuple[str, ...], count: int) -> None:
+        """Let the event loop run on until a counter says so."""
+        with fail_after(10):
+            while self.counts(metric).get(key) != count:
+                await asyncio.sleep(0)
+
 
 @pytest.fixture
 def backend() -> Iterator[Backend]:
@@ -123,6 +130,7 @@ async def test_the_spans_of_an_acquisition(backend: Backend) -> None:
         "aiodistlock.lock.name": "wallet:42",
         "aiodistlock.lock.template": "wallet:*",
         "aiodistlock.timeout": 3.0,
+        "aiodistlock.source": "redis",
         "aiodistlock.outcome": "acquired",
     }
     assert dict(hold.attributes or {}) == {
@@ -226,6 +234,35 @@ async def test_the_metrics(backend: Backend) -> None:
     assert backend.counts("aiodistlock.renewal.lag") in ({("wallet:*",): 1}, {("wallet:*",): 2})
     assert set(backend.counts("aiodistlock.waiters").values()) == {0}
     assert set(backend.counts("aiodistlock.leases").values()) == {0}
+    assert telemetry._running == {}
+
+
+async def test_what_comes_of_leases_that_linger(backend: Backend) -> None:
+    """Used again, recalled, used no more, by name; and where each acquisition came from."""
+    async with LockClient.in_memory() as here, LockClient.in_memory(share=here) as there:
+        telemetry = instrument(here, **backend.options)
+        lock = here.lock("n", linger=60.0)
+        for _ in range(3):
+            await _enter(lock)
+        await _visit(there, "n")
+        async with lock:
+            waiting = asyncio.create_task(_visit(there, "n"))
+            await backend.until("aiodistlock.lingering", ("n", "recall"), 2)
+        await waiting
+        await _enter(lock)
+        await here.aclose()
+    assert backend.counts("aiodistlock.lingering") == {
+        ("n", "hit"): 2,
+        ("n", "recall"): 2,
+        ("n", "miss"): 1,
+    }
+    sources = [
+        (each.attributes or {})["aiodistlock.source"]
+        for each in backend.spans
+        if each.name == "lock acquire n"
+    ]
+    assert sources == ["redis", "lingering", "lingering", "redis", "redis"]
+    assert backend.counts("aiodistlock.leases") == {("n",): 0}
     assert telemetry._running == {}
 
 
@@ -375,6 +412,11 @@ async def test_without_an_sdk_nothing_happens() -> None:
             tracer_provider=trace.NoOpTracerProvider(),
         )
         await _visit(client, "n")
+
+
+async def _enter(lock: AsyncLock) -> None:
+    async with lock:
+        pass
 
 
 async def _visit(client: LockClient, name: str) -> None:

@@ -44,6 +44,8 @@ async def measured() -> dict[str, set[str]]:
                 await lease.extend(20.0)
 
         await asyncio.gather(visit(), visit())
+        async with client.lock("wallet:2", linger=60.0):
+            pass
     data = reader.get_metrics_data()
     assert data is not None
     series: dict[str, set[str]] = {}

@@ -15,6 +15,7 @@ from aiodistlock.console.piped import PipedConsole
 from aiodistlock.core.durations import in_words
 from aiodistlock.core.escaping import shown
 from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.value import read_value
 
 
 @pytest.mark.parametrize("namespace", ["lock:", "", "a*[b]?", "{app}:"])
@@ -75,6 +76,22 @@ def test_a_token_tells_host_and_pid() -> None:
     assert Holder.of("web-1:77:0a1b2c3d:5.12")[1:] == ("web-1", 77)  # a vote of round 12
     assert Holder.of("c0ffee")[1:] == (None, None)
     assert str(Holder.of("c0ffee")) == "c0ffee"
+
+
+@pytest.mark.parametrize(
+    ("value", "may_linger"),
+    [
+        (b"web-1:77:0a1b2c3d:05 9", True),
+        (b"web-1:77:0a1b2c3d:5 9", False),
+        (b"web-1:77:0a1b2c3d:50 9", False),
+        (b"web-1:77:0a1b2c3d:05", False),  # chosen by its user, who hears no recalls
+        (b"web-1:77:0a1b2c3d:5.02 9", False),  # a vote
+        (b"0", False),
+    ],
+)
+def test_a_value_tells_whether_its_lease_may_linger(value: bytes, may_linger: bool) -> None:
+    """By the count of its token, where it is one of ours."""
+    assert read_value(value).may_linger is may_linger
 
 
 def state(holder: str | None, *waiters: str, fence: int = 1, ttl: float | None = 5.0) -> LockState:

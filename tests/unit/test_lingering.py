@@ -8,7 +8,17 @@ from typing import Any, cast
 import pytest
 from anyio import fail_after
 
-from aiodistlock import Acquired, AsyncLock, HandedOver, Lease, LockClient, LockError, LockEvent
+from aiodistlock import (
+    Acquired,
+    AsyncLock,
+    HandedOver,
+    Lease,
+    Lingered,
+    LockClient,
+    LockError,
+    LockEvent,
+    Released,
+)
 from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS
 from aiodistlock.deployments.memory.server import Entry, MemoryServer
 from aiodistlock.protocol.answers import Granted
@@ -17,6 +27,7 @@ from aiodistlock.testing.clock import ManualClock
 from aiodistlock.waiting.acquire import acquire
 from aiodistlock.waiting.linger_rules import MOST, QUIET_FOR
 from tests.contract.world import turns
+from tests.stories import Told
 
 KEY = b"lock:wallet"
 
@@ -579,6 +590,41 @@ async def test_listeners_are_told_where_a_lease_comes_from(ours: LockClient) -> 
     assert handed_over == [acquired[1].acquisition]
     kinds = [type(each).__name__ for each in told if each.acquisition == acquired[2].acquisition]
     assert kinds == ["Waiting", "Acquired", "Released"]
+
+
+async def test_listeners_are_told_what_comes_of_each_lease(
+    ours: LockClient, theirs: LockClient, clock: ManualClock
+) -> None:
+    """Behind the release; if it is asked for in use, at once, and then it does not linger."""
+    told = Told()
+    ours._listeners.add(told)
+    lock = ours.lock("wallet", linger=1.0)
+    await use(lock, 2)
+    await clock.advance(1.1)
+    await use(lock)
+    await use(theirs.lock("wallet"))
+    async with lock:
+        waiting = await asked(ours, theirs.lock("wallet"), 1)
+        await turns()
+    await (await waiting).release()
+    told.check_whole()
+    assert told.order == "W1 A1 R1 W2 g1 A2 R2 g2 W3 A3 R3 g3 W4 A4 g4 R4"
+    assert [each.outcome for each in told.all(Lingered)] == ["hit", "miss", "recall", "recall"]
+    assert [each.lingers for each in told.all(Released)] == [True, True, True, False]
+    assert ours.linger_counts == (1, 1, 2)
+
+
+async def test_one_that_is_found_lost_while_it_lingers_is_a_miss(ours: LockClient) -> None:
+    """Nobody uses it again."""
+    told = Told()
+    ours._listeners.add(told)
+    await use(ours.lock("wallet", linger=60.0))
+    engine = ours._engine("*")
+    (lease,) = engine.lingering._leases
+    engine.watchdog.refused(lease, "said the test")
+    assert told.only(Lingered).outcome == "miss"
+    assert ours.linger_counts == (0, 1, 0)
+    assert len(engine.lingering) == 0
 
 
 @pytest.mark.parametrize(

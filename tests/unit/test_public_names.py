@@ -24,6 +24,7 @@ PUBLIC = [
     "Lease",
     "LeaseLost",
     "LingerCounts",
+    "Lingered",
     "Listener",
     "LockClient",
     "LockError",

@@ -25,6 +25,7 @@ def to_json(state: LockState, nodes: int) -> dict[str, Any]:
         "holder": holder,
         "fencing_token": state.fence,
         "ttl": state.ttl,
+        "may_linger": state.may_linger,
         "waiters": [
             {**Holder.of(each.token)._asdict(), "waited": round(each.waited, 3)}
             for each in state.waiters
@@ -99,7 +100,8 @@ def held_by(state: LockState) -> Text:
     """Return who holds a lock, as people read it."""
     if state.holder is None:
         return Text("free", "dim")
-    return Text(shown(Holder.of(state.holder)))
+    who = Text(shown(Holder.of(state.holder)))
+    return who.append(", may linger", "dim") if state.may_linger else who
 
 
 def ttl_of(state: LockState) -> Text:

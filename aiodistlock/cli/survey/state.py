@@ -56,6 +56,8 @@ class LockState:
     :param waiters: processes that wait, in their order
     :param votes: how many servers name the holder
     :param mark: the last window that was done once; ``None``: none, or nobody has looked
+    :param may_linger: whether the lease stays with its process when it is released, until
+        somebody asks for it; whether it does at this instant only that process knows
     """
 
     name: str
@@ -65,6 +67,7 @@ class LockState:
     waiters: tuple[Waiter, ...] = ()
     votes: int = 0
     mark: Mark | None = None
+    may_linger: bool = False
 
     @property
     def in_use(self) -> bool:

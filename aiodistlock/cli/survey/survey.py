@@ -193,14 +193,18 @@ def _state(name: str, replies: Sequence[Any], now: int) -> LockState:
     value, remaining, records = (
         None if isinstance(reply, ResponseError) else reply for reply in replies
     )
-    token, fence = (None, 0) if value is None else read_value(value)
+    waiters = tuple(_waiters(records or (), now))
+    if value is None:
+        return LockState(name, waiters=waiters)
+    held = read_value(value)
     return LockState(
         name=name,
-        holder=None if token is None else _text(token),
-        ttl=remaining / 1000 if token is not None and remaining and remaining >= 0 else None,
-        fence=fence or None,
-        waiters=tuple(_waiters(records or (), now)),
-        votes=int(token is not None),
+        holder=_text(held.token),
+        ttl=remaining / 1000 if remaining and remaining >= 0 else None,
+        fence=held.fence or None,
+        waiters=waiters,
+        votes=1,
+        may_linger=held.may_linger,
     )
 
 
