@@ -62,6 +62,16 @@ CLIENT = Column("client CPU, µs/cycle", "client_us")
 COLUMNS = {
     "throughput": (RATE, P50, P99, REQUESTS, SERVER, CLIENT),
     "reuse": (RATE, P50, P99, REQUESTS, SERVER, CLIENT),
+    "ledger": (
+        Column("events/s", "rate", form=",.0f", spread=True),
+        Column("until the kill", "before", form=",.0f"),
+        Column("after it", "after", form=",.0f"),
+        Column("requests/event", "requests"),
+        Column("server CPU, µs/event", "server_us"),
+        Column("client CPU, µs/event", "client_us"),
+        Column("cents wrong, all rounds", "wrong_cents", form=",.0f", of_all=sum),
+        Column("events missing, all rounds", "missing", form=".0f", of_all=sum),
+    ),
     "hot": (
         RATE,
         P50,
@@ -108,7 +118,15 @@ NOTES = {
     "throughput": "× is the ratio to redis-py's Lock in the same rounds, with its interval.",
     "reuse": (
         "× is the ratio to redis-py's Lock. Lingering: a released lease is used again within 50 ms "
-        "without asking Redis."
+        "without asking Redis. Asked back: from asking for a lock whose last holder, in the other "
+        "process, has just released it. In turns: two processes want one name about every "
+        "millisecond, at random."
+    ),
+    "ledger": (
+        "Four processes of 32 tasks apply the sample's events: read the balance under the lock of "
+        "the wallet, write it to a fenced store in memory. In the middle the process that has the "
+        "hottest wallet is killed, and its leases run out (ttl 1 s) before the others have its "
+        "wallets. Client CPU: of the survivors."
     ),
     "hot": (
         "Wait: from asking until the body runs. Least – most: cycles of a task in one "

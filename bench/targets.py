@@ -12,7 +12,18 @@ from typing import NamedTuple
 from bench.peers.catalog import LINGERING, MUTEX, ON_ALL, ON_ONE, OURS, REFERENCE
 from bench.results import Results
 from bench.stats import Interval
-from bench.workloads import cluster, handoff, herd, hot, limit, quorum, renewal, reuse, throughput
+from bench.workloads import (
+    cluster,
+    handoff,
+    herd,
+    hot,
+    ledger,
+    limit,
+    quorum,
+    renewal,
+    reuse,
+    throughput,
+)
 
 OURS_UVLOOP = f"{OURS}/uvloop"
 
@@ -138,6 +149,26 @@ def _reuse() -> Iterator[Target]:
         yield Target(f"lingering, {case}: rate", bound, True, f"≥ {bound:g} × {name}", measure)
     cpu = partial(_plain, "reuse", one, "client_us", Unit(1, " µs"), side=LINGERING)
     yield Target(f"lingering, {one}: client CPU per cycle", 8, False, "≤ 8 µs", cpu)
+    asked = partial(_plain, "reuse", reuse.ASKED_BACK, "p50", MS, side=LINGERING)
+    yield Target("lingering, asked back: p50", 1.2, False, "≤ 1.2 ms", asked)
+
+
+def _ledger() -> Iterator[Target]:
+    case = ledger.case_name(1.0)
+    rate = partial(_plain, "ledger", case, "rate", Unit(1e-3, ",000/s"), side=LINGERING)
+    yield Target(f"lingering, ledger, {case}: events", 50, True, "≥ 50,000/s", rate)
+    yield Target("ledger: balances to the cent", 0, False, "none wrong", _wrong)
+
+
+def _wrong(results: Results) -> Measured:
+    """Return by how many cents balances are wrong, of ours in all rounds."""
+    sides = (OURS, LINGERING)
+    found = [each.metrics for each in results.of("ledger") if each.side in sides]
+    if not found:
+        return NOTHING
+    cents = sum(each["wrong_cents"] for each in found)
+    missing = sum(each["missing"] for each in found)
+    return Measured(cents + missing, f"{cents:,} cents wrong, {missing:,} events missing")
 
 
 def _hot() -> Iterator[Target]:
@@ -245,4 +276,5 @@ def _grown(before: str, after: str, metric: str, results: Results) -> Measured:
 
 def targets() -> list[Target]:
     """Return all rows, in the order in which they were set."""
-    return [*_throughput(), *_reuse(), *_hot(), *_rest(), *_herd(), *_quorum(), *_cluster()]
+    contended = [*_hot(), *_rest(), *_herd()]
+    return [*_throughput(), *_reuse(), *_ledger(), *contended, *_quorum(), *_cluster()]

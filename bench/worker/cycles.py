@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import Any
 
@@ -41,9 +42,12 @@ class Load:
         who = 1 + spec.number * spec.tasks + task
         lock = self._peer.lock(spec.name(task))
         clock, body, cycles = time.perf_counter, spec.body, 0
+        uniform = random.uniform
         while not self._stopping:
             cycles += 1
-            if not cycles % YIELD_EVERY:
+            if spec.pause:
+                await asyncio.sleep(uniform(0.0, 2 * spec.pause))
+            elif not cycles % YIELD_EVERY:
                 await asyncio.sleep(0)
             pending[task] = began = clock()
             async with lock:

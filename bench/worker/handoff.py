@@ -21,8 +21,9 @@ async def run(spec: Spec, peer: Peer) -> None:
     while True:
         command = await channel.receive_async()
         if command == "acquire":
+            asked = time.monotonic()
             await lock.__aenter__()
-            channel.send({"at": time.monotonic()})
+            channel.send({"asked": asked, "at": time.monotonic()})
         elif command == "release":
             began = time.monotonic()
             await lock.__aexit__(None, None, None)

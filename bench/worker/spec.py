@@ -12,7 +12,7 @@ class Spec:
     """
     One worker's part of one sample; durations in seconds.
 
-    :ivar kind: ``cycles``, ``handoff``, ``herd``, ``renewal`` or ``pipe``
+    :ivar kind: ``cycles``, ``handoff``, ``herd``, ``ledger``, ``renewal`` or ``pipe``
     :ivar peer: module in ``bench.peers`` that speaks to the lock
     :ivar url: the server; of a quorum all nodes, separated by commas
     :ivar loop: ``asyncio``, ``uvloop`` or ``threads``
@@ -21,7 +21,9 @@ class Spec:
     :ivar body: pause in the critical section; 0 for one turn of the loop, ``None`` for
         none
     :ivar cpu: the core to stay on, ``None`` for any
-    :ivar page: file mapped by all workers of the sample, for the overlap check
+    :ivar pause: mean pause between two cycles, at random
+    :ivar share: of a ledger's events that come to the process that had their wallet before
+    :ivar page: file mapped by all workers of the sample, for the overlap check or as the store
     """
 
     kind: str
@@ -33,6 +35,8 @@ class Spec:
     names: Sequence[str] = ()
     prefix: str = "bench"
     body: float | None = None
+    pause: float = 0.0
+    share: float = 1.0
     seconds: float = 1.0
     warmup: float = 0.3
     ttl: float = 10.0

@@ -4,6 +4,7 @@ from bench.workloads.cluster import CLUSTER
 from bench.workloads.handoff import HANDOFF
 from bench.workloads.herd import HERD
 from bench.workloads.hot import HOT
+from bench.workloads.ledger import LEDGER
 from bench.workloads.limit import LIMIT
 from bench.workloads.quorum import QUORUM
 from bench.workloads.renewal import RENEWAL
@@ -13,5 +14,8 @@ from bench.workloads.throughput import THROUGHPUT
 
 WORKLOADS = {
     each.name: each
-    for each in (SEED, THROUGHPUT, REUSE, HOT, HANDOFF, HERD, RENEWAL, LIMIT, QUORUM, CLUSTER)
+    for each in (
+        *(SEED, THROUGHPUT, REUSE, LEDGER, HOT, HANDOFF, HERD),
+        *(RENEWAL, LIMIT, QUORUM, CLUSTER),
+    )
 }
