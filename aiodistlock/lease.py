@@ -23,7 +23,6 @@ from aiodistlock.protocol.answers import Done, Failed, NotOurs, ReleaseReply
 from aiodistlock.protocol.call import Call
 from aiodistlock.protocol.cleanup import confirmed
 from aiodistlock.waiting.client_state import ClientState
-from aiodistlock.waiting.waiters import Waiter
 
 logger = logging.getLogger("aiodistlock")
 
@@ -62,13 +61,18 @@ class Lease:
     )
 
     def __init__(
-        self, client: ClientState[Any], process_lease: ProcessLease, fence: int, waiter: Waiter
+        self,
+        client: ClientState[Any],
+        process_lease: ProcessLease,
+        fence: int,
+        task: asyncio.Task[Any] | None,
+        owner: object,
     ) -> None:
         self._client = client
         self.fencing_token = fence
         self._process_lease = process_lease
-        self._task = waiter.task
-        self._owner = waiter.owner
+        self._task = task
+        self._owner = owner
         self._depth = 1
         self._released = False
         self._lost_reason: str | None = None

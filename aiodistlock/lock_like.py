@@ -153,36 +153,45 @@ class LockLike:
         """Acquire; ``None`` if ``timeout`` is 0 and the lock is not free."""
         client = contender.client
         held = client.holders.get(self._keys.key)
-        lease = None if held is None or held.holder is None else cast("Lease | None", held.holder())
-        if lease is not None and lease._task is task:
-            same = lease._client is client
+        ours = None if held is None or held.holder is None else cast("Lease | None", held.holder())
+        if ours is not None and ours._task is task:
+            same = ours._client is client
             if self._options.reentrant and same:
-                return self._again(lease)
+                return self._again(ours)
             if timeout != 0:
                 raise holds_already(self.name, same=same)
-        if contender.lingering is not None and contender.lingering.lease is not None:
-            return self._use_again(contender, task, timeout)
+        lingering = contender.lingering
+        if lingering is not None and lingering.lease is not None:
+            lease = self._at_hand(contender, task, timeout)
+            if lease is not None:
+                return _at_once(lease)
+            if lingering.lease is not None:
+                return self._behind_checkpoint(contender, task, timeout)
         return acquire(contender, self._options, Lease, self._source, task, timeout)
 
-    def _use_again(
+    def _at_hand(
         self, contender: Contender, task: asyncio.Task[Any] | None, timeout: float | None
-    ) -> Awaitable[Lease | None]:
-        """Acquire where a lease lingers: mostly without a wait."""
+    ) -> Lease | None:
+        """
+        Use the lease that lingers, without a wait; ``None`` if that cannot be.
+
+        Then it lingers no more, or a checkpoint is due first.
+        """
         client = contender.client
-        if client.clock() >= client.checkpoint.due_at:
-            return self._behind_checkpoint(contender, task, timeout)
-        lease = use_again(contender, self._options, Lease, self._source, task, timeout)
-        if lease is not None:
-            return _at_hand(lease)
-        return acquire(contender, self._options, Lease, self._source, task, timeout)
+        now = client.clock()
+        if now >= client.checkpoint.due_at:
+            return None
+        return use_again(contender, self._options, Lease, self._source, task, timeout, now)
 
     async def _behind_checkpoint(
         self, contender: Contender, task: asyncio.Task[Any] | None, timeout: float | None
     ) -> Lease | None:
         # Before the lease is taken: cancelled here, the task holds nothing.
         await contender.client.checkpoint.wait()
-        contender.client.check(self.name)
-        lease = use_again(contender, self._options, Lease, self._source, task, timeout)
+        client = contender.client
+        client.check(self.name)
+        now = client.clock()
+        lease = use_again(contender, self._options, Lease, self._source, task, timeout, now)
         if lease is not None:
             return lease
         return await acquire(contender, self._options, Lease, self._source, task, timeout)
@@ -207,7 +216,7 @@ def holds_already(name: str, *, same: bool) -> LockError:
     )
 
 
-async def _at_hand(lease: Lease) -> Lease:
+async def _at_once(lease: Lease) -> Lease:
     """Return a lease that nobody has to wait for."""
     return lease
 
@@ -258,7 +267,13 @@ class Hold(Block):
             self._iterated = is_iterated(frame)
         lock = self._lock
         contender, task = lock._contend()
-        lease = await lock._take(contender, task, self._timeout)
+        lingering = contender.lingering
+        if lingering is None or lingering.lease is None:
+            lease = None
+        else:  # nobody here holds it, so it need not be asked whether this task does
+            lease = lock._at_hand(contender, task, self._timeout)
+        if lease is None:
+            lease = await lock._take(contender, task, self._timeout)
         if lease is None:
             raise contender.timed_out(0.0)
         self._begin(lease, task, frame)

@@ -40,7 +40,6 @@ from aiodistlock.waiting.acquire import acquire
 from aiodistlock.waiting.client_state import ClientState
 from aiodistlock.waiting.contender import Contender
 from aiodistlock.waiting.engine import Engine
-from aiodistlock.waiting.waiters import Waiter
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -60,7 +59,12 @@ class Possession:
     __slots__ = ("__weakref__", "_client", "_lease", "key_token")
 
     def __init__(
-        self, client: ClientState[Any], process_lease: ProcessLease, _fence: int, _waiter: Waiter
+        self,
+        client: ClientState[Any],
+        process_lease: ProcessLease,
+        _fence: int,
+        _task: asyncio.Task[Any] | None,
+        _owner: object,
     ) -> None:
         self._client = client
         self._lease = process_lease

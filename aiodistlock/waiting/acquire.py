@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from aiodistlock.core.options import LockOptions
 from aiodistlock.events.log import log_event
 from aiodistlock.events.story import Story
-from aiodistlock.leases.process_lease import Holder, ProcessLease
+from aiodistlock.leases.process_lease import Holder
 from aiodistlock.leases.states import LeaseState
 from aiodistlock.protocol.call import Call
 from aiodistlock.protocol.cleanup import confirmed
 from aiodistlock.waiting.client_state import ClientState
 from aiodistlock.waiting.contender import Contender
-from aiodistlock.waiting.waiters import Waiter
+from aiodistlock.waiting.waiters import MakeHolder, Waiter
 
 logger = logging.getLogger("aiodistlock")
 
 H = TypeVar("H", bound=Holder)
 
-_NOBODY_WAITS: Any = None
-"""In place of the future of a waiter that is given its lease at once."""
-
 
 async def acquire(  # noqa: PLR0917  # runs for every lease, and keywords cost
     contender: Contender,
     options: LockOptions,
-    make_holder: Callable[[ClientState[Any], ProcessLease, int, Waiter], H],
+    make_holder: MakeHolder[H],
     owner: object,
     task: asyncio.Task[Any] | None,
     timeout: float | None,
@@ -87,22 +83,24 @@ async def acquire(  # noqa: PLR0917  # runs for every lease, and keywords cost
 def use_again(  # noqa: PLR0917  # runs for every use, and keywords cost
     contender: Contender,
     options: LockOptions,
-    make_holder: Callable[[ClientState[Any], ProcessLease, int, Waiter], H],
+    make_holder: MakeHolder[H],
     owner: object,
     task: asyncio.Task[Any] | None,
     timeout: float | None,
+    now: float,
 ) -> H | None:
     """Use the lease that lingers, without a wait; ``None`` if none does, or that may not be."""
     client, lingering = contender.client, contender.lingering
-    lease = None if lingering is None else lingering.take(options.ttl, client.clock())
+    lease = None if lingering is None else lingering.take(options.ttl, now)
     if lease is None:
         return None
     story = None
     if client.listeners.all or logger.isEnabledFor(logging.DEBUG):
         story = begin_story(client, contender.keys.name, timeout)
-    waiter = Waiter(_NOBODY_WAITS, options, make_holder, task, owner, timeout != 0, story)
-    holder: Any = contender.hand_again(lease, waiter)  # what make_holder built
-    return cast("H", holder)
+    fence = contender.use_again(lease, options, story)
+    holder = make_holder(client, lease, fence, task, owner)
+    lease.hand_to(holder)
+    return holder
 
 
 def begin_story(client: ClientState[Any], name: str, timeout: float | None) -> Story:

@@ -17,8 +17,10 @@ from typing import Any
 
 from aiodistlock.core.fencing import local_fence, report
 from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.options import LockOptions
 from aiodistlock.core.validity import deadline
-from aiodistlock.leases.process_lease import Holder, Possessor, ProcessLease
+from aiodistlock.events.story import Story
+from aiodistlock.leases.process_lease import Possessor, ProcessLease
 from aiodistlock.leases.states import LeaseEvent
 from aiodistlock.protocol.answers import Granted, ReleaseReply
 from aiodistlock.protocol.call import Call
@@ -27,7 +29,7 @@ from aiodistlock.protocol.wake import settle
 from aiodistlock.waiting.attempt import Attempt
 from aiodistlock.waiting.client_state import ClientState
 from aiodistlock.waiting.lingering import Lingering
-from aiodistlock.waiting.waiters import Waiter, Waiters
+from aiodistlock.waiting.waiters import Waiters
 
 
 class Grantee(Possessor):
@@ -115,31 +117,27 @@ class Grantee(Possessor):
             self.client.watchdog.add(lease)
         fence = local_fence(lease.fence, lease.handoffs)
         waiter.lease = lease
-        holder = waiter.make_holder(self.client, lease, fence, waiter)
+        holder = waiter.make_holder(self.client, lease, fence, waiter.task, waiter.owner)
         lease.hand_to(holder)
         settle(waiter.future, holder)
         lease.story = waiter.story
         if lease.story is not None:
             lease.story.acquired(fence, handed_over=lease.handoffs > 0)
 
-    def hand_again(self, lease: ProcessLease, waiter: Waiter) -> Holder:
-        """Make a task the holder of a lease that lingered; it is for this process as new."""
+    def use_again(self, lease: ProcessLease, options: LockOptions, story: Story | None) -> int:
+        """Go on with a lease that lingered, for its next holder; return the fencing token."""
         lease.handoffs += 1
-        options = waiter.options
         if options is not lease.options or lease.ends_at is not None:
             self.client.watchdog.remove(lease)
             lease.go_by(options, self.client.clock())
             self.client.watchdog.add(lease)
         fence = local_fence(lease.fence, lease.handoffs)
-        waiter.lease = lease
-        holder = waiter.make_holder(self.client, lease, fence, waiter)
-        lease.hand_to(holder)
         if lease.story is not None:
             lease.story.lingered("hit")
-        lease.story = waiter.story
-        if lease.story is not None:
-            lease.story.acquired(fence, lingered=True)
-        return holder
+        lease.story = story
+        if story is not None:
+            story.acquired(fence, lingered=True)
+        return fence
 
     def end_lingering(self, lease: ProcessLease) -> None:
         """Release a lease that lingers for good."""

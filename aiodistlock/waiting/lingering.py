@@ -115,7 +115,6 @@ class Lingering:
         if (
             line is not None
             and line is self._line
-            and lease.alive
             and may_be_used(now, lease.deadline, ttl, lease.handoffs, line.heard_at, self.until)
         ):
             self.lease = None

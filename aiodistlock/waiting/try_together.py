@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 from aiodistlock.core.options import LockOptions
-from aiodistlock.leases.process_lease import Holder, ProcessLease
+from aiodistlock.leases.process_lease import Holder
 from aiodistlock.protocol.cleanup import all_confirmed
 from aiodistlock.waiting.acquire import begin_story, leave, use_again
-from aiodistlock.waiting.client_state import ClientState
 from aiodistlock.waiting.contender import Contender
-from aiodistlock.waiting.waiters import Waiter
+from aiodistlock.waiting.waiters import MakeHolder, Waiter
 
 logger = logging.getLogger("aiodistlock")
 
@@ -23,7 +22,7 @@ H = TypeVar("H", bound=Holder)
 async def try_together(  # noqa: PLR0917  # as acquire, for several
     contenders: Sequence[Contender],
     options: LockOptions,
-    make_holder: Callable[[ClientState[Any], ProcessLease, int, Waiter], H],
+    make_holder: MakeHolder[H],
     owner: object,
     task: asyncio.Task[object] | None,
     timeout: float | None,
@@ -44,7 +43,7 @@ async def try_together(  # noqa: PLR0917  # as acquire, for several
     holders: list[H | None] = []
     asked: dict[int, tuple[Contender, Waiter]] = {}
     for place, contender in enumerate(contenders):
-        holder = use_again(contender, options, make_holder, owner, task, 0)
+        holder = use_again(contender, options, make_holder, owner, task, 0, client.clock())
         holders.append(holder)
         if holder is None:
             future: asyncio.Future[Any] = asyncio.Future(loop=client.loop)

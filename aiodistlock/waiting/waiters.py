@@ -5,20 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from aiodistlock.core.options import LockOptions
 from aiodistlock.events.story import Story
 from aiodistlock.leases.process_lease import Holder, ProcessLease
 from aiodistlock.waiting.client_state import ClientState
 
+H_co = TypeVar("H_co", bound=Holder, covariant=True)
 
-class MakeHolder(Protocol):
+
+class MakeHolder(Protocol[H_co]):
     """Builds what the waiter gets: who contends does not know the public ``Lease``."""
 
     def __call__(
-        self, client: ClientState[Any], process_lease: ProcessLease, fence: int, waiter: Waiter, /
-    ) -> Holder:
+        self,
+        client: ClientState[Any],
+        process_lease: ProcessLease,
+        fence: int,
+        task: asyncio.Task[object] | None,
+        owner: object,
+        /,
+    ) -> H_co:
         """Build the holder of a lease, with its own fencing token."""
         ...
 
@@ -49,7 +57,7 @@ class Waiter:
         self,
         future: asyncio.Future[Holder | None],
         options: LockOptions,
-        make_holder: MakeHolder,
+        make_holder: MakeHolder[Holder],
         task: asyncio.Task[object] | None,
         owner: object,
         waits: bool,

@@ -61,9 +61,9 @@ class Held:
 
     token, validity = "", 0.0
 
-    def __init__(
-        self, client: ClientState[Any], lease: ProcessLease, fence: int, waiter: Waiter
-    ) -> None:  # as MakeHolder
+    def __init__(  # as MakeHolder
+        self, client: ClientState[Any], lease: ProcessLease, fence: int, task: object, owner: object
+    ) -> None:
         self.lease = lease
         self.lost = ""
 
