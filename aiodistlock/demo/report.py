@@ -138,6 +138,15 @@ class Reporter(AbstractContextManager["Reporter"]):
         line = _AS_TOLD if good else "Not as told: see the last row."
         style = "bold green" if good else "bold red"
         self._print(Text(f"{_mark(good)} {line} ({figures.seconds:.0f} s)", style))
+        back = figures.coming_back
+        told = "every balance right" if back.exact else "balances WRONG"
+        self._print(
+            Text(
+                "Where every wallet comes back to its process (here one, balances in memory, "
+                f"{back.seconds:g} s each): {back.lingering_events_per_second:,.0f} events/s with "
+                f"linger={back.linger:g}, {back.events_per_second:,.0f} without; {told}."
+            )
+        )
 
     def _close_scene(self) -> None:
         if self._live is not None:

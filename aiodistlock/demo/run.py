@@ -16,6 +16,7 @@ import anyio
 from aiodistlock.console.errors import CommandError
 
 from . import acts
+from .coming_back import coming_back
 from .events import Event, load_events, sample_events
 from .figures import Figures
 from .performance import Stage
@@ -113,6 +114,7 @@ async def _play(options: Options, events: list[Event], reporter: Reporter) -> Fi
             no_lock = await acts.no_lock(stage)
             naive_setnx = await acts.naive_setnx(stage)
             async_lock = await acts.async_lock(stage)
+            back = await coming_back(stage)
     return Figures(
         redis=server.shown,
         workers=options.workers,
@@ -120,4 +122,5 @@ async def _play(options: Options, events: list[Event], reporter: Reporter) -> Fi
         no_lock=no_lock,
         naive_setnx=naive_setnx,
         async_lock=async_lock,
+        coming_back=back,
     )

@@ -138,6 +138,16 @@ def test_async_lock_is_exact(figures: dict[str, Any]) -> None:
     assert 0 < act["acquire_p50_ms"] <= act["acquire_p99_ms"]
 
 
+def test_wallets_that_come_back_are_measured_with_lingering_and_without(
+    figures: dict[str, Any],
+) -> None:
+    """In that very run; and their balances are right."""
+    back = figures["coming_back"]
+    assert back["exact"] is True
+    assert back["events_per_second"] > 0
+    assert back["lingering_events_per_second"] > 0
+
+
 def test_the_next_grant_comes_within_ttl_and_a_second(figures: dict[str, Any]) -> None:
     """After each kill and the freeze the lock goes on within its ttl + 1 s (P3)."""
     act = figures["async_lock"]
