@@ -1,6 +1,7 @@
 """Leases that linger, where another server takes over, or a slot moves."""
 
 import asyncio
+import signal
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from aiodistlock.protocol.scripts import ON_CLUSTER
 from tests.deployments.cluster import Cluster, Node
 from tests.deployments.sentinel import MASTER, SentinelDeployment
 from tests.deployments.world import PATIENT, clients, name_on
+from tests.faults.test_lingering import overtaken
+from tests.faults.test_processes import started
 from tests.faults.world import eventually
 
 pytestmark = pytest.mark.bounded(60)
@@ -60,6 +63,33 @@ async def test_after_a_failover_it_is_used_no_more(sentinels: SentinelDeployment
         await linger(here, lock)
         with fail_after(20):
             await use(there.lock("n", backoff=PATIENT))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_behind_sentinels_an_idle_holder_that_cannot_answer_is_overtaken(
+    sentinels: SentinelDeployment, number: signal.Signals
+) -> None:
+    """Its lease runs out, as any dead holder's."""
+    async with (
+        started(sentinels.url, "lock:", "linger", 1.5) as holder,
+        sentinels.locks() as there,
+    ):
+        await overtaken(holder, there.lock("n", backoff=PATIENT), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_on_a_cluster_an_idle_holder_that_cannot_answer_is_overtaken(
+    cluster: Cluster, cluster_namespace: str, number: signal.Signals
+) -> None:
+    """There as well."""
+    if not cluster.sharded:
+        pytest.skip("without sharded channels nothing lingers")
+    async with (
+        started(cluster.url, cluster_namespace, "linger", 1.5) as holder,
+        clients(cluster, 1) as (there,),
+    ):
+        lock = there.lock("n", namespace=cluster_namespace, backoff=PATIENT)
+        await overtaken(holder, lock, number)
 
 
 async def test_on_a_cluster_a_waiter_recalls_it(cluster: Cluster, cluster_namespace: str) -> None:

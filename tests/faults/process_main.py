@@ -8,6 +8,7 @@ processes of a machine), and what else there is to tell.
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
@@ -119,7 +120,7 @@ async def fork(client: LockClient, lock: AsyncLock) -> None:
 
 async def main(url: str, namespace: str, job: str, ttl: str = "2.0") -> None:
     """Do a job."""
-    first, *others = url.split(",")
+    first, *others = re.split(",(?=redis)", url)  # of one, Sentinels stand behind commas, too
     async with LockClient.from_url([first, *others] if others else first) as client:
         lock = client.lock("n", namespace=namespace, ttl=float(ttl), backoff=PATIENT)
         say("ready")

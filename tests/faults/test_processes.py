@@ -54,6 +54,22 @@ class Client:
         await eventually(state, "T", within=10)
 
 
+@asynccontextmanager
+async def started(url: str, namespace: str, job: str, ttl: float) -> AsyncIterator[Client]:
+    """Run a client process that does not outlive the block."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.faults.process_main", url, namespace, job, str(ttl)),
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    try:
+        yield Client(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Client]]
 
 
@@ -61,18 +77,10 @@ Start = Callable[..., contextlib.AbstractAsyncContextManager[Client]]
 def start(redis_url: str, namespace: str) -> Start:
     """Start client processes that do not outlive the test."""
 
-    @asynccontextmanager
-    async def run(job: str, ttl: float = 2.0) -> AsyncIterator[Client]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.faults.process_main", redis_url, namespace, job, str(ttl),
-            stdout=subprocess.PIPE, cwd=ROOT,
-        )  # fmt: skip
-        try:
-            yield Client(process)
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
+    def run(
+        job: str, ttl: float = 2.0, query: str = ""
+    ) -> contextlib.AbstractAsyncContextManager[Client]:
+        return started(redis_url + query, namespace, job, ttl)
 
     return run
 
