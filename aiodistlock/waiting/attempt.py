@@ -93,6 +93,7 @@ class Attempt:
         "failing_since",
         "failure",
         "keys",
+        "lingers",
         "moved",
         "options",
         "over",
@@ -110,9 +111,11 @@ class Attempt:
         self.contender = contender
         self.client = client
         self.keys = keys
-        self.token = client.next_lingering_token() if first.options.linger else client.next_token()
+        self.options = options = first.options
+        self.lingers = options.linger > 0
+        """Whether its lease may linger: by its token others know whether to recall it."""
+        self.token = client.next_lingering_token() if self.lingers else client.next_token()
         client.attempts[self.token] = self
-        self.options = first.options
         self.queues = first.waits
         """Whether to wait in the queue; not if the only waiter just tries."""
         self.call: Call[Any] | None = None

@@ -67,7 +67,7 @@ class Grantee(Possessor):
         )
         if self.lingering is not None:
             others_wait = type(reply) is Granted and reply.others_wait
-            self.lingering.began(lease, granted_at, others_wait=others_wait)
+            self.lingering.began(lease, granted_at, attempt.lingers, others_wait=others_wait)
         self._begin(lease, granted_at)
 
     def granted_by_message(

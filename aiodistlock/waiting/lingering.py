@@ -44,15 +44,22 @@ class Lingering:
         self._barred: bytes | None = None
         """Token of a lease, or an attempt, that somebody else waits for."""
 
-    def began(self, lease: ProcessLease, granted_at: float, *, others_wait: bool) -> None:
-        """Decide whether a lease that begins may linger later."""
+    def began(
+        self, lease: ProcessLease, granted_at: float, recallable: bool, *, others_wait: bool
+    ) -> None:
+        """
+        Decide whether a lease that begins may linger later.
+
+        :param recallable: whether its token tells others to ask for it
+        :param others_wait: whether somebody waits already
+        """
         client = self._client
         self._may_stay = None
         connection = client.connection
         connection.listen(self._keys)  # so that it may the next time, if not now
         self._line = line = connection.line(self._keys)
         if (
-            lease.options.linger  # or its token says that nobody need ask for it
+            recallable
             and not others_wait
             and lease.token != self._barred
             and line is not None

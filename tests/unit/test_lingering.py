@@ -401,6 +401,22 @@ async def test_a_plain_lock_on_the_name_uses_it_once(ours: LockClient) -> None:
     assert ours.linger_counts == (1, 0, 0)
 
 
+async def test_a_lease_that_a_plain_lock_got_does_not_linger(
+    ours: LockClient, theirs: LockClient
+) -> None:
+    """Handed over to a task whose lock lingers: by its token nobody would recall it."""
+    await use(ours.lock("wallet", linger=60.0))
+    ours._engine("*").lingering.end()
+    lease = await ours.lock("wallet").acquire()
+    lingering = asyncio.create_task(ours.lock("wallet", linger=60.0).acquire())
+    await turns()
+    await lease.release()
+    await (await lingering).release()
+    with fail_after(5):
+        await use(theirs.lock("wallet"))
+    assert ours.linger_counts == (0, 1, 0)
+
+
 async def test_a_lock_that_shares_no_lease_recalls_it(ours: LockClient) -> None:
     """It asks Redis for itself, and waits behind what lingers in its own process."""
     await use(ours.lock("wallet", linger=60.0))
