@@ -16,12 +16,17 @@ import redis as redis_sync
 import redis.asyncio as redis_asyncio
 import trustme
 from anyio import fail_after
+from hypothesis import settings
 
 from aiodistlock.testing.discovery import server_binary
 from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
 from tests import servers
 from tests.deployments.cluster import Cluster, running_cluster
 from tests.proxy import ChaosProxy
+
+# A busy machine takes half a second for what takes a millisecond, once in a while.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 _NO_SERVER = (
     "no Redis for the integration tests: set REDIS_URL, start a Docker engine, "
