@@ -96,7 +96,8 @@ class AsyncLock(LockLike):
         yes``).  Too few in time: given up and tried again, as while Redis is unreachable.
         For other locks such a lock is one of another process
     :param linger: seconds for which a released lease may stay with this process, to be used
-        again without asking Redis; 0.0: it does not.  Whoever else wants the lock recalls it.
+        again without asking Redis; 0.0: it does not; ``"auto"``: 0.05, but only on names where
+        it has been seen to pay.  Whoever else wants the lock recalls it.
         Not on a quorum, nor with ``auto_renew=False``, ``local_handoffs=0`` or another ``ack``
     :raises TypeError: if ``redis`` is none of these
     :raises ValueError: naming every option that is wrong
@@ -119,7 +120,7 @@ class AsyncLock(LockLike):
         namespace: str = "lock:",
         reentrant: bool = False,
         ack: str = "local",
-        linger: Duration = 0.0,
+        linger: Duration | Literal["auto"] = 0.0,
     ) -> None:
         client_options = redis.options if isinstance(redis, Engines) else _CLIENT_DEFAULTS
         options = {

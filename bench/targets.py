@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from bench.peers.catalog import LINGERING, MUTEX, ON_ALL, ON_ONE, OURS, REFERENCE
+from bench.peers.catalog import AUTO, LINGERING, MUTEX, ON_ALL, ON_ONE, OURS, REFERENCE
 from bench.results import Results
 from bench.stats import Interval
 from bench.workloads import (
@@ -151,6 +151,8 @@ def _reuse() -> Iterator[Target]:
     yield Target(f"lingering, {one}: client CPU per cycle", 8, False, "≤ 8 µs", cpu)
     asked = partial(_plain, "reuse", reuse.ASKED_BACK, "p50", MS, side=LINGERING)
     yield Target("lingering, asked back: p50", 1.2, False, "≤ 1.2 ms", asked)
+    turns = partial(_rate, "reuse", reuse.IN_TURNS, AUTO, OURS)
+    yield Target(f"linger auto, {reuse.IN_TURNS}: rate", 0.95, True, "≥ 0.95 × without", turns)
 
 
 def _ledger() -> Iterator[Target]:

@@ -24,7 +24,7 @@ class UntimedLockKeywords(TypedDict, total=False):
     namespace: str
     reentrant: bool
     ack: str
-    linger: Duration
+    linger: Duration | Literal["auto"]
 
 
 class LockKeywords(UntimedLockKeywords, total=False):

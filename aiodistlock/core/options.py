@@ -18,6 +18,9 @@ from aiodistlock.core.validity import RENEW_SHARE, relied_on
 MIN_TTL = 0.05
 """Shortest lease, seconds: below it a pause of the event loop loses every lease."""
 
+AUTO_LINGER = 0.05
+"""For how long leases linger with ``linger="auto"``, seconds."""
+
 MAX_SECONDS = 31_536_000.0
 """Longest duration that any option takes, seconds (a year)."""
 
@@ -112,12 +115,17 @@ class LockOptions:
     The ttl to ask a grant for: short, so that a frozen waiter costs others no more than
     the claim window; but whole if nobody will renew it.
     """
+    linger_auto: bool = field(init=False, default=False)
+    """Whether a name lingers only where that has been seen to pay."""
     relied_on: float = field(init=False)
     """For how long after its request a lease may be relied on, seconds."""
     renewed_before: float = field(init=False)
     """How long before its deadline a lease is renewed, seconds; 0.0: it is not."""
 
     def __post_init__(self) -> None:
+        if cast(object, self.linger) == "auto":
+            object.__setattr__(self, "linger", AUTO_LINGER)
+            object.__setattr__(self, "linger_auto", True)
         problems = [
             ttl_problem(self.ttl),
             timeout_problem(self.timeout),

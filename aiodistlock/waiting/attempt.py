@@ -112,7 +112,9 @@ class Attempt:
         self.client = client
         self.keys = keys
         self.options = options = first.options
-        self.lingers = options.linger > 0
+        self.lingers = options.linger > 0 and (
+            not options.linger_auto or client.lingering.arming(keys.key).armed
+        )
         """Whether its lease may linger: by its token others know whether to recall it."""
         self.token = client.next_lingering_token() if self.lingers else client.next_token()
         client.attempts[self.token] = self

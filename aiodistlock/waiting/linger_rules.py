@@ -8,9 +8,16 @@ Rules
 3. Whoever uses it has at least half of the ttl, as after any local hand-off; so one that
    nobody uses is not renewed, and one whose process died is over when its ttl is.
 4. Each use has a fencing token of its own, of which ``MAX_LOCAL_HANDOFFS`` are covered.
+5. With ``linger="auto"`` a name is armed when ``IN_A_ROW`` leases in a row would have been used
+   again, as far as its process can tell: each was asked for within the time for which the one
+   before it would have lingered, and nobody waited.  A recall disarms it for ``DISARMED_FOR``,
+   unless the lease had at least ``WORTH`` uses more.  So where processes take turns at random,
+   it costs a recall in that time.
 """
 
 from __future__ import annotations
+
+from math import inf
 
 from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS
 
@@ -21,7 +28,47 @@ QUIET_FOR = 60.0
 """For how long a name does not linger behind a holder who cannot ask, seconds."""
 
 MOST = 1_000
-"""Most leases of one client that linger at a time."""
+"""Most leases of one client that linger at a time; and most names of which it knows whether
+they are armed."""
+
+IN_A_ROW = 3
+
+WORTH = 8
+"""Uses of a lease that outweigh the recall by which it ends."""
+
+DISARMED_FOR = 30.0
+"""Seconds."""
+
+
+class Arming:
+    """What a process saw of a name whose locks have ``linger="auto"``."""
+
+    __slots__ = ("_disarmed_until", "_in_a_row", "_lingers_until", "armed")
+
+    def __init__(self) -> None:
+        self.armed = False
+        """Whether its leases linger."""
+        self._in_a_row = 0
+        self._lingers_until = -inf
+        """When the last lease would have ceased to linger."""
+        self._disarmed_until = -inf
+
+    def released(self, until: float) -> None:
+        """Take note of a lease that is released, and until when it would have lingered."""
+        self._lingers_until = until
+
+    def began(self, now: float, *, others_wait: bool) -> None:
+        """Take note of a lease that begins at the server."""
+        again = now <= self._lingers_until and not others_wait
+        self._in_a_row = self._in_a_row + 1 if again else 0
+        if self._in_a_row >= IN_A_ROW and now >= self._disarmed_until:
+            self.armed = True
+
+    def recalled(self, now: float, uses: int) -> None:
+        """Take note that somebody asks for a lease that had so many more uses."""
+        if uses < WORTH:
+            self.armed, self._in_a_row = False, 0
+            self._disarmed_until = now + DISARMED_FOR
 
 
 def may_be_used(  # noqa: PLR0917  # runs for every use, and keywords cost

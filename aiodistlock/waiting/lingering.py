@@ -55,13 +55,15 @@ class Lingering:
         """
         client = self._client
         self._may_stay = None
+        others_wait = others_wait or lease.token == self._barred
+        if lease.options.linger_auto:
+            client.lingering.arming(self._keys.key).began(granted_at, others_wait=others_wait)
         connection = client.connection
         connection.listen(self._keys)  # so that it may the next time, if not now
         self._line = line = connection.line(self._keys)
         if (
             recallable
             and not others_wait
-            and lease.token != self._barred
             and line is not None
             and not client.lingering.is_quiet(self._keys.key, granted_at)
         ):
@@ -79,7 +81,10 @@ class Lingering:
         self.bar(token)
         if lease is None or self._may_stay is not None:
             return False
-        self._client.lingering.recalls += 1
+        client = self._client
+        client.lingering.recalls += 1
+        if lease.options.linger_auto:
+            client.lingering.arming(self._keys.key).recalled(client.clock(), lease.handoffs)
         if lease.story is not None:
             lease.story.lingered("recall")
         lingered = self.lease is lease
@@ -88,11 +93,13 @@ class Lingering:
 
     def stay(self, lease: ProcessLease) -> bool:
         """Have a released lease linger if it may; tell whether it does."""
-        if lease is not self._may_stay or lease.renewal is not None:
-            return False
         client, options = self._client, lease.options
         now = client.clock()
         until = now + options.linger
+        if lease is not self._may_stay or lease.renewal is not None:
+            if options.linger_auto:
+                client.lingering.arming(self._keys.key).released(until)
+            return False
         line = client.connection.line(self._keys)
         if (
             line is None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from aiodistlock.core.clock import Clock, Timer, Timers
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.leases.process_lease import ProcessLease
-from aiodistlock.waiting.linger_rules import MOST, QUIET_FOR
+from aiodistlock.waiting.linger_rules import MOST, QUIET_FOR, Arming
 
 TOGETHER = 24
 """So many of the oldest are released together where there are too many: one write of a pipe."""
@@ -43,6 +43,7 @@ class LingeringLeases:
     """
 
     __slots__ = (
+        "_armings",
         "_clock",
         "_leases",
         "_looks_at",
@@ -63,6 +64,8 @@ class LingeringLeases:
         """Until when a key does not linger, behind a holder who could not have asked."""
         self._timer: Timer | None = None
         self._looks_at = 0.0
+        self._armings: dict[bytes, Arming] = {}
+        """Of each key with ``linger="auto"``; its locks may be made for each use."""
         self.hits = self.misses = self.recalls = 0
 
     def __len__(self) -> int:
@@ -124,6 +127,15 @@ class LingeringLeases:
         if len(quiet) >= MOST:
             self._quiet = quiet = {each: until for each, until in quiet.items() if until > now}
         quiet[key] = now + QUIET_FOR
+
+    def arming(self, key: bytes) -> Arming:
+        """Return what was seen of a key; of too many, the one known longest is forgotten."""
+        arming = self._armings.get(key)
+        if arming is None:
+            if len(self._armings) >= MOST:
+                del self._armings[next(iter(self._armings))]
+            arming = self._armings[key] = Arming()
+        return arming
 
     def is_quiet(self, key: bytes, now: float) -> bool:
         """Tell whether a key must not linger now."""

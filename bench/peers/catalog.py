@@ -84,6 +84,7 @@ PEERS = {
             "aiodistlock", "aiodistlock", "ours", "aiodistlock", _SCRIPTS, ("asyncio", "uvloop")
         ),
         PeerInfo("lingering", "aiodistlock, lingering", "lingering", "aiodistlock", _SCRIPTS),
+        PeerInfo("auto", "aiodistlock, linger auto", "lingering_auto", "aiodistlock", _SCRIPTS),
         PeerInfo("quorum", "aiodistlock, quorum of 5", "ours", "aiodistlock", _SCRIPTS),
         PeerInfo("cluster-one", "aiodistlock, 1 of 3 primaries", "ours", "aiodistlock", _SCRIPTS),
         PeerInfo("cluster-all", "aiodistlock, all 3 primaries", "ours", "aiodistlock", _SCRIPTS),
@@ -140,6 +141,8 @@ REFERENCE = "redis-py"
 MUTEX = "mutex"
 LINGERING = "lingering"
 """Ours, with locks that linger."""
+AUTO = "auto"
+"""Ours, with locks that linger where it has been seen to pay."""
 ON_ONE, ON_ALL = "cluster-one", "cluster-all"
 """Ours on a cluster: names on one of its primaries, or on all."""
 LOCKS = ("pottery", "coredis", "python-redis-lock", "aioredlock", "node-redlock")

@@ -15,7 +15,7 @@ class Ours:
     """Locks on one Redis client, on several, or on a cluster, as the README shows them."""
 
     def __init__(
-        self, redis: Redis | list[Redis] | LockClient, ttl: float, linger: float = 0.0
+        self, redis: Redis | list[Redis] | LockClient, ttl: float, linger: float | str = 0.0
     ) -> None:
         self._redis = redis
         self._ttl = ttl

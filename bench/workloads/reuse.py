@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench import measure
-from bench.peers.catalog import LINGERING, REFERENCE, Side
+from bench.peers.catalog import AUTO, LINGERING, REFERENCE, Side
 from bench.plan import Case, Plan, Workload
 from bench.processes import Worker
 from bench.results import Metrics
@@ -27,7 +27,9 @@ PAUSE = 0.001
 
 def _cases(plan: Plan) -> Sequence[Case]:
     sides = [
-        side for side in plan.sides(*plan.ours, LINGERING, REFERENCE) if side.loop == "asyncio"
+        side
+        for side in plan.sides(*plan.ours, LINGERING, AUTO, REFERENCE)
+        if side.loop == "asyncio"
     ]
     ours = [side for side in sides if side.peer != REFERENCE]
 
@@ -36,7 +38,7 @@ def _cases(plan: Plan) -> Sequence[Case]:
         return measure.cycles(server, side, spec, 2)
 
     if plan.quick:
-        return [_case(plan, SIZES[0], sides)]
+        return [_case(plan, SIZES[0], [side for side in sides if side.peer != AUTO])]
     return [
         *(_case(plan, tasks, sides) for tasks in SIZES),
         Case(ASKED_BACK, ours, ask_back),

@@ -86,6 +86,28 @@ async def test_a_waiter_behind_an_idle_holder_that_lives_is_served_by_a_recall(
     assert here.linger_counts[1:] == (0, 1)
 
 
+async def test_auto_lingers_where_it_pays_until_others_ask(
+    here: LockClient, there: LockClient, namespace: str
+) -> None:
+    """Then it does not for a while."""
+    lock = here.lock("n", ttl=60.0, namespace=namespace, linger="auto")
+    await linger(here, lock)
+
+    async def recalls() -> int:
+        return here.linger_counts.recalls
+
+    async with lock:
+        other = there.lock("n", namespace=namespace, backoff=PATIENT)
+        waiting = asyncio.create_task(other.acquire())
+        await eventually(recalls, 1, within=15)
+    with fail_after(15):
+        await (await waiting).release()
+    hits = here.linger_counts.hits
+    for _ in range(6):
+        await use(lock)
+    assert here.linger_counts.hits == hits
+
+
 async def test_a_recall_that_is_lost_is_repeated(
     here: LockClient, there: LockClient, proxy: ChaosProxy, namespace: str
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 if importlib.util.find_spec("matplotlib") is None:
     pytest.skip("needs the bench extra", allow_module_level=True)
 
-from bench.peers.catalog import LINGERING, OURS, PEERS, REFERENCE, Side
+from bench.peers.catalog import AUTO, LINGERING, OURS, PEERS, REFERENCE, Side
 from bench.plan import Plan
 from bench.server import BenchServer
 from bench.workloads import reuse
@@ -17,12 +17,12 @@ def test_who_is_asked_back_is_ours() -> None:
     """A poller's lock is free when it is released; in turns all are compared."""
     plan = Plan(quick=False, repeat=5, peers=list(PEERS))
     cases = {case.name: [side.peer for side in case.sides] for case in reuse.REUSE.cases(plan)}
-    assert cases[reuse.ASKED_BACK] == [OURS, LINGERING]
-    assert cases[reuse.IN_TURNS] == [OURS, LINGERING, REFERENCE]
+    assert cases[reuse.ASKED_BACK] == [OURS, LINGERING, AUTO]
+    assert cases[reuse.IN_TURNS] == [OURS, LINGERING, AUTO, REFERENCE]
 
 
 @pytest.mark.bounded(60)
-@pytest.mark.parametrize("peer", [OURS, LINGERING])
+@pytest.mark.parametrize("peer", [OURS, LINGERING, AUTO])
 def test_a_lock_is_asked_back(peer: str) -> None:
     """Two processes want it in turns, each right after the other has released it."""
     with BenchServer() as server:

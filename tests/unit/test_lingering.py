@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import random
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ from aiodistlock.protocol.answers import Granted
 from aiodistlock.protocol.grant_message import Grant, Recall
 from aiodistlock.testing.clock import ManualClock
 from aiodistlock.waiting.acquire import acquire
-from aiodistlock.waiting.linger_rules import MOST, QUIET_FOR
+from aiodistlock.waiting.linger_rules import DISARMED_FOR, MOST, QUIET_FOR, WORTH
 from tests.contract.world import turns
 from tests.stories import Told
 
@@ -643,11 +644,75 @@ async def test_one_that_is_found_lost_while_it_lingers_is_a_miss(ours: LockClien
     assert len(engine.lingering) == 0
 
 
+async def test_auto_lingers_after_three_leases_that_would_have_been_used_again(
+    ours: LockClient, clock: ManualClock
+) -> None:
+    """Each within the time; one that came later, and all begins anew."""
+    lock = ours.lock("wallet", linger="auto")
+    for pauses in ([0.0, 0.01, 0.06], [0.01] * 3):
+        for pause in pauses:
+            await use(lock)
+            assert entry(ours).holder is None
+            await clock.advance(pause)
+    await use(lock)  # the third: it has no token yet that asks for recalls
+    assert entry(ours).holder is None
+    await use(lock, 5)
+    assert ours.linger_counts == (4, 0, 0)
+    await clock.advance(0.06)
+    assert entry(ours).holder is None
+
+
+async def test_auto_remembers_names_whose_locks_are_made_for_each_use(ours: LockClient) -> None:
+    """For as many as may linger."""
+    for _ in range(6):
+        await use(ours.lock("wallet", linger="auto"))
+        gc.collect()
+    assert ours.linger_counts == (1, 0, 0)
+    lingering = ours._engine("*").lingering
+    for number in range(MOST):
+        lingering.arming(b"%d" % number)
+    assert not lingering.arming(KEY).armed
+
+
+@pytest.mark.parametrize(("uses", "stays_armed"), [(WORTH, True), (WORTH - 1, False)])
+async def test_a_recall_disarms_auto_unless_it_was_worth_it(
+    ours: LockClient, theirs: LockClient, clock: ManualClock, uses: int, stays_armed: bool
+) -> None:
+    """For a while; then three leases arm it again."""
+    lock = ours.lock("wallet", linger="auto")
+    await use(lock, 5 + uses)
+    assert ours.linger_counts.hits == uses
+    await use(theirs.lock("wallet"))
+    await use(lock, 5)
+    assert (ours.linger_counts.hits > uses) is stays_armed
+    if not stays_armed:
+        await clock.advance(DISARMED_FOR)
+        await use(lock, 2)
+        assert ours.linger_counts.hits == uses
+        await use(lock, 4)
+        assert ours.linger_counts.hits > uses
+
+
+async def test_auto_costs_next_to_nothing_where_processes_take_turns_at_random(
+    ours: LockClient, theirs: LockClient, clock: ManualClock
+) -> None:
+    """A recall in half a minute at most, but for runs that were worth it."""
+    rng = random.Random(15)
+    locks = [client.lock("wallet", linger="auto") for client in (ours, theirs)]
+    for _ in range(5_000):
+        await use(rng.choice(locks))
+        await clock.advance(0.01)
+    counts = [client.linger_counts for client in (ours, theirs)]
+    assert 0 < sum(each.recalls for each in counts) <= 2 * 2 + 6
+    assert sum(each.hits for each in counts) < 200
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
         ({"linger": -1.0}, "linger must be 0 to"),
-        ({"linger": "auto"}, "linger must be a number"),
+        ({"linger": "often"}, "linger must be a number"),
+        ({"linger": "auto", "auto_renew": False}, "auto_renew=True"),
         ({"linger": None}, "linger must be a number"),
         ({"linger": 1.0, "auto_renew": False}, "auto_renew=True"),
         ({"linger": 1.0, "local_handoffs": 0}, "local_handoffs above 0"),
