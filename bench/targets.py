@@ -157,8 +157,8 @@ def _reuse() -> Iterator[Target]:
 
 def _ledger() -> Iterator[Target]:
     case = ledger.case_name(1.0)
-    rate = partial(_plain, "ledger", case, "rate", Unit(1e-3, ",000/s"), side=LINGERING)
-    yield Target(f"lingering, ledger, {case}: events", 50, True, "≥ 50,000/s", rate)
+    rate = partial(_plain, "ledger", case, "rate", Unit(1e-3, " thousand/s"), side=LINGERING)
+    yield Target(f"lingering, ledger, {case}: events", 50, True, "≥ 50 thousand/s", rate)
     yield Target("ledger: balances to the cent", 0, False, "none wrong", _wrong)
 
 

@@ -85,6 +85,10 @@ class Work:
         self._sample, self._names = sample()
         self._routes = routes(spec.share)
         self._events = self._counted(stream(self._routes[spec.number]))
+        # redis-py's lock has its token: each task has locks of its own.  Made before the window,
+        # but for the wallets of a process that dies.
+        wallets = {self._sample[event][0] for event in self._routes[spec.number]}
+        self._locks = [{each: self._lock(each) for each in wallets} for _ in range(spec.tasks)]
         self._again: deque[int] = deque()
         """What a dead process had begun."""
         self._stopping = False
@@ -109,14 +113,17 @@ class Work:
         self._again.extend(event for event in begun if not self._store.applied(event))
         self._events = heapq.merge(self._events, filter(ours, stream(route, taken)))
 
-    async def work(self) -> None:
+    def _lock(self, wallet: int) -> Any:
+        return self._peer.lock(f"{self._spec.prefix}:{self._names[wallet]}")
+
+    async def work(self, task: int) -> None:
         """Apply events until told to stop."""
-        locks: dict[int, Any] = {}
+        locks = self._locks[task]
         while (event := self._next()) is not None:
             wallet, cents = self._sample[event % SAMPLE_SIZE]
             lock = locks.get(wallet)
             if lock is None:
-                lock = locks[wallet] = self._peer.lock(f"{self._spec.prefix}:{self._names[wallet]}")
+                lock = locks[wallet] = self._lock(wallet)
             while not await self._settled(lock, wallet, cents, event):
                 pass
 
@@ -157,7 +164,7 @@ class Work:
     async def measure(self) -> dict[str, Any]:
         """Work, taking over from the dead, until told to stop; return the figures."""
         cpu = time.process_time()
-        tasks = [asyncio.create_task(self.work()) for _ in range(self._spec.tasks)]
+        tasks = [asyncio.create_task(self.work(task)) for task in range(self._spec.tasks)]
         while (word := await channel.receive_async()).startswith("dead "):
             self.take_over(int(word.removeprefix("dead ")))
         cpu = time.process_time() - cpu
