@@ -10,7 +10,7 @@ from aiodistlock import Leader, LockClient, Term
 from aiodistlock.waiting import observation
 from tests.deployments.cluster import Cluster, Node
 from tests.deployments.sentinel import SentinelDeployment
-from tests.deployments.world import EAGER, clients, name_on
+from tests.deployments.world import EAGER, clients, name_on, queued
 
 pytestmark = pytest.mark.bounded(90)
 
@@ -47,6 +47,29 @@ async def test_observers_follow_a_slot_that_moves(
                 await asyncio.to_thread(cluster.migrate, f"lock:{name}", target)
                 await term.proclaim(f"at {target.port}")
                 await until(leaders, f"at {target.port}")
+
+
+async def test_who_waits_in_a_slot_already_hears_announcements_there_as_well(
+    cluster: Cluster, cluster_namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A candidate that begins to observe: its slot was listened to before, for grants."""
+    if not cluster.sharded:
+        pytest.skip("no sharded channels before Redis 7: nobody queues")
+    for pause in ("POLL_EVERY", "LOOK_EVERY"):
+        monkeypatch.setattr(observation, pause, 3600.0)
+    async with clients(cluster) as (here, there):
+        ours, theirs = (
+            each.election("e", value="a", ttl=3600.0, namespace=cluster_namespace)
+            for each in (here, there)
+        )
+        async with ours.lead() as term:
+            waiting = asyncio.create_task(theirs.run(lambda _term: asyncio.sleep(0)))
+            await queued(cluster, here.lock("e", namespace=cluster_namespace))
+            async with aclosing(theirs.observe()) as leaders:
+                await until(leaders, "a")
+                await term.proclaim("b")
+                await until(leaders, "b")
+        await waiting
 
 
 async def test_a_channel_that_is_refused_costs_no_lock_its_messages(

@@ -27,6 +27,11 @@ def test_each_key_of_a_lock_tells_its_name(name: str, namespace: str) -> None:
         assert name_of(key, namespace) == name
 
 
+def test_what_a_leader_proclaims_is_no_lock() -> None:
+    """It stays behind a dead one for a while, and nobody holds or waits for anything by it."""
+    assert name_of(LockKeys("scheduler", "lock:").proclamation, "lock:") is None
+
+
 def test_a_name_may_look_like_a_companion() -> None:
     """Only what begins with the reserved prefix is one."""
     assert name_of(b"lock:{x}:fence", "lock:") == "{x}:fence"
