@@ -21,6 +21,7 @@ Rules, by the promise of docs/design.md that each belongs to
 ``refused``   rule 7 of section 8: who waits for an unavailable Redis waits as long as was said
 ``gone``      section 6: whoever is refused a renewal does not go on
 ``inside``    see ``inside.py``
+``once``      P1: no window is begun, or done, that was done before
 ``order``     an answer of the library contradicts itself
 
 P1 is judged while its premises hold: not of leases that began before a server lost data, or
@@ -43,6 +44,7 @@ from tests.simulation.redis.server import RedisServer
 from tests.simulation.redis.session import Session
 from tests.simulation.story import Story
 from tests.simulation.timeline import Timeline
+from tests.simulation.windows import Windows
 
 if TYPE_CHECKING:
     from tests.simulation.plan import Plan
@@ -92,6 +94,7 @@ class Judge:
         self.holds = 0
         self.handed_over = 0
         self.servers: list[RedisServer] = []
+        self.windows = Windows(self)
         self.clock_stepped = False
         self._lost_at: dict[str, float] = {}
         self._before: list[tuple[bytes | None, int | None]] = []
@@ -212,6 +215,7 @@ class Judge:
         """Take in that a server lost data."""
         self.broken_at = self._timeline.now
         self.data_lost = True
+        self.windows.forget()
         for name in self.names.values():
             name.queue.clear()
             name.given_up.clear()  # nor is it known any more what is void

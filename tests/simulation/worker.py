@@ -8,13 +8,16 @@ from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from aiodistlock import AsyncLock, Backoff, Lease, LockClient, LockError
+from aiodistlock import AsyncLock, Backoff, Lease, LockClient, LockError, Ran, Run, Skipped
 from aiodistlock.errors import LeaseLost, StoreUnavailable
 from tests.simulation.judge import NAMESPACE, Judge
 from tests.simulation.process import Process
 
 if TYPE_CHECKING:
     from tests.simulation.plan import Plan
+
+WINDOW = 0.05
+"""Seconds from one window to the next."""
 
 BACKOFF = Backoff(initial=0.01, factor=2.0, cap=0.2)
 
@@ -36,6 +39,7 @@ class Worker:
         self._plan = plan
         self._rng = Random(f"{plan.seed}:{process.label}:{number}")
         self._lingers = Random(f"{plan.seed}:{process.label}:{number}:lingers")
+        self._onces = Random(f"{plan.seed}:{process.label}:{number}:once")
         self.stopping = self.ending = False
         self._locks: dict[Any, AsyncLock] = {}
         self.doing = "nothing"
@@ -78,6 +82,10 @@ class Worker:
                 self.doing = "a pause"
                 await asyncio.sleep(rng.choice((0.0, 0.0, 0.003, 0.03)) * rng.random())
                 name = rng.choice(list(self._judge.names))
+                if self._plan.once and self._onces.random() < 0.5:
+                    with suppress(LockError, Mishap):
+                        await self._window(client, name)
+                    continue
                 lock = self._lock(client, name)
                 self.doing = f"{lock!r}"
                 with suppress(LockError, Mishap):
@@ -116,6 +124,31 @@ class Worker:
                 if lock._options.reentrant:
                     async with lock.hold() as again:
                         assert again is lease
+
+    async def _window(self, client: LockClient, name: str) -> None:
+        """Do a window, this one or the one before, unless it is done."""
+        rng, windows = self._onces, self._judge.windows
+        asked_at = self._asked_at = self._judge.now
+        window = max(0, int(asked_at / WINDOW) - rng.choice((0, 0, 0, 1)))
+        at_most = rng.random() < 0.3
+        once = client.once(
+            name,
+            ttl=rng.choice(self._plan.ttls),
+            on_crash="skip" if at_most else "retry",
+            timeout=rng.choice((None, None, 5.0, 0.3, 0.02, 0.0)),
+            namespace=NAMESPACE,
+        )
+        self.doing = f"{once!r}, window {window}"
+
+        async def job(run: Run) -> None:
+            windows.begins(name, window, asked_at, marked=at_most)
+            await self._body(run._lease, name, cancelled=True)
+
+        outcome: Ran[None] | Skipped | None = None
+        async with self._bounded():
+            outcome = await once.run(job, window=window)
+        if isinstance(outcome, Ran):
+            windows.done(name, window, asked_at, marked=at_most)
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:

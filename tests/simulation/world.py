@@ -48,7 +48,9 @@ LEFT_FOR = 35.0
 
 VOID = b"aiodistlock:void:"
 
-STAYS = (b"aiodistlock:fence", VOID, b"aiodistlock:marker")
+MARK = b"aiodistlock:done:"
+
+STAYS = (b"aiodistlock:fence", VOID, MARK, b"aiodistlock:marker")
 """What stays on a server, by docs/design.md."""
 
 
@@ -312,7 +314,7 @@ class World:
             server.keys.now_us = server.clock_us()
             server.keys.drop_what_ended()
             for key, value in server.keys.values.items():
-                if key.startswith(VOID) and key not in server.keys.ends:
+                if key.startswith((VOID, MARK)) and key not in server.keys.ends:
                     self.judge.note("left", f"{key!r} stays for ever")
                 if key.startswith(STAYS):
                     continue

@@ -1,0 +1,52 @@
+"""What is done once a window: which ones are, by the word of who did them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.simulation.judge import Judge
+
+
+class Windows:
+    """
+    Notes it when a window is begun, or done, that was done before (``once``).
+
+    Judged while no server loses data: then a mark that was told stays.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._marked: dict[str, int] = {}
+        """The highest window of each name that was marked."""
+
+    def forget(self) -> None:
+        """Take in that marks may be lost."""
+        self._marked.clear()
+
+    def begins(self, name: str, window: int, asked_at: float, *, marked: bool) -> None:
+        """
+        Take in that a window is begun.
+
+        :param marked: whether it is to be begun at most once
+        """
+        self._look(name, window, "begins")
+        if marked:
+            self._mark(name, window, asked_at)
+
+    def done(self, name: str, window: int, asked_at: float, *, marked: bool) -> None:
+        """Take in that a window is done, and marked."""
+        if not marked:  # else it finds what its own beginning marked
+            self._look(name, window, "is done")
+        self._mark(name, window, asked_at)
+
+    def _look(self, name: str, window: int, what: str) -> None:
+        known = self._marked.get(name, -1)
+        if known >= window and not math.isinf(self._judge.broken_at):
+            self._judge.note("once", f"window {window} of {name} {what}, and {known} was marked")
+
+    def _mark(self, name: str, window: int, asked_at: float) -> None:
+        # What was lost meanwhile may be this mark.
+        if asked_at > self._judge.broken_at:
+            self._marked[name] = max(window, self._marked.get(name, -1))
