@@ -22,11 +22,10 @@ import asyncio
 import functools
 import inspect
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Generic, Literal, NamedTuple, ParamSpec, TypeVar, cast
 
 from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.durations import Duration
@@ -122,6 +121,14 @@ class _Turn(LockLike):
 
     def _contend(self) -> tuple[Contender, asyncio.Task[Any] | None]:
         return OnceContender(self._engine(), self._keys), asyncio.current_task()
+
+
+class Asked(NamedTuple):
+    """The name is ours, and perhaps there is nothing to do."""
+
+    lease: Lease
+    window_us: int | None
+    """``None``: there are no windows."""
 
 
 class Started:
@@ -288,12 +295,16 @@ class Once:
         :raises LockError: if this task holds the name already, or the client is closed, or
             belongs to another event loop or process
         """
-        async with self._turn(window) as turn:
-            if isinstance(turn, Skipped):
-                return turn
-            value = await function(turn.run)
-            await turn.done()
-        return Ran(value)
+        asked = await self._asked(window)
+        if isinstance(asked, Skipped):
+            return asked
+        async with asked.lease:
+            turn = await self._begun(*asked)
+            if isinstance(turn, Started):
+                value = await function(turn.run)
+                await turn.done()
+                return Ran(value)
+        return turn
 
     def _window_us(self, window: object) -> int | None:
         """
@@ -309,37 +320,28 @@ class Once:
             raise ValueError("which window? pass window=, or every= or at_least= to once()")
         return checked_window(window)
 
-    @asynccontextmanager
-    async def _turn(self, window: object) -> AsyncIterator[Started | Skipped]:
-        """Begin a run if there is something to do, and give the lock up at the end."""
+    async def _asked(self, window: object) -> Asked | Skipped:
+        """Acquire the name if there is something to do; the caller enters the lease's block."""
         window_us = self._window_us(window)
         clock = self._lock._engine().clock
-        until = None if self._timeout is None else clock() + self._timeout
-        if not self._options.at_least_us:
-            looked = await self._ask(self._timeout or None)
+        timeout = self._timeout
+        until = None if timeout is None else clock() + timeout
+        if self._options.at_least_us:
+            timeout = 0.0
+        else:
+            looked = await self._ask(timeout or None)
             if window_us is None:
                 window_us = looked.server_us - looked.server_us % self._options.every_us
             if looked.mark is not None and looked.mark.refuses(window_us):
-                yield _skipped(looked.mark)
-                return
-        turn: Started | Skipped
+                return _skipped(looked.mark)
+            timeout = None if until is None else max(0.0, until - clock())
         try:
-            if self._options.at_least_us:
-                timeout: float | None = 0.0
-            else:
-                timeout = None if until is None else max(0.0, until - clock())
-            lease = await self._lock.acquire(timeout)
+            return Asked(await self._lock.acquire(timeout), window_us)
         except AcquireTimeout as error:
             if error.holder is None or error.causes:
                 raise
-            turn = await self._held(error.holder, window_us)
-        else:
-            async with lease:
-                turn = await self._begun(lease, window_us)
-                if isinstance(turn, Started):
-                    yield turn
-                    return
-        yield turn
+            holder = error.holder
+        return await self._held(holder, window_us)
 
     async def _begun(self, lease: Lease, window_us: int | None) -> Started | Skipped:
         """Look again, now that nobody else can mark anything."""

@@ -285,22 +285,35 @@ async def _once(
             on_lost="signal",  # we end the command, and wait until it is gone
         )
         with _as_command_errors(options):
-            async with once._turn(None) as turn:
-                if isinstance(turn, Skipped):
-                    return _skipped(options, turn)
-                try:
-                    window = {"AIODISTLOCK_WINDOW": turn.run.window.isoformat()}
-                    environment = {**_environment(options, turn.lease), **window}
-                    supervisor.start(environment, lambda: turn.lease.validity)
-                    status = await _held(supervisor, turn.lease)
-                    command.guardian.dismiss()
-                finally:
-                    # Before the lock is given up.
-                    command.guardian.end_group()
-                    await supervisor.all_ended()
-                if status == 0:
-                    await _marked(turn)
+            asked = await once._asked(None)
+            if isinstance(asked, Skipped):
+                return _skipped(options, asked)
+            async with asked.lease:
+                turn = await once._begun(*asked)
+                if isinstance(turn, Started):
+                    status = await _run_once(options, supervisor, command, turn)
+            if isinstance(turn, Skipped):
+                return _skipped(options, turn)
     return 128 + came[0] if came else status
+
+
+async def _run_once(
+    options: Options, supervisor: Supervisor, command: Command, turn: Started
+) -> int:
+    """Run the command, mark its good end, and return the exit status."""
+    lease = turn.lease
+    try:
+        window = {"AIODISTLOCK_WINDOW": turn.run.window.isoformat()}
+        supervisor.start({**_environment(options, lease), **window}, lambda: lease.validity)
+        status = await _held(supervisor, lease)
+        command.guardian.dismiss()
+    finally:
+        # Before the lock is given up.
+        command.guardian.end_group()
+        await supervisor.all_ended()
+    if status == 0:
+        await _marked(turn)
+    return status
 
 
 def _skipped(options: Options, skipped: Skipped) -> int:
