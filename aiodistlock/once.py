@@ -358,6 +358,8 @@ class Once:
             begun = await self._marked_as_begun(lease, window_us)
             if begun is not None:
                 return begun
+        # The answer may be read when the lease is over: nobody begins then.
+        lease.check()
         return Started(lease, window_us, Ending(window_us, ttl_ms, kept_until_us))
 
     async def _marked_as_begun(self, lease: Lease, window_us: int) -> Skipped | None:

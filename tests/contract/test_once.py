@@ -174,6 +174,31 @@ async def test_a_loss_that_the_function_does_not_notice_leaves_no_mark(
         assert isinstance(await job(second).run(noted, window=AT), Ran)
 
 
+async def test_nobody_begins_under_a_lease_that_is_over(
+    first: LockClient, second: LockClient, job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not if it is lost in the very turn in which Redis' last answer is read."""
+    ask, asked, began = Once._ask, [], []
+
+    async def losing(self: Once, within: float | None) -> Any:
+        answered = await ask(self, within)
+        asked.append(True)
+        if len(asked) == 2:
+            holder: Any = first._holders[self._keys.key].holder
+            lose(holder())
+        return answered
+
+    async def begin(_run: Run) -> None:
+        began.append(True)
+
+    monkeypatch.setattr(Once, "_ask", losing)
+    with anyio.fail_after(SOON):
+        with pytest.raises(LeaseLost):
+            await job(first).run(begin, window=AT)
+        assert not began
+        assert isinstance(await job(second).run(noted, window=AT), Ran)
+
+
 async def test_what_is_begun_is_not_begun_again(
     first: LockClient, second: LockClient, job: Make
 ) -> None:

@@ -249,6 +249,8 @@ def _as_command_errors(options: Options) -> Iterator[None]:
             raise CommandError(str(error), EXIT_UNAVAILABLE) from None
         told = "" if options.quiet else str(error)
         raise CommandError(told, options.conflict_exit_code) from None
+    except LeaseLost as error:  # before the command began
+        raise CommandError(str(error), EXIT_LOST) from None
     except StoreUnavailable as error:
         raise CommandError(str(error), EXIT_UNAVAILABLE) from None
     except ValueError as error:
