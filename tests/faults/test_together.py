@@ -1,6 +1,7 @@
 """Several names at a time, by several processes: nobody waits for ever."""
 
 import asyncio
+import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 import redis.asyncio as redis_asyncio
 
-from aiodistlock import AcquireTimeout, LockClient
+from aiodistlock import AcquireTimeout, LeaseLost, LockClient
 from tests.faults.together_main import NAMES
-from tests.faults.world import client, eventually, nothing_left, waiters
+from tests.faults.world import EAGER, client, eventually, nothing_left, waiters
 from tests.proxy import ChaosProxy
 
 ROOT = Path(__file__).parents[2]
@@ -149,3 +150,38 @@ async def test_cancelled_it_gives_back_what_it_had_at_hand(
             await entering
         assert await waiting() == (0, 0)
     await redis.delete(f"{namespace}a")  # its release went into the hole
+
+
+@pytest.mark.bounded(90)
+async def test_cut_connections_keep_nobody_from_getting_on(
+    proxy: ChaosProxy, redis: redis_asyncio.Redis, redis_url: str, namespace: str
+) -> None:
+    """Whatever was under way is sent again, or its lease is acquired again; none overlap."""
+    rng = random.Random(1)
+    inside: set[str] = set()
+
+    async def work(locks: LockClient) -> None:
+        for _ in range(4):
+            names = rng.sample(NAMES, rng.randint(2, len(NAMES)))
+            with suppress(LeaseLost):
+                async with locks.together(*names, namespace=namespace, backoff=EAGER):
+                    assert inside.isdisjoint(names)
+                    inside.update(names)
+                    try:
+                        await asyncio.sleep(0.002)  # real time: for a cut to come in between
+                    finally:
+                        inside.difference_update(names)
+
+    async def cut(*behind: LockClient) -> None:
+        while True:
+            await asyncio.sleep(0.02)  # real time: some requests get through
+            if all(each.health().connected for each in behind):
+                await proxy.cut()
+
+    async with client(proxy.url) as one, client(proxy.url) as two, client(redis_url) as three:
+        cutting = asyncio.create_task(cut(one, two))
+        async with asyncio.TaskGroup() as group:
+            for each in (one, two, three) * 2:
+                group.create_task(work(each))
+        cutting.cancel()
+    await nothing_left(redis, namespace, within=15.0)
