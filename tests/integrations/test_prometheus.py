@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -134,9 +135,9 @@ async def working(
     url: str, namespace: str, provider: MeterProvider
 ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """
-    Do all that is counted: wait, hold, hand over, come late, lose, find no Redis.
+    Do all that is counted: wait, hold, hand over, come late, linger, lose, find no Redis.
 
-    Yields what waits, holds and hands over once more; meanwhile a lease is held.
+    Yields what waits, holds, hands over and lingers once more; meanwhile a lease is held.
     """
     async with (
         LockClient.from_url(url) as here,
@@ -154,6 +155,9 @@ async def working(
 
         async def visits() -> None:
             await asyncio.gather(*(visit(each) for each in (here, here, there)))
+            for _ in range(2):
+                async with mine("wallet:5", linger=5.0):
+                    pass
 
         async def lose() -> None:
             async with mine("wallet:4") as lease:
@@ -176,7 +180,7 @@ async def test_each_panel_shows_what_happens(
     prometheus: Prometheus, offered: tuple[MeterProvider, int], redis_url: str, namespace: str
 ) -> None:
     """Each query of the dashboard is answered by figures, and those that count are right."""
-    asked = dict(PANELS)
+    asked, give_up_at = dict(PANELS), time.monotonic() + 90
     assert len(asked) > 15
     async with working(redis_url, namespace, offered[0]) as visits:
         while asked:
@@ -185,7 +189,8 @@ async def test_each_panel_shows_what_happens(
                 # (A quantile of nothing is not a number.)
                 if not all(map(math.isnan, await prometheus.query(expression))):
                     del asked[shown]
-            # A rate takes two readings, a second apart; the test's bound ends it.
+            assert time.monotonic() < give_up_at, f"no figures: {list(asked)}"
+            # A rate takes two readings, a second apart.
             await asyncio.sleep(0.2)
         for title, wanted in COUNTED.items():
             (expression,) = (expr for each, expr in PANELS.items() if each.startswith(title))
