@@ -129,10 +129,11 @@ def test_a_lost_lease_ends_the_command(
 ) -> None:
     """Status 70, no mark, and the group is gone before the end is told."""
     script = f"echo $$ > {tmp_path}/pid; sleep 1000"
-    once = line(namespace, "--ttl", "1", "--once-every", "300d", "--", "sh", "-c", script)
+    once = line(namespace, "--ttl", "4", "--once-every", "300d", "--", "sh", "-c", script)
     with started(redis_url, *once) as process:
-        until(lambda: (tmp_path / "pid").exists(), "it runs")
-        pid = int((tmp_path / "pid").read_text())
+        file = tmp_path / "pid"
+        until(lambda: file.exists() and file.read_text().endswith("\n"), "it runs")
+        pid = int(file.read_text())
         seen.ask("SET", seen.keys.key, "somebody else", "PX", 60_000)
         done = ended(process)
     assert done.returncode == 70

@@ -20,10 +20,12 @@ class Windows:
         self._judge = judge
         self._marked: dict[str, int] = {}
         """The highest window of each name that was marked."""
+        self._done: set[tuple[str, int]] = set()
 
     def forget(self) -> None:
         """Take in that marks may be lost."""
         self._marked.clear()
+        self._done.clear()
 
     def begins(self, name: str, window: int, asked_at: float, *, marked: bool) -> None:
         """
@@ -31,20 +33,19 @@ class Windows:
 
         :param marked: whether it is to be begun at most once
         """
-        self._look(name, window, "begins")
+        known = self._marked.get(name, -1)
+        if known >= window and not math.isinf(self._judge.broken_at):
+            self._judge.note("once", f"window {window} of {name} begins, and {known} was marked")
         if marked:
             self._mark(name, window, asked_at)
 
-    def done(self, name: str, window: int, asked_at: float, *, marked: bool) -> None:
-        """Take in that a window is done, and marked."""
-        if not marked:  # else it finds what its own beginning marked
-            self._look(name, window, "is done")
+    def done(self, name: str, window: int, asked_at: float) -> None:
+        """Take in that a window is done, and marked: perhaps long ago, as answers may be slow."""
+        if (name, window) in self._done and not math.isinf(self._judge.broken_at):
+            self._judge.note("once", f"window {window} of {name} is done for the second time")
         self._mark(name, window, asked_at)
-
-    def _look(self, name: str, window: int, what: str) -> None:
-        known = self._marked.get(name, -1)
-        if known >= window and not math.isinf(self._judge.broken_at):
-            self._judge.note("once", f"window {window} of {name} {what}, and {known} was marked")
+        if asked_at > self._judge.broken_at:
+            self._done.add((name, window))
 
     def _mark(self, name: str, window: int, asked_at: float) -> None:
         # What was lost meanwhile may be this mark.

@@ -148,7 +148,7 @@ class Worker:
         async with self._bounded():
             outcome = await once.run(job, window=window)
         if isinstance(outcome, Ran):
-            windows.done(name, window, asked_at, marked=at_most)
+            windows.done(name, window, asked_at)
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
