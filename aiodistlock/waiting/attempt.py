@@ -23,7 +23,7 @@ from aiodistlock.protocol.answers import (
 from aiodistlock.protocol.call import Call
 from aiodistlock.protocol.grant_message import Grant
 from aiodistlock.waiting.client_state import ClientState
-from aiodistlock.waiting.pauses import pause
+from aiodistlock.waiting.pauses import pause, pause_refused
 from aiodistlock.waiting.tokens import hands_over
 from aiodistlock.waiting.waiters import Waiter, Waiters
 
@@ -171,8 +171,9 @@ class Attempt:
         backoff, foreign = self.options.backoff, self.options.foreign_backoff
         if seen is not None and foreign is not None and not hands_over(seen.holder):
             backoff = foreign
+        delay = backoff.delay(self.tries, client.rng)
         seconds = pause(
-            backoff.delay(self.tries, client.rng),
+            delay if self.failure is None else pause_refused(delay, client.rng),
             remaining=None if seen is None else seen.remaining,
             place=0 if seen is None else seen.position,
             full=self.contender.came_after + self.options.ttl - client.clock(),

@@ -12,7 +12,9 @@ Rules
 3. But all before it may be dead.  So each asks ``LATE`` seconds after the end of the lease
    of whom it knows to hold the lock, at the latest.  Where many turns come before its own, a
    grant for the claim window is taken for the lease that it mostly becomes.
-4. A queue that nobody visits expires, whatever pauses the user wants: ``MAX_PAUSE``.
+4. While a server refuses for a passing reason (it starts, or its cluster is down until a shard
+   has failed over), nothing tells when that has passed: who waits asks each second, at least.
+5. A queue that nobody visits expires, whatever pauses the user wants: ``MAX_PAUSE``.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 MAX_PAUSE = 10.0
 """Longest pause, seconds: a third of ``QUEUE_TTL_MS``."""
+
+REFUSED = 1.0
+"""Longest pause while a server refuses for a passing reason, seconds."""
 
 LATE = 0.5
 """For how long a lock may be free until the last one in the queue asks, seconds."""
@@ -55,3 +60,13 @@ def pause(delay: float, remaining: float | None, place: int, full: float, rng: R
             standing_back = min(standing_back, latest + LATE)
         watching = max(watching, standing_back)
     return min(watching, MAX_PAUSE)
+
+
+def pause_refused(delay: float, rng: Random) -> float:
+    """
+    Return after how many seconds to ask again who was refused for a passing reason.
+
+    :param delay: what the backoff says
+    """
+    # All are refused at once: they must not ask in step.
+    return delay if delay <= REFUSED else REFUSED * rng.uniform(0.5, 1.0)

@@ -340,3 +340,20 @@ async def test_a_server_with_too_many_clients_is_asked_again(
             await first.aclose()
             await (await acquiring).release()
         await pool.aclose()
+
+
+async def test_whoever_was_refused_for_a_passing_reason_asks_again_soon(
+    pair: tuple[LockClient, LockClient], own: redis_asyncio.Redis
+) -> None:
+    """Also who does not poll: nothing tells it that the server takes requests again."""
+    await own.config_set("min-replicas-to-write", 1)
+    acquiring = asyncio.create_task(pair[0].lock("n", backoff=PATIENT).acquire())
+
+    async def refused() -> bool:
+        return any("NOREPLICAS" in each for each in await own.info("errorstats"))
+
+    await eventually(refused, True)
+    await own.config_set("min-replicas-to-write", 0)
+    async with asyncio.timeout(8.0):  # by its backoff it would ask after ten
+        lease = await acquiring
+    await lease.release()

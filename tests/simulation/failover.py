@@ -95,6 +95,7 @@ class Failover:
         keys.ends.update(state[1])
         self.primary.follows = False
         self._judge.primary = self.primary
+        self._judge.promoted(self.primary)
         self._promoted(amount)
         self._timeline.after(amount * 1.5, self._demote, former)
 
@@ -118,6 +119,7 @@ class Failover:
         former.keys.ends.clear()
         self._demoted(former)
         self._network.hosts[former.name].plan()
+        self._judge.promoted(self.primary)
         self._judge.primaries_agree()
 
     def _demoted(self, former: RedisServer) -> None:

@@ -13,6 +13,7 @@ Rules, by the promise of docs/design.md that each belongs to
 ``body``      section 6: no body goes on long after its lease is lost
 ``lost``      section 6: while nothing goes wrong no lease is lost that is renewed
 ``fifo``      section 7: nobody is granted a lock before those who queued for it earlier
+``dead``      P3: a dead holder blocks others for its ttl and a second, a failover for two
 ``idle``      P3: no lock is given up to nobody while somebody waits for it, nor to the deaf
 ``unfair``    section 9: local tasks go first for a bounded time
 ``short``     section 9: whoever is handed a lease locally has half of its ttl left
@@ -39,6 +40,7 @@ from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.value import value_of
 from tests.simulation.known import Change, Grant, Held, Name, Violation, token_of
 from tests.simulation.linearizability import stuck_at
+from tests.simulation.liveness import is_judged
 from tests.simulation.process import Process
 from tests.simulation.redis.server import RedisServer
 from tests.simulation.redis.session import Session
@@ -83,6 +85,7 @@ class Judge:
         self._falls_silent = quick and only_silent
         self.struck: Callable[[], int] = lambda: 0
         """How many strikes there have been."""
+        self._waits_are_judged = is_judged(plan)
         self.violations: list[Violation] = []
         self.names = {name: Name(LockKeys(name, namespace=NAMESPACE).queue) for name in names}
         self.keys = {f"{NAMESPACE}{name}".encode(): self.names[name] for name in names}
@@ -181,8 +184,13 @@ class Judge:
         if was is not None and token_of(was) != token_of(value or b""):
             name.given_up.add(token_of(was))
         if value is None:
+            name.wait.held(self.now)
             self.handed_over += 1
             return
+        late = name.wait.late(self.now) if token_of(was or b"") != token_of(value) else 0.0
+        if late > 0 and self._waits_are_judged:
+            self.note("dead", f"{value!r} was granted {late:.3f} s too late")
+        name.wait.held(math.inf if end is None else self.now + (end - now_ms) / 1000)
         if end is None or end - now_ms > self._longest_ms:
             self.note("long", f"{owner.label} set {value!r} to end in {end and end - now_ms} ms")
         if value != was:

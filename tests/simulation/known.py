@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from aiodistlock import Lease
 from tests.simulation.linearizability import Operation, operations_of
+from tests.simulation.liveness import Wait
 from tests.simulation.process import Process
 
 
@@ -96,6 +97,7 @@ class Name:
     """Tokens whose own process has ended their lease."""
     queue: dict[bytes, None] = field(default_factory=dict)
     """Records of those who wait, in the order in which they came."""
+    wait: Wait = field(default_factory=Wait)
     waited_since: float = 0.0
     """True time since when somebody has waited, if anybody does."""
     free_since: float = math.inf

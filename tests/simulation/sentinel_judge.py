@@ -22,6 +22,12 @@ class SentinelJudge(Judge):
         self.differ = True
         self.data_was_lost()
 
+    def promoted(self, primary: RedisServer) -> None:
+        """Take in who is the primary: from now on a lock can be had that is free there."""
+        for key, name in self.keys.items():
+            ends_ms = primary.keys.ends.get(key, 0) - primary.clock_us() // 1000
+            name.wait.failed_over(self.now + max(0, ends_ms) / 1000)
+
     def primaries_agree(self) -> None:
         """Take in that it is over: there is one primary again."""
         self.differ = False

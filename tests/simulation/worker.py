@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 WINDOW = 0.05
 """Seconds from one window to the next."""
 
-BACKOFF = Backoff(initial=0.01, factor=2.0, cap=0.2)
+BACKOFFS = (
+    Backoff(initial=0.01, factor=2.0, cap=0.2),
+    # Of who does not poll: only what it is told, and what it knows, has it ask in time.
+    Backoff(initial=20.0, factor=1.0, cap=20.0, jitter=0.0),
+)
+"""One of them for all in a schedule; on a quorum, which has no queue, the first."""
 
 
 BODIES = {"short": (0.0, 0.0, 0.001, 0.005), "mixed": (0.0, 0.0, 0.001, 0.005, 0.02), "long": ()}
@@ -38,14 +43,17 @@ class Worker:
         self._judge = judge
         self._plan = plan
         self._rng = Random(f"{plan.seed}:{process.label}:{number}")
+        patient = not plan.is_quorum and Random(f"{plan.seed}:backoff").random() < 0.5
+        self._backoff = BACKOFFS[patient]
         self._lingers = Random(f"{plan.seed}:{process.label}:{number}:lingers")
         self._onces = Random(f"{plan.seed}:{process.label}:{number}:once")
         self.stopping = self.ending = False
         self._locks: dict[Any, AsyncLock] = {}
         self.doing = "nothing"
-        self._asked_at = 0.0
         self._waits_since = 0.0
         """Since when it waits for a lock, by its process's clock; 0.0: it does not."""
+        self._wanted: dict[Worker, float] = {}
+        """Where it stands while it wants a lock, with the time since when."""
         self.task: asyncio.Task[Any] | None = None
 
     def _lock(self, client: LockClient, name: str) -> AsyncLock:
@@ -69,7 +77,7 @@ class Worker:
         key = (id(client), name, *options.items())
         lock = self._locks.get(key)
         if lock is None:
-            made = client.lock(name, namespace=NAMESPACE, backoff=BACKOFF, **options)
+            made = client.lock(name, namespace=NAMESPACE, backoff=self._backoff, **options)
             lock = self._locks[key] = made
         return lock
 
@@ -99,6 +107,8 @@ class Worker:
 
     async def _ask_for(self, lock: AsyncLock, name: str) -> None:
         self._waits_since = since = self.process.clock()
+        self._wanted = self._judge.names[name].wait.wanted
+        self._wanted[self] = self._judge.now
         try:
             await self._once(lock, name)
         except StoreUnavailable as error:
@@ -106,10 +116,11 @@ class Worker:
             if self._waits_since and waited < self.process.patience:
                 self._judge.note("refused", f"{lock!r} after {waited:.3f} s: {error}")
             raise
+        finally:
+            self._wanted.pop(self, None)
 
     async def _once(self, lock: AsyncLock, name: str) -> None:
         rng = self._rng
-        self._asked_at = self._judge.now
         timeout = rng.choice((None, None, 5.0, 0.3, 0.02, 0.0))
         way = rng.random()
         if way < 0.15:
@@ -172,7 +183,7 @@ class Worker:
     async def _body(self, lease: Lease, name: str, *, cancelled: bool) -> None:
         rng, judge, plan = self._rng, self._judge, self._plan
         self._waits_since = 0.0
-        held = judge.began(self.process, name, lease, self._asked_at)
+        held = judge.began(self.process, name, lease, self._wanted.pop(self, 0.0))
         self.doing = f"{lease!r}"
         ttl = lease._process_lease.options.ttl
         try:
