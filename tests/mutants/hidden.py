@@ -5,6 +5,19 @@ HIDDEN = {
         "its abandon is under way as well: only where that is lost with its server does the lock "
         "stay with nobody, and for a claim window"
     ),
+    "a recall for an older token obeyed": (
+        "costs a use, and breaks nothing that is promised; tests/unit/test_lingering.py sees it"
+    ),
+    "used again over another connection": (
+        "whoever waits asks again soon, and that recall is heard over the new connection"
+    ),
+    "lingers under a token that nobody recalls": (
+        "takes two locks on one name in a process, a hand-off between them, and others who "
+        "wait; behind Sentinels schedule 1067 has that"
+    ),
+    "used again while the clock is behind": (
+        "takes a holder that dies, or a report that finds no memory, as well"
+    ),
     "renewal counted from the reply": (
         "takes an answer that is late by a good part of the ttl, and no other until its end"
     ),

@@ -15,6 +15,9 @@ from aiodistlock import LockClient
 SOON = 3
 """Turns within which a task that was cancelled has run, and taken itself back."""
 
+SLACK = 0.01
+"""Seconds by which a timer may be late, besides what its process stands still."""
+
 
 class Inside:
     """Looks into clients."""
@@ -23,8 +26,12 @@ class Inside:
         self._for_nobody: dict[bytes, int] = {}
         """For how many looks attempts have been on behalf of nobody."""
 
-    def look(self, client: LockClient) -> Iterator[str]:
-        """Tell what must not be."""
+    def look(self, client: LockClient, *, was_suspended: bool) -> Iterator[str]:
+        """
+        Tell what must not be.
+
+        :param was_suspended: whether its timers have stood still, and come late
+        """
         for engine in client._engines.values():
             for attempt in engine.attempts.values():
                 if attempt.contender.waiters.first() is not None:
@@ -34,6 +41,10 @@ class Inside:
                 self._for_nobody[attempt.token] = looks
                 if looks > SOON:
                     yield f"{attempt.token!r} is asked for, and nobody wants it"
+            latest = engine.clock() - SLACK
+            for lease, until in engine.lingering._leases.items():
+                if until < latest and not was_suspended:
+                    yield f"{lease.value!r} lingers for too long"
             for lease in engine.watchdog.leases():
                 possessor: Any = lease.possessor
                 if not lease.alive:

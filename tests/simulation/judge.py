@@ -76,7 +76,7 @@ class Judge:
         self._story = story
         self._timeline = timeline
         self._longest_ms = int(max(plan.ttls) * 1000) + 1
-        quick = not {"spikes", "slow"} & {*plan.weathers} and not plan.slips
+        quick = plan.is_quick
         self._all_is_well = quick and not plan.strikes
         self._nobody_stalls = not plan.busy
         self._forgets_only = quick and plan.faults == ("flush",)

@@ -84,6 +84,8 @@ class Plan:
     :param extends: share of the steps of bodies in which they extend their lease
     :param slips: share of the looks at a clock behind which a process stands still
     :param busy: whether bodies begin by keeping their event loop busy
+    :param look_costs: seconds that each look at a clock takes; tasks that use a lock again and
+        again without an await take their time then
     """
 
     seed: int
@@ -104,12 +106,23 @@ class Plan:
     extends: float = 0.05
     slips: float = 0.0
     busy: bool = False
+    look_costs: float = 0.0
     strikes: tuple[Strike, ...] = field(default=(), repr=False)
 
     @property
     def is_quorum(self) -> bool:
         """Whether its servers are independent nodes."""
         return self.deployment.startswith("quorum")
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether neither the network nor a process is slow, but by a strike."""
+        return not {"spikes", "slow"} & {*self.weathers} and not self.slips
+
+    @property
+    def only_closes(self) -> bool:
+        """Whether nothing happens but that clients are closed, and tasks cancelled."""
+        return self.is_quick and {*self.faults} <= {"close", "cancel"}
 
     @property
     def nodes(self) -> int:
@@ -214,5 +227,6 @@ def _on(plan: Plan, name: str, theme: Theme) -> Plan:
         extends=theme.extends,
         slips=theme.slips,
         busy=theme.busy,
+        look_costs=theme.look_costs,
         strikes=tuple(strikes),
     )

@@ -43,6 +43,7 @@ class Process:
         turn: float,
         after_turn: Callable[[Process], object],
         slips: float = 0.0,
+        look_costs: float = 0.0,
     ) -> None:
         self.number = number
         self.label = f"p{number}"
@@ -65,7 +66,7 @@ class Process:
         """Seconds for which its machine was suspended, in all."""
         self.turn = turn
         self._after_turn = after_turn
-        self._slips = slips
+        self._slips, self._look_costs = slips, look_costs
         self._slip_rng = Random(f"{rng.random()}:slips") if slips else rng
         self.slipped = 0.0
         """Seconds, by its own clock, for which it has stood still in this turn."""
@@ -83,6 +84,7 @@ class Process:
         now = self._timeline.now * self._rate + self._offset + self.slipped
         if Process.current is self:
             self.last_reading = now
+            self.slipped += self._look_costs
             if self._slips and self._slip_rng.random() < self._slips:
                 self.slipped += self._slip_rng.choice((0.001, 0.1, 0.4)) * self._slip_rng.random()
         return now

@@ -162,7 +162,7 @@ class Striker:
     def _close(self, process: Process, _strike: Strike) -> None:
         client = self._world.clients.get(process)
         if client is not None and not client._closed:
-            task = process.start(client.aclose(), "closes")
+            task = process.start(self._world.close(client), "closes")
             self._world.closers.setdefault(process, []).append(task)
 
     # Connections.

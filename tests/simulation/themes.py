@@ -45,12 +45,25 @@ class Theme:
     extends: float = 0.05
     slips: float = 0.0
     busy: bool = False
+    look_costs: float = 0.0
     deployments: tuple[str, ...] = ALL
 
 
 THEMES = {
     "all is well": Theme(ttls=(0.06, 0.4), workers=(3, 8), bodies="short"),
     "busy bodies": Theme(ttls=(1.5,), claim_window=0.06, lingers=(0.0,), busy=True),
+    "lingering": Theme(
+        ttls=(0.4, 1.5), names=1, workers=(1, 2, 3), lingers=(0.0, 0.3, 5.0), bodies="short"
+    ),
+    "in a row": Theme(
+        ttls=(1.5,),
+        names=1,
+        workers=(1, 2),
+        lingers=(5.0,),
+        bodies="short",
+        look_costs=100e-6,
+        deployments=NOT_QUORUMS,
+    ),
     "clock set back a little": Theme(
         ("back a little",),
         rate=20.0,
@@ -150,7 +163,15 @@ THEMES = {
         bodies="short",
     ),
     "repeated": Theme(("repeat",), rate=30.0, names=6, workers=(3, 8), bodies="short"),
-    "closed": Theme(("close", "cancel"), rate=6.0, ttls=(1.5,), bodies="mixed"),
+    "closed": Theme(("close", "cancel"), rate=6.0, at_a_time=(1,), ttls=(1.5,)),
+    "closed while it lingers": Theme(
+        ("close",),
+        rate=4.0,
+        at_a_time=(1,),
+        lingers=(5.0,),
+        bodies="short",
+        deployments=NOT_QUORUMS,
+    ),
     "cancelled": Theme(("cancel", "snatch", "snatch"), rate=20.0, workers=(3, 8), bodies="short"),
     "forged": Theme(("forge", "forge void", "drop clients", "reset"), rate=12.0, weathers=None),
     "slips": Theme(

@@ -170,7 +170,7 @@ class World:
             self.judge.note("loop", what)
         client = self.clients.get(process)
         if client is not None:
-            for what in self.inside.look(client):
+            for what in self.inside.look(client, was_suspended=process.was_suspended):
                 self.judge.note("inside", f"{process.label}: {what}")
             self.striker.turned(process)
         self.judge.look_at_all()
@@ -188,6 +188,7 @@ class World:
             turn=rng.choice((10e-6, 50e-6, 1e-3)),
             after_turn=self._after_turn,
             slips=self.plan.slips,
+            look_costs=self.plan.look_costs,
         )
         self.processes.append(process)
         self.workers[process] = [
@@ -225,6 +226,19 @@ class World:
             for redis in redises:
                 await redis.aclose()
         self._look_for_leaks(process)
+
+    async def close(self, client: LockClient) -> None:
+        """Close a client while it is used; where all is well else, it leaves nothing."""
+        prefixes = [engine.token_prefix for engine in client._engines.values()]
+        first = not client._closed
+        await client.aclose()
+        if not first or not self.plan.only_closes:
+            return
+        for server in self.servers:
+            for key, value in server.keys.values.items():
+                texts = list(value) if isinstance(value, dict) else [value]
+                if any(own in text for own in prefixes for text in texts):
+                    self.judge.note("left", f"{key!r} has {texts!r} of a client that was closed")
 
     def _is_ending(self) -> bool:
         return self.ending

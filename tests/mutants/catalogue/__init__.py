@@ -1,6 +1,6 @@
 """All planted bugs, by the rooms of the package."""
 
-from tests.mutants.catalogue import connection, core, leases, lua, quorum, waiting
+from tests.mutants.catalogue import connection, core, leases, lingering, lua, quorum, waiting
 
 MUTANTS = (
     *core.MUTANTS,
@@ -8,5 +8,6 @@ MUTANTS = (
     *connection.MUTANTS,
     *waiting.MUTANTS,
     *leases.MUTANTS,
+    *lingering.MUTANTS,
     *quorum.MUTANTS,
 )
