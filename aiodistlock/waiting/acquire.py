@@ -38,6 +38,7 @@ async def acquire(  # noqa: PLR0917  # runs for every lease, and keywords cost
 
     :raises AcquireTimeout: if ``timeout`` seconds have passed
     :raises StoreUnavailable: if Redis was unavailable for too long
+    :raises LockError: if the client was closed meanwhile
     """
     client = contender.client
     # What make_holder built is what the future gets: Any, for mypy.
@@ -75,6 +76,7 @@ async def acquire(  # noqa: PLR0917  # runs for every lease, and keywords cost
         contender.keys.name,
     )
     holder._give_back()
+    client.check(contender.keys.name)  # what ended the lease may be that its client was closed
     if timeout:
         timeout = max(0.0, timeout - (client.clock() - waiter.entered_at))
     return await acquire(contender, options, make_holder, owner, task, timeout)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio as redis_asyncio
 
-from aiodistlock import AcquireTimeout, AsyncLock, LockClient
+from aiodistlock import AcquireTimeout, AsyncLock, LockClient, LockError
 from aiodistlock.testing.embedded import EmbeddedRedis, TlsFiles
 from tests.faults.world import EAGER, client, eventually, nothing_left
 
@@ -302,3 +302,20 @@ async def test_cycles_and_renewals_leave_nothing_to_the_garbage_collector(
     assert ours == []
     await held.release()
     await locks.aclose()
+
+
+async def test_a_close_in_the_turn_of_a_hand_off_leaves_no_lease(
+    redis_url: str, redis: redis_asyncio.Redis, namespace: str
+) -> None:
+    """Whoever was handed it has not run since: it is told of the close, and asks for no other."""
+    locks = client(redis_url)
+    lock = locks.lock("n", ttl=30.0, namespace=namespace)
+    lease = await lock.acquire()
+    handed = asyncio.create_task(lock.acquire())
+    await asyncio.sleep(0)
+    await lease.release()
+    assert not handed.done()
+    await locks.aclose()
+    with pytest.raises(LockError, match="closed"):
+        await handed
+    await nothing_left(redis, namespace)
