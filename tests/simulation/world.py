@@ -237,7 +237,8 @@ class World:
         for server in self.servers:
             for key, value in server.keys.values.items():
                 texts = list(value) if isinstance(value, dict) else [value]
-                if any(own in text for own in prefixes for text in texts):
+                tells = any(own in text for own in prefixes for text in texts)
+                if tells and not key.startswith(STAYS):
                     self.judge.note("left", f"{key!r} has {texts!r} of a client that was closed")
 
     def _is_ending(self) -> bool:
