@@ -145,7 +145,11 @@ class Started:
         """Mark the window, and give the lock up."""
         self.lease.check()
         # No await until the request is sent: what is lost later leaves no mark.
-        contender = cast("OnceContender", self.lease._process_lease.possessor)
+        held = self.lease._process_lease
+        contender = cast("OnceContender", held.possessor)
+        # While Redis refuses it for a passing reason, a task that waits here must not take it for
+        # a lease whose release was lost, and give it up without its mark.
+        self.lease._client.let_go[held.token] = self.lease
         contender.ending = self._ending
         await self.lease.release()
 

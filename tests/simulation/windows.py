@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,7 +12,7 @@ class Windows:
     """
     Notes it when a window is begun, or done, that was done before (``once``).
 
-    Judged while no server loses data: then a mark that was told stays.
+    Judged while no server loses data, and of those that asked since: then a mark stays.
     """
 
     def __init__(self, judge: Judge) -> None:
@@ -34,14 +33,14 @@ class Windows:
         :param marked: whether it is to be begun at most once
         """
         known = self._marked.get(name, -1)
-        if known >= window and not math.isinf(self._judge.broken_at):
+        if known >= window and asked_at > self._judge.broken_at:
             self._judge.note("once", f"window {window} of {name} begins, and {known} was marked")
         if marked:
             self._mark(name, window, asked_at)
 
     def done(self, name: str, window: int, asked_at: float) -> None:
         """Take in that a window is done, and marked: perhaps long ago, as answers may be slow."""
-        if (name, window) in self._done and not math.isinf(self._judge.broken_at):
+        if (name, window) in self._done and asked_at > self._judge.broken_at:
             self._judge.note("once", f"window {window} of {name} is done for the second time")
         self._mark(name, window, asked_at)
         if asked_at > self._judge.broken_at:
