@@ -94,7 +94,13 @@ class Lease:
 
     async def __aenter__(self) -> Self:
         frame = sys._getframe(1)
-        self.check()
+        try:
+            self.check()
+        except LeaseLost:
+            # Nobody else may have it to release: `async with await lock.acquire()`.
+            if self._lost_reason is None and self._depth == 1:
+                self._give_back()
+            raise
         if self._blocks is None:
             self._blocks = []
         block = Block(self._blocks)

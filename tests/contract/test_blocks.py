@@ -46,6 +46,19 @@ async def items(lock: AsyncLock, way: str) -> AsyncGenerator[Lease, None]:
             yield lease
 
 
+async def test_a_lease_that_is_over_before_its_block_is_given_back(lock: AsyncLock) -> None:
+    """Whoever stood still between the two has nothing else to release it by."""
+    lease = await lock.acquire()
+    lease._process_lease.deadline = 0.0
+    with pytest.raises(LeaseLost, match="deadline"):
+        async with lease:
+            raise AssertionError("it is entered")
+    del lease
+    gc.collect()  # a ResourceWarning, if it were only dropped, would fail the test
+    with anyio.fail_after(5):
+        await free(lock)
+
+
 async def test_a_generator_that_its_consumer_breaks_off_gives_the_lock_up(
     lock: AsyncLock, way: str
 ) -> None:
