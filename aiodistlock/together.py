@@ -158,6 +158,8 @@ class _Taking:
                 continue
             same = lease._client is self._client
             if not (lock._options.reentrant and same):
+                if self._timeout == 0:
+                    raise self._contenders[place].timed_out(0.0)  # who does not wait is refused
                 raise holds_already(lock.name, same=same)
             if missing is not None and missing < place:
                 raise LockError(

@@ -35,8 +35,11 @@ _CLUSTER_SETTINGS: Final = (
 )
 _ANSWERS: Final = 5
 """How many times the longest wait for one answer all of them may take."""
-_ROUND_TRIPS: Final = 50
-"""How many round trips all of them may take instead, where the way is long."""
+_ROUND_TRIPS: Final = 100
+"""How many round trips all of them may take instead, where the way is long: twice as many as
+they are, for some take longer."""
+_PROBING: Final = 50
+"""How many round trips the probes may take, for which what they write is to stay."""
 _LONGEST: Final = 60.0
 """Seconds that nobody waits longer for, however long the way is."""
 _PINGS: Final = 100
@@ -105,7 +108,7 @@ async def _ask_all(session: Session, place: str, asking: Asking, facts: dict[str
             namespace=asking.namespace,
             spot=asking.spots.get(place),
             votes=asking.votes,
-            ttl_ms=max(LEAST_TTL_MS, round(facts["round_trips"].p50 * _ROUND_TRIPS * 1000)),
+            ttl_ms=max(LEAST_TTL_MS, round(facts["round_trips"].p50 * _PROBING * 1000)),
         )
         facts["denials"] = await probe(session, node, role)
         if asking.votes:

@@ -254,13 +254,25 @@ async def test_a_task_that_holds_one_already_is_told(
 ) -> None:
     """It would wait for itself; it is told before anything is taken."""
     async with world.lock(first, "b") as lease:
-        for timeout in (None, 0):
-            with pytest.raises(LockError, match=r"'b'.*reentrant") as caught:
-                async with together(world, first, "a", "b", timeout=timeout):
-                    raise AssertionError("that cannot be")
-            assert type(caught.value) is LockError
+        with pytest.raises(LockError, match=r"'b'.*reentrant") as caught:
+            async with together(world, first, "a", "b"):
+                raise AssertionError("that cannot be")
+        assert type(caught.value) is LockError
         assert lease.is_held
         assert await holders(world, second, "a", "b") == [False, True]
+
+
+async def test_who_does_not_wait_is_refused_what_its_task_holds(
+    world: World, first: LockClient
+) -> None:
+    """As where a request is answered that the lock is held: nobody would wait for itself."""
+    async with world.lock(first, "b"):
+        with pytest.raises(AcquireTimeout) as caught:
+            async with together(world, first, "a", "b", timeout=0):
+                raise AssertionError("that cannot be")
+        assert caught.value.name == "b"
+        assert caught.value.holder is not None
+    await all_free(world, first, "a", "b")
 
 
 async def test_a_reentrant_one_is_entered_again_in_order(

@@ -186,7 +186,7 @@ def draw(seed: int, deployment: str = "single") -> Plan:
         strikes=tuple(strikes),
         # Drawn apart, so that the rest of each schedule stays what it was.
         lingers=Random(f"{seed}:lingers").choice(((0.0,), (0.0, 0.05), (0.02, 0.3), (5.0,))),
-        once=deployment in ("single", CLUSTER) and Random(f"{seed}:once").random() < 0.3,
+        once=not deployment.startswith("quorum") and Random(f"{seed}:once").random() < 0.3,
     )
     theme = theme_of(seed, deployment)
     return plan if theme is None else _on(plan, *theme)
