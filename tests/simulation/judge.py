@@ -78,7 +78,8 @@ class Judge:
         self._longest_ms = int(max(plan.ttls) * 1000) + 1
         quick = plan.is_quick
         self._all_is_well = quick and not plan.strikes
-        self._nobody_stalls = not plan.busy
+        # A turn of `once` may end without a body, whose end would tell since when a lock is free.
+        self._hand_overs_are_judged = self._all_is_well and not (plan.busy or plan.once)
         self._forgets_only = quick and plan.faults == ("flush",)
         # On a quorum it may be one of a bare majority, and is missed after a second only.
         only_silent = plan.faults == ("silent",) and not plan.is_quorum and not plan.extends
@@ -154,7 +155,7 @@ class Judge:
         for record in name.queue:
             if record.endswith(b" " + token):
                 late = self._timeline.now - max(name.free_since, name.waited_since)
-                if late > REACHES_WITHIN and self._all_is_well and self._nobody_stalls:
+                if late > REACHES_WITHIN and self._hand_overs_are_judged:
                     self.note("slow", f"{value!r} was granted {late:.3f} s after a release")
                 assert isinstance(session.owner, Process)
                 asked = token.startswith(f"{session.owner.label}:".encode())
@@ -199,7 +200,8 @@ class Judge:
     def _granted(self, name: Name, value: bytes) -> None:
         token, _, shown = value.rpartition(b" ")
         fence = int(shown)
-        if token in name.given_up:
+        # Where data was lost it is not known any more what is void.
+        if token in name.given_up and not self.data_lost:
             self.note("again", f"{value!r} was granted, which had been given up")
         last = name.grants[-1].fence if name.grants else 0
         if fence <= max(last, name.used) and self._fences_are_promised:
@@ -226,7 +228,6 @@ class Judge:
         self.windows.forget()
         for name in self.names.values():
             name.queue.clear()
-            name.given_up.clear()  # nor is it known any more what is void
 
     def clock_was_set(self, seconds: float) -> None:
         """Take in that a server's clock was stepped."""
