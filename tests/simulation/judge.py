@@ -260,6 +260,7 @@ class Judge:
             self.note("order", f"{lease!r} was granted by nobody")
             grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
         held = Held(process, lease, name_text, grant, self.now, asked_at)
+        held.hardly = lease._process_lease.validity_at(process.last_reading) < KNOWN_WITHIN
         self._look_at_beginning(held)
         if self._fences_are_promised:
             following = name.grants[place + 1 : place + 2]
@@ -309,7 +310,7 @@ class Judge:
         if lease._lost_reason is not None and not ends:
             # A silent connection is replaced in time.
             once = self._falls_silent and self.struck() - held.struck <= 1
-            if self._all_is_well or once:
+            if (self._all_is_well and not held.hardly) or once:
                 self.note("lost", f"{held} was lost: {lease._lost_reason}")
         if self._story.told:
             self._story.tell(held.process.label, f"leaves {held.name}: {held.lease!r}")

@@ -46,6 +46,8 @@ class Held:
     """From when to when it was looked whether it was still held, and it was."""
     struck: int = 0
     """How many strikes there had been when it began."""
+    hardly: bool = False
+    """Whether it was nearly over when it began: a busy loop read late that it was granted."""
 
     def relies(self) -> bool:
         """Tell whether its holder relies on it at this instant, by the holder's own clock."""
