@@ -138,6 +138,7 @@ class World:
             for script in vars(scripts).values():
                 if isinstance(script, scripts.Script):
                     server.learn(script.source)
+                    server.learn(script.sharded.source)
         return server
 
     def before(self, server: RedisServer) -> None:
