@@ -28,6 +28,7 @@ from .messages import Setup
 
 _START_SECONDS: Final = 30.0
 _FINISH_SECONDS: Final = 10.0
+_CTRL_C_SECONDS: Final = 1.0
 _LONGEST_LINE: Final = 2**22
 
 
@@ -187,6 +188,9 @@ class Fleet:
             raise
         worker.gone.set()
         if worker.state not in (State.KILLED, State.FINISHED):
+            if -status in {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}:
+                # Ctrl-C reaches one that has no session of its own yet; then it ends us, too.
+                await anyio.sleep(_CTRL_C_SECONDS)
             raise CommandError(f"{worker} ended with status {status}{_last_line(worker)}")
 
     async def _listen(self, worker: WorkerProcess) -> None:

@@ -261,9 +261,9 @@ def test_a_signal_leaves_nothing_running(
         # As the terminal does: to the whole group.
         os.killpg(process.pid, number)
         _, told = process.communicate(timeout=20)
-        assert process.returncode == 130
+        interrupted = "aiodistlock: interrupted; nothing is left running\n"
+        assert (process.returncode, told) == (130, interrupted)
         assert psutil.wait_procs(own, timeout=5)[1] == []
-    assert told == "aiodistlock: interrupted; nothing is left running\n"
     assert list(tmp_path.iterdir()) == []
 
 
