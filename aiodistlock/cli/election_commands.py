@@ -11,9 +11,11 @@ from aiodistlock.console.errors import EXIT_NOT_ACQUIRED
 from .connection import urls_of
 from .lock_commands import (
     AsJson,
+    Command,
     KeepRedisUrl,
     Namespace,
     Timeout,
+    UnavailableAfter,
     UrlFile,
     Urls,
     add,
@@ -24,10 +26,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="O
 
 def lead(
     name: Name,
-    command: Annotated[
-        list[str],
-        typer.Argument(metavar="COMMAND", show_default=False, help="What to run, behind --."),
-    ],
+    command: Command,
     *,
     redis: Urls = None,
     redis_url_file: UrlFile = None,
@@ -44,9 +43,7 @@ def lead(
     grace: Annotated[
         float, typer.Option(help="When the term is lost: seconds from SIGTERM to SIGKILL.")
     ] = 5.0,
-    unavailable_after: Annotated[
-        float, typer.Option(help="How long to try to reach Redis, seconds.")
-    ] = 10.0,
+    unavailable_after: UnavailableAfter = 10.0,
     keep_redis_url: KeepRedisUrl = False,
     namespace: Namespace = "lock:",
 ) -> None:

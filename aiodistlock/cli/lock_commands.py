@@ -86,6 +86,11 @@ AtLeast = Annotated[
         "starts a little later does not run a short COMMAND again. Does not wait.",
     ),
 ]
+Command = Annotated[
+    list[str],
+    typer.Argument(metavar="COMMAND", show_default=False, help="What to run, behind --."),
+]
+UnavailableAfter = Annotated[float, typer.Option(help="How long to try to reach Redis, seconds.")]
 KeepRedisUrl = Annotated[
     bool,
     typer.Option("--keep-redis-url", help="Leave REDIS_URL in the environment of COMMAND."),
@@ -94,10 +99,7 @@ KeepRedisUrl = Annotated[
 
 def run(
     name: Name,
-    command: Annotated[
-        list[str],
-        typer.Argument(metavar="COMMAND", show_default=False, help="What to run, behind --."),
-    ],
+    command: Command,
     *,
     redis: Urls = None,
     redis_url_file: UrlFile = None,
@@ -120,9 +122,7 @@ def run(
     grace: Annotated[
         float, typer.Option(help="When the lease is lost: seconds from SIGTERM to SIGKILL.")
     ] = 5.0,
-    unavailable_after: Annotated[
-        float, typer.Option(help="How long to try to reach Redis, seconds.")
-    ] = 10.0,
+    unavailable_after: UnavailableAfter = 10.0,
     quarantine: Quarantine = _QUARANTINE,
     keep_redis_url: KeepRedisUrl = False,
     namespace: Namespace = "lock:",

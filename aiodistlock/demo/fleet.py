@@ -29,6 +29,8 @@ from .messages import Setup
 _START_SECONDS: Final = 30.0
 _FINISH_SECONDS: Final = 10.0
 _CTRL_C_SECONDS: Final = 1.0
+ENDS_THE_DEMO: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals at which the demo cleans up, as from a terminal."""
 _LONGEST_LINE: Final = 2**22
 
 
@@ -188,7 +190,7 @@ class Fleet:
             raise
         worker.gone.set()
         if worker.state not in (State.KILLED, State.FINISHED):
-            if -status in {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}:
+            if -status in ENDS_THE_DEMO:
                 # Ctrl-C reaches one that has no session of its own yet; then it ends us, too.
                 await anyio.sleep(_CTRL_C_SECONDS)
             raise CommandError(f"{worker} ended with status {status}{_last_line(worker)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
 import tempfile
 import time
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from . import acts
 from .coming_back import coming_back
 from .events import Event, load_events, sample_events
 from .figures import Figures
+from .fleet import ENDS_THE_DEMO
 from .performance import Stage
 from .report import Reporter
 from .root_cause import root_cause
@@ -88,7 +88,7 @@ async def _until_signalled(
     """Play the demo; None if a signal ended it first."""
     loop = asyncio.get_running_loop()
     with anyio.CancelScope() as scope:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in ENDS_THE_DEMO:
             # Further signals change nothing: cleaning up is bounded in time.
             loop.add_signal_handler(number, scope.cancel)
         with reporter:

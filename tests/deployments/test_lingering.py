@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from anyio import fail_after
 
-from aiodistlock import AsyncLock, LockClient
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.value import read_value
 from aiodistlock.deployments.cluster.connection import ClusterConnection
@@ -16,27 +15,11 @@ from aiodistlock.protocol.scripts import ON_CLUSTER
 from tests.deployments.cluster import Cluster, Node
 from tests.deployments.sentinel import MASTER, SentinelDeployment
 from tests.deployments.world import PATIENT, clients, name_on
-from tests.faults.test_lingering import overtaken
+from tests.faults.test_lingering import linger, overtaken, use
 from tests.faults.test_processes import started
 from tests.faults.world import eventually
 
 pytestmark = pytest.mark.bounded(60)
-
-
-async def use(lock: AsyncLock) -> int:
-    """Hold the lock, and return the fencing token."""
-    async with lock as lease:
-        return lease.fencing_token
-
-
-async def linger(made: LockClient, lock: AsyncLock) -> int:
-    """Have a lease linger, and return the fencing token of its last use."""
-    hits = made.linger_counts.hits
-    with fail_after(20):
-        while made.linger_counts.hits == hits:
-            fence = await use(lock)
-            await asyncio.sleep(0)
-    return fence
 
 
 @pytest.mark.parametrize("how", ["kill", "planned"])
