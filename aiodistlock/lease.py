@@ -79,7 +79,7 @@ class Lease:
         self._lost: asyncio.Event | None = None
         self._body: Body | None = None
         self._blocks: list[Block] | None = None
-        client.holders[process_lease.keys.key] = process_lease
+        client.holders[process_lease.held_as] = process_lease
 
     def __repr__(self) -> str:
         name, state = quoted(self.name), self._describe()

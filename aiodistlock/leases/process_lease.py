@@ -140,6 +140,11 @@ class ProcessLease:
         """What stands at the key."""
         return value_of(self.token, self.fence)
 
+    @property
+    def held_as(self) -> bytes:
+        """Under what it stands among those that somebody here holds."""
+        return self.keys.key
+
     def hand_to(self, holder: Holder) -> None:
         """Have a holder, for as long as somebody refers to it."""
         self.holder = ref(holder, self._dropped)

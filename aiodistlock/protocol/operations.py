@@ -76,14 +76,15 @@ class Operations:
     :param by_slot: whether each hash slot has a fence counter of its own
     """
 
-    __slots__ = ("_counter", "_scripts")
+    __slots__ = ("_counter", "scripts")
 
     def __init__(self, own: Scripts = scripts.ON_ONE, *, by_slot: bool = False) -> None:
-        self._scripts = own
+        self.scripts = own
         self._counter = b"" if by_slot else _counter_in(None)
         """The key of the fence counter, packed; ``b""``: each slot has its own."""
 
-    def _counter_of(self, keys: LockKeys) -> bytes:
+    def counter_of(self, keys: LockKeys) -> bytes:
+        """Return the key of the fence counter, packed."""
         return self._counter or _counter_in(keys.slot)
 
     def acquire(  # noqa: PLR0917  # runs for every lease, and keywords cost
@@ -104,7 +105,7 @@ class Operations:
         counter = self._counter or _counter_in(keys.slot)
         rest = _same_bulks(ttl_ms, inbox, grant_ttl_ms, queue_ttl_ms)
         args = b"%b$%d\r\n%b\r\n%b" % (counter, len(token), token, rest)
-        return RedisCall(self._scripts.acquire, keys, args, read_acquire, on_reply)
+        return RedisCall(self.scripts.acquire, keys, args, read_acquire, on_reply)
 
     def pass_on(
         self,
@@ -121,8 +122,8 @@ class Operations:
     ) -> RedisCall[PassOnReply]:
         """Let the next process have the lock and queue again, or keep it."""
         rest = bulks(token, next_token, ttl_ms, highest, inbox, grant_ttl_ms, queue_ttl_ms)
-        args = self._counter_of(keys) + rest
-        return RedisCall(self._scripts.pass_on, keys, args, read_pass_on, on_reply)
+        args = self.counter_of(keys) + rest
+        return RedisCall(self.scripts.pass_on, keys, args, read_pass_on, on_reply)
 
     def release(self, keys: LockKeys, value: bytes, highest: int) -> RedisCall[ReleaseReply]:
         """
@@ -134,7 +135,7 @@ class Operations:
         counter = self._counter or _counter_in(keys.slot)
         rest = _NOTHING_REPORTED if highest == 0 else bulks(highest)
         args = b"%b$%d\r\n%b\r\n%b" % (counter, len(value), value, rest)
-        return RedisCall(self._scripts.release, keys, args, read_release)
+        return RedisCall(self.scripts.release, keys, args, read_release)
 
     def renew(
         self,
@@ -145,25 +146,25 @@ class Operations:
     ) -> RedisCall[RenewReply]:
         """Set the remaining time of the lease at whose key ``value`` stands."""
         args = b"$%d\r\n%b\r\n%b" % (len(value), value, _same_bulks(ttl_ms))
-        return RedisCall(self._scripts.renew, keys, args, read_renew, on_reply)
+        return RedisCall(self.scripts.renew, keys, args, read_renew, on_reply)
 
     def abandon(
         self, keys: LockKeys, token: bytes, inbox: bytes, grant_ttl_ms: int
     ) -> RedisCall[AbandonReply]:
         """Undo an acquisition; ``inbox`` is ``b""`` where it did not queue."""
-        args = self._counter_of(keys) + bulks(token, inbox, grant_ttl_ms)
-        return RedisCall(self._scripts.abandon, keys, args, read_abandon)
+        args = self.counter_of(keys) + bulks(token, inbox, grant_ttl_ms)
+        return RedisCall(self.scripts.abandon, keys, args, read_abandon)
 
     def inspect(self, keys: LockKeys) -> RedisCall[InspectReply]:
         """Ask who holds the lock and who waits."""
-        return RedisCall(self._scripts.inspect, keys, b"", read_inspect)
+        return RedisCall(self.scripts.inspect, keys, b"", read_inspect)
 
     def mark(
         self, keys: LockKeys, read: Callable[[list[Any], float], R], *args: bytes | int
     ) -> RedisCall[R]:
         """Mark a window, under our lease; see ``mark_calls.py``."""
-        packed = self._counter_of(keys) + bulks(keys.done, *args)
-        return RedisCall(self._scripts.mark, keys, packed, read)
+        packed = self.counter_of(keys) + bulks(keys.done, *args)
+        return RedisCall(self.scripts.mark, keys, packed, read)
 
     def claim(
         self, keys: LockKeys, value: bytes, wanted: bytes, ttl_ms: int
@@ -180,14 +181,14 @@ class Operations:
     def force_release(self, keys: LockKeys, token: bytes) -> RedisCall[Taken | HeldByOther]:
         """Take the lock from its holder, whose token is given."""
         of_slot = b"" if self._counter else b":{%b}" % tag_of(keys.slot)
-        args = self._counter_of(keys) + bulks(token, of_slot)
-        return RedisCall(self._scripts.force_release, keys, args, read_force_release)
+        args = self.counter_of(keys) + bulks(token, of_slot)
+        return RedisCall(self.scripts.force_release, keys, args, read_force_release)
 
     def proclaim(
         self, keys: LockKeys, read: Callable[[list[Any], float], R], *args: bytes | int
     ) -> RedisCall[R]:
         """Say what the leader proclaims; see ``leader_calls.py``."""
-        return RedisCall(self._scripts.proclaim, keys, bulks(keys.proclamation, *args), read)
+        return RedisCall(self.scripts.proclaim, keys, bulks(keys.proclamation, *args), read)
 
     def vote(
         self,
@@ -209,7 +210,7 @@ class Operations:
         """
         rest = _same_bulks(inbox, queue_ttl_ms, quarantine_us)
         vote = bulks(marker, token, ttl_ms, proposed)
-        args = b"%b%b%b" % (self._counter_of(keys), vote, rest)
+        args = b"%b%b%b" % (self.counter_of(keys), vote, rest)
         return RedisCall(scripts.VOTE, keys, args, read_vote)
 
     def unvote(
@@ -220,7 +221,7 @@ class Operations:
 
         :param inbox: whose place in the queue to leave, ``b""``: none, and hint to nobody
         """
-        args = self._counter_of(keys) + bulks(token, highest, inbox)
+        args = self.counter_of(keys) + bulks(token, highest, inbox)
         return RedisCall(scripts.UNVOTE, keys, args, read_unvote)
 
     @staticmethod
@@ -232,12 +233,12 @@ class Operations:
         self, keys: LockKeys, token: bytes, ttl_ms: int, *, proposed: int, highest: int
     ) -> RedisCall[Voted | NotOurs | Failed]:
         """Keep a vote, with a fresh ttl and fencing token."""
-        args = self._counter_of(keys) + bulks(token, ttl_ms, proposed, highest)
+        args = self.counter_of(keys) + bulks(token, ttl_ms, proposed, highest)
         return RedisCall(scripts.KEEP, keys, args, read_keep)
 
     def raise_fence(self, keys: LockKeys, fence: int) -> RedisCall[Done | Failed]:
         """Raise the fence counter on a node of a quorum."""
-        args = self._counter_of(keys) + bulks(fence)
+        args = self.counter_of(keys) + bulks(fence)
         return RedisCall(scripts.RAISE, keys, args, read_raise)
 
     @staticmethod

@@ -109,9 +109,8 @@ class ClientState(Generic[A]):
 
     def forget_holder(self, lease: ProcessLease) -> None:
         """Take note that nobody here holds a lease any more."""
-        key = lease.keys.key
-        if self.holders.get(key) is lease:
-            del self.holders[key]
+        if self.holders.get(lease.held_as) is lease:
+            del self.holders[lease.held_as]
 
     @property
     def usable(self) -> bool:
