@@ -1,15 +1,10 @@
-"""What is done once a window, by processes that are killed, and whose clocks are wrong."""
+"""What is done once a window, by a host whose clock is wrong, over connections that break."""
 
-import asyncio
-import contextlib
 import os
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import anyio
 import pytest
@@ -19,136 +14,6 @@ from aiodistlock import LockError, Ran, Run, StoreUnavailable
 from tests.faults import once_main
 from tests.faults.world import SCRIPTS, client, eventually, load_scripts, nothing_left
 from tests.proxy import ChaosProxy, Do, on
-
-ROOT = Path(__file__).parents[2]
-
-WINDOWS = int(os.environ.get("ONCE_WINDOWS", "6"))
-"""How many windows the fleet does; by hand more."""
-
-TTL = float(os.environ.get("ONCE_TTL", "2.0"))
-SKEWS = (-10.0, 0.0, 10.0)
-
-
-class Host:
-    """One process of the fleet."""
-
-    def __init__(self, process: asyncio.subprocess.Process, told: asyncio.Queue["Told"]) -> None:
-        self.process = process
-        self._told = told
-        self._reading = asyncio.create_task(self._read())
-
-    async def _read(self) -> None:
-        assert self.process.stdout is not None
-        while line := (await self.process.stdout.readline()).decode().split():
-            if len(line) == 3:  # a line of one that was killed may be cut
-                self._told.put_nowait((self, line[0], int(line[1]), int(line[2])))
-
-    def ask(self, word: str, window: int) -> None:
-        """Have it do something; who is killed does nothing."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError):
-            self.process.stdin.write(f"{word} {window}\n".encode())
-
-    async def kill(self) -> None:
-        """End it by SIGKILL."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        await self.process.wait()
-        await self._reading
-
-
-Told = tuple[Host, str, int, int]
-
-
-class Fleet:
-    """Three hosts whose clocks are wrong, and what they tell."""
-
-    def __init__(self, url: str, namespace: str) -> None:
-        self._url, self._namespace = url, namespace
-        self.told: asyncio.Queue[Told] = asyncio.Queue()
-        self.hosts: dict[Host, float] = {}
-
-    async def start(self, skew: float) -> Host:
-        """Start a host."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.faults.once_main", self._url, self._namespace, str(TTL),
-            str(skew), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
-        )  # fmt: skip
-        host = Host(process, self.told)
-        self.hosts[host] = skew
-        return host
-
-    async def replace(self, host: Host) -> Host:
-        """Kill a host, and start another in its place."""
-        await host.kill()
-        return await self.start(self.hosts.pop(host))
-
-    async def do(self, window: int, *, kill: bool) -> tuple[int, float]:
-        """
-        Have all do a window; who begins it first is killed, if that is wished.
-
-        Return how often it ran to its end, and how long a killed one was not followed.
-        """
-        asked = set(self.hosts)
-        for host in asked:
-            host.ask("run", window)
-        ends, killed_at, pause, fences = 0, 0.0, 0.0, []
-        while asked:
-            host, word, of, fence = await self.told.get()
-            if of != window or host not in self.hosts:
-                continue
-            if word == "begun":
-                fences.append(fence)
-                if killed_at and not pause:
-                    pause = time.monotonic() - killed_at
-                if kill and not killed_at:
-                    asked.discard(host)
-                    # From before it, as it may be dead at once.
-                    killed_at = time.monotonic()
-                    new = await self.replace(host)
-                    asked.add(new)
-                    new.ask("run", window)
-                    for each in self.hosts:
-                        each.ask("go", window)
-                elif not kill or host in self.hosts:
-                    for each in self.hosts:
-                        each.ask("go", window)
-            elif word != "lost":
-                ends += word == "ran"
-                asked.discard(host)
-        assert fences == sorted(set(fences)), "each run has a higher fencing token"
-        assert len(fences) > kill
-        return ends, pause
-
-
-@pytest.fixture
-async def fleet(redis_url: str, redis: redis_asyncio.Redis, namespace: str) -> AsyncIterator[Fleet]:
-    """A fleet whose hosts and mark are gone afterwards."""
-    fleet = Fleet(redis_url, namespace)
-    try:
-        for skew in SKEWS:
-            await fleet.start(skew)
-        yield fleet
-    finally:
-        for host in list(fleet.hosts):
-            await host.kill()
-        await redis.delete(f"aiodistlock:done:{{{namespace}job}}", f"{namespace}job")
-        await redis.delete(f"aiodistlock:queue:{{{namespace}job}}")
-
-
-@pytest.mark.bounded(60 + 20 * WINDOWS)
-async def test_a_fleet_does_each_window_to_its_end_once(fleet: Fleet) -> None:
-    """Three hosts whose clocks are 10 s apart; every third run is killed, and taken over."""
-    pauses = []
-    with anyio.fail_after(40 + 20 * WINDOWS):
-        for window in range(1, WINDOWS + 1):
-            ends, pause = await fleet.do(window, kill=window % 3 == 0)
-            assert ends == 1, window
-            if window % 3 == 0:
-                pauses.append(pause)
-    assert len(pauses) == WINDOWS // 3
-    # The promise is ttl + 1 s; what a machine under load adds is not its matter.
-    assert max(pauses) < TTL + 10.0
 
 
 @pytest.mark.parametrize("skew", [-86_400.0, 86_400.0])

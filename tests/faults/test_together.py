@@ -1,4 +1,8 @@
-"""Several names at a time, by several processes: nobody waits for ever."""
+"""Several names at a time, by several processes: nobody waits for ever.
+
+``python -m tests.faults.test_together [SECONDS]`` has five processes go on for longer, and tells
+how they got on.
+"""
 
 import asyncio
 import random
@@ -12,6 +16,7 @@ import pytest
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import AcquireTimeout, LeaseLost, LockClient
+from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.faults.together_main import NAMES
 from tests.faults.world import EAGER, client, eventually, nothing_left, waiters
 from tests.proxy import ChaosProxy
@@ -28,28 +33,40 @@ async def clients(redis_url: str) -> AsyncIterator[list[LockClient]]:
         yield [await stack.enter_async_context(client(redis_url)) for _ in range(3)]
 
 
+async def hold_subsets(
+    url: str, namespace: str, processes: int, rounds: int, seconds: float = 0.0
+) -> list[tuple[int, int, float, int]]:
+    """
+    Have processes hold random subsets of names.
+
+    Returns of each how many its tasks held, the one that held the fewest, the longest wait, and
+    how often somebody else was inside.
+    """
+    running = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.faults.together_main", url, namespace, str(rounds),
+            str(seconds), stdout=subprocess.PIPE, cwd=ROOT,
+        )
+        for _ in range(processes)
+    ]  # fmt: skip
+    try:
+        told = [(await each.communicate())[0].split() for each in running]
+    finally:
+        for each in running:
+            with suppress(ProcessLookupError):
+                each.kill()
+            await each.wait()
+    return [(int(a), int(b), float(c), int(d)) for a, b, c, d in told]
+
+
 @pytest.mark.bounded(90)
 async def test_processes_that_hold_subsets_of_names_all_get_on(
     redis_url: str, redis: redis_asyncio.Redis, namespace: str
 ) -> None:
     """Whatever the subsets, and in whatever order they are named."""
-    processes = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.faults.together_main", redis_url, namespace, str(ROUNDS),
-            stdout=subprocess.PIPE, cwd=ROOT,
-        )
-        for _ in range(3)
-    ]  # fmt: skip
-    try:
-        told = [(await each.communicate())[0].split() for each in processes]
-    finally:
-        for each in processes:
-            with suppress(ProcessLookupError):
-                each.kill()
-            await each.wait()
-    for _, fewest, _, overlaps in told:
-        assert int(fewest) == ROUNDS
-        assert int(overlaps) == 0
+    for _, fewest, _, overlaps in await hold_subsets(redis_url, namespace, 3, ROUNDS):
+        assert fewest == ROUNDS
+        assert overlaps == 0
     await redis.delete(*(f"{namespace}inside:{name}" for name in NAMES))
     await nothing_left(redis, namespace)
 
@@ -185,3 +202,18 @@ async def test_cut_connections_keep_nobody_from_getting_on(
                 group.create_task(work(each))
         cutting.cancel()
     await nothing_left(redis, namespace, within=15.0)
+
+
+async def _tell(seconds: float) -> None:
+    with EmbeddedRedis() as server:
+        told = await hold_subsets(server.url, "t:", 5, 1, seconds)
+    assert not any(overlaps for *_, overlaps in told)
+    for held, fewest, longest, _ in told:
+        sys.stdout.write(
+            f"{held} subsets held; by the task that held the fewest {fewest}; longest wait "
+            f"{longest:.3f} s\n"
+        )
+
+
+if __name__ == "__main__":
+    asyncio.run(_tell(float(sys.argv[1]) if sys.argv[1:] else 60.0))
