@@ -30,7 +30,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     *,
-    quick: Annotated[bool, typer.Option(help="Less of everything: under two minutes.")] = False,
+    quick: Annotated[bool, typer.Option(help="Less of everything: about two minutes.")] = False,
     only: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(WORKLOADS)}.")] = None,
     peers: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(PEERS)}.")] = None,
     repeat: Annotated[

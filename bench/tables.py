@@ -109,6 +109,7 @@ COLUMNS = {
     "limit": (RATE, P50, P99, REQUESTS, SERVER),
     "quorum": (RATE, P50, P99, REQUESTS, SERVER, CLIENT),
     "cluster": (RATE, P50, P99, REQUESTS, SERVER, CLIENT),
+    "siblings": (RATE, P50, LONGEST, REQUESTS, SERVER, CLIENT),
 }
 
 REFERENCES = {"quorum": "pottery", "cluster": ON_ONE}
@@ -150,6 +151,13 @@ NOTES = {
         "× is the ratio to names on one primary. Clients and primaries share this machine's "
         "cores: what more of them cost in smaller batches counts here, and what they could "
         "serve on machines of their own does not."
+    ),
+    "siblings": (
+        "× is the ratio to the same by hand, on redis-py's Lock, in its row: once, a mark that is "
+        "looked at before and behind the lock, and written under it; elections, the lock polled "
+        "every 0.1 s; together, locks one by one in the order of their names. Wait: until the body "
+        "runs, or need not; of elections from the end of the leader to the body of the next one, "
+        "idle otherwise. Any two that hold 3 of 5 names have one in common."
     ),
     "limit": (
         "A cycle is acquire and release; for the pipe, one empty script; for "

@@ -22,6 +22,7 @@ from bench.workloads import (
     quorum,
     renewal,
     reuse,
+    siblings,
     throughput,
 )
 
@@ -276,7 +277,16 @@ def _grown(before: str, after: str, metric: str, results: Results) -> Measured:
     return _ratio(results.growth("herd", before, after, metric, OURS))
 
 
+def _siblings() -> Iterator[Target]:
+    for case, bound in ((siblings.ONCE, 3), (siblings.FREE, 3), (siblings.CONTENDED, 10)):
+        measure = partial(_rate, "siblings", case, OURS, REFERENCE)
+        yield Target(f"{case}: rate", bound, True, f"≥ {bound} × by hand", measure)
+    p50 = partial(_against, "siblings", siblings.RESIGNED, "p50", REFERENCE)
+    yield Target(f"{siblings.RESIGNED}: p50", 1 / 20, False, "≤ 1/20 of a polled lock", p50)
+
+
 def targets() -> list[Target]:
     """Return all rows, in the order in which they were set."""
     contended = [*_hot(), *_rest(), *_herd()]
-    return [*_throughput(), *_reuse(), *_ledger(), *contended, *_quorum(), *_cluster()]
+    others = [*_quorum(), *_cluster(), *_siblings()]
+    return [*_throughput(), *_reuse(), *_ledger(), *contended, *others]

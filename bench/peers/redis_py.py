@@ -16,6 +16,9 @@ MOST_TASKS = 1024
 POOL = 256
 """Connections that those share; waiting for one makes each command slower."""
 
+CONNECT_WITHIN = 30.0
+"""Seconds; with the default of 5, of 1,024 that connect at once some fail on a busy machine."""
+
 
 class RedisPy:
     """Locks of redis-py; a lock object keeps its token, so each task has its own."""
@@ -51,16 +54,28 @@ class RedisPy:
 
 
 @asynccontextmanager
-async def connect(url: str, tasks: int, ttl: float) -> AsyncIterator[RedisPy]:
+async def connected(url: str, tasks: int) -> AsyncIterator[Redis]:
     """
     Connect with a connection for each task.
 
     The default pool of 100 connections raises ``MaxConnectionsError`` beyond that.
     """
     pool: ConnectionPool
+    within = CONNECT_WITHIN
     if tasks <= MOST_TASKS:
-        pool = ConnectionPool.from_url(url, max_connections=tasks + 8)
+        pool = ConnectionPool.from_url(
+            url, max_connections=tasks + 8, socket_connect_timeout=within
+        )
     else:
-        pool = BlockingConnectionPool.from_url(url, max_connections=POOL, timeout=30)
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=POOL, timeout=30, socket_connect_timeout=within
+        )
     async with Redis.from_pool(pool) as redis:
+        yield redis
+
+
+@asynccontextmanager
+async def connect(url: str, tasks: int, ttl: float) -> AsyncIterator[RedisPy]:
+    """Connect with a connection for each task."""
+    async with connected(url, tasks) as redis:
         yield RedisPy(redis, ttl)

@@ -49,6 +49,11 @@ async def _main(spec: Spec) -> None:
     if spec.kind == "pipe":
         await workload.run(spec)
         return
+    if spec.sibling:
+        siblings: Any = importlib.import_module(f"bench.peers.{spec.peer}_siblings")
+        async with siblings.connect(spec.url, spec.tasks, spec.ttl, spec.sibling) as peer:
+            await workload.run(spec, peer)
+        return
     module: Any = importlib.import_module(f"bench.peers.{spec.peer}")
     if spec.kind == "herd":
         await workload.run(spec, module.connect)

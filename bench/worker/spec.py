@@ -12,8 +12,9 @@ class Spec:
     """
     One worker's part of one sample; durations in seconds.
 
-    :ivar kind: ``cycles``, ``handoff``, ``herd``, ``ledger``, ``renewal`` or ``pipe``
+    :ivar kind: ``cycles``, ``windows``, ``handoff``, ``herd``, ``ledger``, ``renewal`` or ``pipe``
     :ivar peer: module in ``bench.peers`` that speaks to the lock
+    :ivar sibling: what the peer has to make instead of a lock; see ``bench/peers/siblings.py``
     :ivar url: the server; of a quorum all nodes, separated by commas
     :ivar loop: ``asyncio``, ``uvloop`` or ``threads``
     :ivar hot: all tasks want one name; else each has its own
@@ -30,6 +31,7 @@ class Spec:
     peer: str
     url: str
     loop: str = "asyncio"
+    sibling: str = ""
     tasks: int = 1
     hot: bool = False
     names: Sequence[str] = ()

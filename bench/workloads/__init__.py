@@ -10,12 +10,13 @@ from bench.workloads.quorum import QUORUM
 from bench.workloads.renewal import RENEWAL
 from bench.workloads.reuse import REUSE
 from bench.workloads.seed import SEED
+from bench.workloads.siblings import SIBLINGS
 from bench.workloads.throughput import THROUGHPUT
 
 WORKLOADS = {
     each.name: each
     for each in (
         *(SEED, THROUGHPUT, REUSE, LEDGER, HOT, HANDOFF, HERD),
-        *(RENEWAL, LIMIT, QUORUM, CLUSTER),
+        *(RENEWAL, LIMIT, QUORUM, CLUSTER, SIBLINGS),
     )
 }

@@ -27,14 +27,15 @@ def _cases(plan: Plan) -> Sequence[Case]:
     handoffs = 8 if plan.quick else 20
 
     def run(server: BenchServer, side: Side) -> Metrics:
-        return _measure(server, side, handoffs)
+        spec = Spec("handoff", "", server.url, hot=True, seconds=0.0, warmup=0.0)
+        return hand_overs(server, side, spec, handoffs)
 
     return [Case(CASE, plan.sides(*plan.ours, REFERENCE, *others, slow=True), run)]
 
 
-def _measure(server: BenchServer, side: Side, handoffs: int) -> Metrics:
+def hand_overs(server: BenchServer, side: Side, spec: Spec, handoffs: int) -> Metrics:
+    """Measure how long it takes from a release to the body in the other process."""
     server.clear()
-    spec = Spec("handoff", "", server.url, hot=True, seconds=0.0, warmup=0.0)
     rng = random.Random()
     with ExitStack() as stack:
         holder, waiter = (stack.enter_context(Worker(side, spec, 15.0)) for _ in range(2))
@@ -50,6 +51,11 @@ def _measure(server: BenchServer, side: Side, handoffs: int) -> Metrics:
             holder, waiter = waiter, holder
         for worker in (holder, waiter):
             worker.tell("quit")
+    return of_few(times)
+
+
+def of_few(times: list[float]) -> Metrics:
+    """Return the figures of a few durations, seconds."""
     ordered = sorted(times)
     return {
         "p50": quantile(ordered, 0.5),

@@ -62,7 +62,7 @@ def test_many_tasks_have_a_long_window_of_every_lock(monkeypatch: pytest.MonkeyP
 
 
 def test_a_quick_run_measures_some_of_everything_in_little_time() -> None:
-    """A sample takes two seconds at most on a busy machine, so there are few."""
+    """A sample takes a second and a half, so there are few."""
     quick = Plan(quick=True, repeat=QUICK_ROUNDS, peers=list(PEERS))
     assert all(any(case.sides for case in each.cases(quick)) for each in WORKLOADS.values())
-    assert total(list(WORKLOADS.values()), quick) <= 60
+    assert total(list(WORKLOADS.values()), quick) <= 76
