@@ -177,7 +177,7 @@ def test_a_target_that_was_not_measured_is_neither_met_nor_missed() -> None:
 
 
 def test_every_target_of_the_issue_has_a_row() -> None:
-    """Issue 3, section 2, issue 4, sections 1 and 3, the herd (three sizes), lingering, siblings."""
+    """Issue 3, section 2, issue 4, sections 1 and 3, herd (three sizes), lingering, siblings."""
     assert len(targets.targets()) == 22 + 8 + 2 + 9 + 8 + 4
 
 
