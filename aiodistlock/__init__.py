@@ -6,7 +6,7 @@ The rooms, from the top down; ``docs/design.md`` has them whole, each may know t
     cli, doctor, demo, console                          edges: commands, and what they share
     integrations, testing, compat                       edges
     locked, client, once, together, election            faces: what users import
-    lock, lock_like, lease                              faces
+    semaphore, lock, lock_like, lease                   faces
     engines                                             what locks on one Redis share
     waiting                                             who is next
     leases                                              how long, and the body of a block
@@ -40,6 +40,13 @@ from aiodistlock.lock import AsyncLock, LockInfo
 from aiodistlock.lock_like import Hold
 from aiodistlock.locked import locked
 from aiodistlock.once import Once, Ran, Run, Skipped
+from aiodistlock.semaphore import (
+    PermitInfo,
+    Semaphore,
+    SemaphoreHold,
+    SemaphoreInfo,
+    SemaphoreLease,
+)
 from aiodistlock.together import Together
 from aiodistlock.waiting.lingering_leases import LingerCounts
 from aiodistlock.waiting.status import ClientHealth
@@ -70,10 +77,15 @@ __all__ = [
     "Lost",
     "NotHeld",
     "Once",
+    "PermitInfo",
     "Ran",
     "Released",
     "Renewed",
     "Run",
+    "Semaphore",
+    "SemaphoreHold",
+    "SemaphoreInfo",
+    "SemaphoreLease",
     "Skipped",
     "StoreUnavailable",
     "Term",

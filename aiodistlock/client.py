@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
 from aiodistlock.core.clock import ClockWithTimers
 from aiodistlock.core.durations import Duration
-from aiodistlock.core.keywords import ElectionKeywords, LockKeywords, OnceKeywords
+from aiodistlock.core.keywords import (
+    ElectionKeywords,
+    LockKeywords,
+    OnceKeywords,
+    SemaphoreKeywords,
+)
 from aiodistlock.core.options import ClientOptions
 from aiodistlock.core.validation import check_all
 from aiodistlock.deployments import source as deployment
@@ -22,6 +27,7 @@ from aiodistlock.events.events import Listener
 from aiodistlock.events.listeners import Listeners
 from aiodistlock.lock import AsyncLock
 from aiodistlock.once import Once
+from aiodistlock.semaphore import Semaphore
 from aiodistlock.together import Together, locks_together
 from aiodistlock.waiting.lingering_leases import LingerCounts
 from aiodistlock.waiting.status import ClientHealth, connected, health_of, waiting
@@ -186,6 +192,15 @@ class LockClient(Engines):
         :raises ValueError: naming every option that is wrong; on a quorum
         """
         return Once(self, name, **options)
+
+    def semaphore(self, name: str, limit: int, **options: Unpack[SemaphoreKeywords]) -> Semaphore:
+        """
+        Build a semaphore on this client; see :class:`Semaphore` for the options.
+
+        :param limit: how many permits there are
+        :raises ValueError: naming every option that is wrong; on a quorum
+        """
+        return Semaphore(self, name, limit, **options)
 
     def together(self, *names: str | AsyncLock, **options: Unpack[LockKeywords]) -> Together:
         """

@@ -127,8 +127,9 @@ def _told(causes: Sequence[Exception]) -> str:
     if "WRONGTYPE" not in told:
         return told
     return (
-        f"{told}; something that is no lock was written to its key, its fence counter or its "
-        "queue: find out what does so, and delete that"
+        f"{told}; something of another kind has its key, its fence counter or its queue: a "
+        "semaphore and a lock of one name, or what somebody else wrote: find out what does so, "
+        "and use another name, or delete that"
     )
 
 

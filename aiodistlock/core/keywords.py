@@ -54,3 +54,14 @@ class ElectionKeywords(TypedDict, total=False):
     backoff: Backoff | None
     namespace: str
     ack: str
+
+
+class SemaphoreKeywords(TypedDict, total=False):
+    """Options of a semaphore, besides its limit, which are :class:`~aiodistlock.Semaphore`'s."""
+
+    ttl: Duration
+    timeout: Duration | None
+    max_hold: Duration | None
+    on_lost: Literal["cancel", "signal"]
+    backoff: Backoff | None
+    namespace: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import ref
 
@@ -16,6 +17,7 @@ from aiodistlock.leases.states import (
 )
 from aiodistlock.protocol.answers import NotOurs, ReleaseReply, RenewReply
 from aiodistlock.protocol.call import Call
+from aiodistlock.protocol.store import Store
 
 
 class Holder(Protocol):
@@ -144,6 +146,12 @@ class ProcessLease:
     def held_as(self) -> bytes:
         """Under what it stands among those that somebody here holds."""
         return self.keys.key
+
+    def ask_to_renew(
+        self, store: Store, ttl_ms: int, on_reply: Callable[[RenewReply], object], until: float
+    ) -> Call[RenewReply]:
+        """Send a request that sets the remaining time."""
+        return store.renew(self.keys, self.value, ttl_ms, on_reply, until)
 
     def hand_to(self, holder: Holder) -> None:
         """Have a holder, for as long as somebody refers to it."""

@@ -80,7 +80,7 @@ class Renewer(ABC):
         self._try_again_later(lease, now)
         lease.renewals += 1
         answer = _Answer(self, lease, lasts, then)
-        call = self._store.renew(lease.keys, lease.value, ttl_ms, answer, until)
+        call = lease.ask_to_renew(self._store, ttl_ms, answer, until)
         if call.reply is None:
             lease.renewal = call
         return call

@@ -181,6 +181,52 @@ class Led(NamedTuple):
     """``None``: the holder has proclaimed nothing yet."""
 
 
+class Permit(NamedTuple):
+    """A lease of permits of a semaphore, for the whole ttl."""
+
+    token: bytes
+    fence: int
+    slots: tuple[int, ...]
+    """The numbers of the permits, the lowest first."""
+
+
+class Permits(NamedTuple):
+    """What we have of a semaphore, of what we asked for."""
+
+    leases: tuple[Permit, ...]
+    server_us: int
+    """The server's time; 0: the clock covers no hand-offs."""
+    sent_at: float
+    waits: Queued | Held | None
+    """Whom the rest waits for, in the queue or not; ``None``: there is no rest."""
+
+
+class PermitHeld(NamedTuple):
+    """A lease of permits, as Redis has it."""
+
+    token: str
+    fence: int
+    slots: tuple[int, ...]
+    remaining: float
+    """Seconds."""
+
+
+class PermitWaiter(NamedTuple):
+    """Who waits for permits."""
+
+    token: str
+    permits: int
+    limit: int
+    """By which it judges."""
+
+
+class PermitsInspected(NamedTuple):
+    """What Redis has about a semaphore."""
+
+    leases: tuple[PermitHeld, ...]
+    waiters: tuple[PermitWaiter, ...]
+
+
 AcquireReply = Granted | Queued | Held | Failed
 PassOnReply = Granted | Kept | Queued | Held | NotOurs | Failed
 RenewReply = Renewed | NotOurs | Failed
@@ -193,3 +239,5 @@ ClaimReply = Claimed | NotOurs | Failed
 MoveEndReply = Ends | NotOurs | Failed
 LeaderReply = Led | Failed
 ProclaimReply = Done | NotOurs | Failed
+PermitsReply = Permits | Failed
+InspectPermitsReply = PermitsInspected | Failed

@@ -79,11 +79,17 @@ def _parts(operation: str, marker: str) -> tuple[str, str]:
 _VOID, _FUNCTIONS = _parts("prelude", "functions")
 
 
-def _load(
-    operation: str, args: int, keys: int = 4, *, declares: bool = True, letter: bytes = b""
+def _load(  # what a script is, told by name
+    operation: str,
+    args: int,
+    keys: int = 4,
+    *,
+    declares: bool = True,
+    letter: bytes = b"",
+    shared: str = "",
 ) -> Script:
     usual, rest = _parts(operation, "prelude")
-    source = f"{usual}{_VOID}{_FUNCTIONS}{rest}".encode()
+    source = f"{usual}{_VOID}{_FUNCTIONS}{shared}{rest}".encode()
     return Script(source, args, keys, declares, letter)
 
 
@@ -111,6 +117,14 @@ MARK = _load("mark", 5, keys=5)
 # Of elections: the fourth key is the proclamation.
 LEADER = _load("leader", 0, declares=False)
 PROCLAIM = _load("proclaim", 3)
+
+# Of semaphores.
+_PERMITS = _parts("permits", "")[1]
+ACQUIRE_PERMITS = _load("acquire_permits", 7, shared=_PERMITS)
+RELEASE_PERMITS = _load("release_permits", 2, shared=_PERMITS)
+RENEW_PERMITS = _load("renew_permits", 2, keys=3)
+ABANDON_PERMITS = _load("abandon_permits", 5, shared=_PERMITS)
+INSPECT_PERMITS = _load("inspect_permits", 1, keys=2, declares=False)
 
 # For those who possess a lock by a token alone.
 CLAIM = _load("claim", 3, keys=3)
@@ -159,9 +173,15 @@ class Scripts:
     force_release: Script
     mark: Script
     proclaim: Script
+    acquire_permits: Script
+    release_permits: Script
+    abandon_permits: Script
 
 
-_ON_ONE = (ACQUIRE, RELEASE, RENEW, PASS_ON, ABANDON, INSPECT, FORCE_RELEASE, MARK, PROCLAIM)
+_ON_ONE = (
+    *(ACQUIRE, RELEASE, RENEW, PASS_ON, ABANDON, INSPECT, FORCE_RELEASE, MARK, PROCLAIM),
+    *(ACQUIRE_PERMITS, RELEASE_PERMITS, ABANDON_PERMITS),
+)
 ON_ONE = Scripts(*_ON_ONE)
 ON_CLUSTER = Scripts(*(each.sharded for each in _ON_ONE))
 

@@ -64,7 +64,10 @@ class ClientState(Generic[A]):
         self.attempts: dict[bytes, A] = {}
         """Attempts that a grant may still name, by token."""
         self.holders: dict[bytes, ProcessLease] = {}
-        """The lease on each key that somebody here holds; its client's engines share it."""
+        """
+        The lease on each key that somebody here holds, and of a semaphore's, several of them, by
+        their tokens besides; its client's engines share it.
+        """
         self.let_go: WeakValueDictionary[bytes, Holder] = WeakValueDictionary()
         """Who has a lock by a token alone, unwatched, or a lost one to give back, by token."""
         self.all_watched = True

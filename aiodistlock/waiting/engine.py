@@ -19,6 +19,7 @@ from aiodistlock.waiting.client_state import ClientState
 from aiodistlock.waiting.contender import Contender
 from aiodistlock.waiting.grant_delivery import Delivery
 from aiodistlock.waiting.observation import Observation
+from aiodistlock.waiting.permit_contender import PermitContender
 
 logger = logging.getLogger("aiodistlock")
 
@@ -31,6 +32,9 @@ class Engine(ClientState[Attempt]):
     ) -> None:
         super().__init__(client_id, options, clock, rng)
         self._contenders: WeakValueDictionary[bytes, Contender] = WeakValueDictionary()
+        self._semaphores: WeakValueDictionary[tuple[bytes, int], PermitContender] = (
+            WeakValueDictionary()
+        )
         self.delivery = Delivery(self)
         """Takes the grants that arrive for attempts."""
         self.on_grant = self.delivery.on_grant
@@ -48,6 +52,13 @@ class Engine(ClientState[Attempt]):
         contender = self._contenders.get(keys.key)
         if contender is None:
             contender = self._contenders[keys.key] = Contender(self, keys)
+        return contender
+
+    def permit_contender(self, keys: LockKeys, limit: int) -> PermitContender:
+        """Return this process's contender for a semaphore, of those that go by a limit."""
+        contender = self._semaphores.get((keys.key, limit))
+        if contender is None:
+            contender = self._semaphores[keys.key, limit] = PermitContender(self, keys)
         return contender
 
     def observation(self, keys: LockKeys) -> Observation:
@@ -100,7 +111,8 @@ class Engine(ClientState[Attempt]):
 
     def contenders(self) -> set[Contending]:
         """Return who contends now: shared ones, and those of a single task."""
-        return {*self._contenders.values(), *(each.contender for each in self.attempts.values())}
+        shared = {*self._contenders.values(), *self._semaphores.values()}
+        return {*shared, *(each.contender for each in self.attempts.values())}
 
     def waited_for(self) -> list[LockKeys]:
         """Return the keys of which this process must hear: it waits, observes, or lets linger."""

@@ -39,6 +39,9 @@ class Delivery:
 
         :param server_clock: of the server that granted it
         """
+        if not grant.fence:
+            self.on_permits(grant)
+            return
         attempt = self.attempt_of(grant)
         if attempt is None:
             self._pass_over(grant)
@@ -85,6 +88,13 @@ class Delivery:
         call = attempt.call
         attempt.ask_again()
         return call
+
+    def on_permits(self, hint: Grant) -> None:
+        """Have the attempt ask that holds permits by now; its answer tells which."""
+        attempt = self.attempt_of(hint)
+        if attempt is not None:  # else what it left with gives them up
+            attempt.contender.comes_from_another(local=False)
+            attempt.on_moved()
 
     def attempt_of(self, grant: Grant) -> Attempt | None:
         """Return the attempt that a grant or a hint is for, ``None`` if there is none."""

@@ -45,6 +45,8 @@ _UNDOING = (
     scripts.ON_CLUSTER.release,
     _ALONE[scripts.ON_CLUSTER.release],
     scripts.ON_CLUSTER.abandon,
+    scripts.ON_CLUSTER.release_permits,
+    scripts.ON_CLUSTER.abandon_permits,
 )
 
 

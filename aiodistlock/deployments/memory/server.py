@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiodistlock.core.clock import ClockWithTimers, local_clock, wall_us
 from aiodistlock.core.mark import Mark
@@ -61,6 +62,8 @@ class MemoryServer:
         """What to add to its clock, in µs, to have the time of day: windows are told by that."""
         self.observers: dict[bytes, dict[bytes, Callable[[], object]]] = {}
         """Who hears announcements, by the channel of these and by its inbox."""
+        self.permits: dict[bytes, Any] = {}
+        """What is kept about each semaphore, by its key; see ``permits.py``."""
         self.counter = 0
         """The fencing token issued last, of whatever key."""
 

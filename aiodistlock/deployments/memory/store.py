@@ -11,14 +11,15 @@ from collections.abc import Callable
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.mark import KEPT, Mark
 from aiodistlock.core.value import token_of, value_of
-from aiodistlock.deployments.memory.connection import MemoryConnection
-from aiodistlock.deployments.memory.server import Entry, MemoryServer, Waiting
+from aiodistlock.deployments.memory.permits import MemoryPermits
+from aiodistlock.deployments.memory.server import Entry, Waiting
 from aiodistlock.protocol.answers import (
     AbandonReply,
     AcquireReply,
     AlreadyMarked,
     BeginReply,
     Done,
+    Failed,
     Granted,
     Held,
     Inspected,
@@ -43,17 +44,12 @@ _GONE = NotOurs("its key is gone (expired or deleted)")
 _OTHER = NotOurs("another token is at its key")
 
 
-class MemoryStore:
+class MemoryStore(MemoryPermits):
     """
     One client's access to a :class:`MemoryServer`.
 
     :param connection: carries the operations there
     """
-
-    def __init__(self, server: MemoryServer, connection: MemoryConnection) -> None:
-        self._server = server
-        self.connection = connection
-        self._run = connection.run
 
     def acquire(
         self,
@@ -66,6 +62,8 @@ class MemoryStore:
         """Take the lock, or queue for it; see ``acquire.lua``."""
 
         def operation(now: float) -> AcquireReply:
+            if self.permits(keys.key, now).leases:
+                return Failed(TypeError("permits of a semaphore of this name are held"), False, now)
             entry = self._server.entry(keys.key, now)
             if entry.holder == token:
                 entry.expires_at = now + ttl_ms / 1000

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiodistlock.connection.pipe_like import Inboxes, PipeLike
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.protocol import leader_calls, mark_calls
+from aiodistlock.protocol import leader_calls, mark_calls, permit_calls
 from aiodistlock.protocol.answers import (
     AbandonReply,
     AcquireReply,
     BeginReply,
     ClaimReply,
+    InspectPermitsReply,
     InspectReply,
     LeaderReply,
     LookReply,
     MoveEndReply,
     PassOnReply,
+    PermitsReply,
     ProclaimReply,
     ReleaseReply,
     RenewReply,
@@ -25,6 +27,7 @@ from aiodistlock.protocol.answers import (
 from aiodistlock.protocol.call import R
 from aiodistlock.protocol.marks import Ending
 from aiodistlock.protocol.operations import Operations
+from aiodistlock.protocol.permits import Want
 from aiodistlock.protocol.redis_call import RedisCall
 
 
@@ -143,6 +146,65 @@ class SingleStore:
         call = mark_calls.finish(self._operations, keys, value, ending)
         call.until = until
         return self._run(call)
+
+    def acquire_permits(
+        self,
+        keys: LockKeys,
+        wants: Sequence[Want],
+        *,
+        limit: int,
+        ttl_ms: int,
+        grant_ttl_ms: int,
+        on_reply: Callable[[PermitsReply], object],
+    ) -> RedisCall[PermitsReply]:
+        """Take permits, or queue for them; while no inbox is open, only try."""
+        waits = any(want.waits for want in wants)
+        call = permit_calls.acquire_permits(
+            self._operations,
+            keys,
+            wants,
+            limit=limit,
+            ttl_ms=ttl_ms,
+            inbox=self._inboxes.open_address(keys) if waits else b"",
+            grant_ttl_ms=grant_ttl_ms,
+            on_reply=on_reply,
+        )
+        return self._run(call)
+
+    def release_permits(
+        self, keys: LockKeys, value: bytes, highest: int, until: float
+    ) -> RedisCall[ReleaseReply]:
+        """Give a lease of permits up, to the first in the queue while they fit."""
+        call = permit_calls.release_permits(self._operations, keys, value, highest)
+        call.until = until
+        return self._run(call)
+
+    def renew_permits(
+        self,
+        keys: LockKeys,
+        value: bytes,
+        ttl_ms: int,
+        on_reply: Callable[[RenewReply], object] | None = None,
+        until: float = math.inf,
+    ) -> RedisCall[RenewReply]:
+        """Set the remaining time of a lease of permits."""
+        call = permit_calls.renew_permits(keys, value, ttl_ms, on_reply)
+        call.until = until
+        return self._run(call)
+
+    def abandon_permits(
+        self, keys: LockKeys, wants: Sequence[Want], limit: int, grant_ttl_ms: int
+    ) -> RedisCall[AbandonReply]:
+        """Undo acquisitions of permits, behind the requests that they undo."""
+        inbox = self._inboxes.address_of(keys)
+        call = permit_calls.abandon_permits(
+            self._operations, keys, wants, limit, inbox, grant_ttl_ms
+        )
+        return self._run(call)
+
+    def inspect_permits(self, keys: LockKeys) -> RedisCall[InspectPermitsReply]:
+        """Ask who holds permits and who waits."""
+        return self._run(permit_calls.inspect_permits(keys))
 
     def claim(
         self, keys: LockKeys, value: bytes, wanted: bytes, ttl_ms: int
