@@ -1,5 +1,6 @@
 """What is done once a window, by a host whose clock is wrong, over connections that break."""
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -10,7 +11,8 @@ import anyio
 import pytest
 import redis.asyncio as redis_asyncio
 
-from aiodistlock import LockError, Ran, Run, StoreUnavailable
+from aiodistlock import Backoff, LockError, Ran, Run, Skipped, StoreUnavailable
+from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.faults import once_main
 from tests.faults.world import SCRIPTS, client, eventually, load_scripts, nothing_left
 from tests.proxy import ChaosProxy, Do, on
@@ -84,6 +86,37 @@ async def test_a_late_copy_of_an_unheard_end_is_not_taken_for_done(
         with anyio.fail_after(30), pytest.raises(LockError, match="gone"):
             await once.run(job, window=1)
     assert await redis.get(once._keys.done) is None
+
+
+async def test_an_end_that_is_refused_for_a_while_is_not_given_up_by_who_waits_beside_it(
+    embedded_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another task of the process finds a token of ours at the key that nobody here holds."""
+    # It is asked again after two seconds: in the meantime the other one comes.
+    monkeypatch.setattr("aiodistlock.once._BACKOFF", Backoff(initial=2.0, cap=2.0, jitter=0.0))
+    runs = []
+    proxy = ChaosProxy.before(embedded_redis.url)
+    proxy.script_names = SCRIPTS
+    async with (
+        proxy,
+        client(proxy.url) as here,
+        redis_asyncio.from_url(embedded_redis.url) as admin,
+    ):
+        await load_scripts(admin)
+
+        async def job(_run: Run) -> None:
+            runs.append(len(runs))
+            await admin.config_set("maxmemory", 0 if runs[1:] else 1)
+
+        first = asyncio.create_task(here.once("job", ttl=20.0).run(job, window=1))
+        with anyio.fail_after(30):
+            await proxy.seen("reply", "MARK")  # refused
+            await admin.config_set("maxmemory", 0)
+            outcome = await here.once("job", ttl=20.0).run(job, window=1)
+            assert isinstance(await first, Ran)
+    assert isinstance(outcome, Skipped)
+    assert outcome.reason == "done"
+    assert len(runs) == 1
 
 
 @asynccontextmanager
