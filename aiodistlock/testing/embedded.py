@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _BIND_TRIES: Final = 10
+_CTRL_C: Final = {-signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP}
 
 
 class EmbeddedRedis:
@@ -167,7 +168,7 @@ class EmbeddedRedis:
             self.stop()
             raise
         self.stop()
-        raise EmbeddedRedisError(f"could not bind a port in {_BIND_TRIES} tries")
+        raise EmbeddedRedisError(f"no port was free, or it was interrupted, in {_BIND_TRIES} tries")
 
     def stop(self) -> None:
         """End the server, frozen or not, and remove what it left. May be repeated."""
@@ -224,7 +225,11 @@ class EmbeddedRedis:
         return [str(self.binary), *self._config, *listen, *defaults, *folder, *self._args]
 
     def _launch(self) -> bool:
-        """Start the process and wait for it; False if the port was taken."""
+        """Start the process and wait for it; False if it has to be another one.
+
+        The port was taken. Or Ctrl-C reached it when it had no session of its own
+        yet; then it reached us, too, and ends us if it is to.
+        """
         # Unnamed: the log goes with the process, killed or not.
         log = self._remains.log = tempfile.TemporaryFile()  # noqa: SIM115 - end_process
         process = self._remains.process = spawn(self._command(), log)
@@ -241,6 +246,6 @@ class EmbeddedRedis:
             time.sleep(0.005)
         tail = log_tail(log)
         self._remains.end_process()
-        if "Address already in use" in tail:
+        if "Address already in use" in tail or process.returncode in _CTRL_C:
             return False
         raise EmbeddedRedisError(f"{self.binary} ended with status {process.returncode}{tail}")

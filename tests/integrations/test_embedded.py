@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
@@ -45,6 +46,24 @@ def is_gone(pid: int) -> bool:
 def once() -> Retry:
     """Make the policy of a client that gives up at the first error."""
     return Retry(NoBackoff(), 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_that_reaches_a_server_before_it_has_a_session_ends_no_start(
+    redis_binary: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It reached us, too, who end in our own way, or go on: then with another server."""
+    spawned = []
+    code = f"import os, signal as s; s.signal({number}, s.SIG_DFL); os.kill(os.getpid(), {number})"
+
+    def spawn(command: list[str], output: IO[bytes]) -> child.Process:
+        spawned.append(command)
+        return child.spawn([sys.executable, "-c", code] if len(spawned) == 1 else command, output)
+
+    monkeypatch.setattr(embedded, "spawn", spawn)
+    with EmbeddedRedis(binary=redis_binary) as server:
+        assert server.is_running
+    assert len(spawned) == 2
 
 
 def test_it_is_a_real_server_that_keeps_nothing(redis_binary: Path) -> None:
