@@ -9,7 +9,16 @@ import anyio
 import pytest
 import redis.asyncio as redis_asyncio
 
-from aiodistlock import AcquireTimeout, AsyncLock, Lease, LeaseLost, LockClient, Run, Together
+from aiodistlock import (
+    AcquireTimeout,
+    AsyncLock,
+    Election,
+    Lease,
+    LeaseLost,
+    LockClient,
+    Run,
+    Together,
+)
 from tests.faults.world import PATIENT, client, eventually, nothing_left, waiters
 
 TTL = 30.0
@@ -37,6 +46,12 @@ class World:
         names = [f"n{self.round}{behind}" for behind in ("", "!", "+")]
         options = {"ttl": TTL, "namespace": self.namespace, "backoff": PATIENT, **options}
         return source.together(*names, f"m{self.round}", **options)
+
+    def election(self, **options: Any) -> Election:
+        """Build an election of the round's name."""
+        return self.here.election(
+            f"n{self.round}", ttl=TTL, namespace=self.namespace, backoff=PATIENT, **options
+        )
 
     async def queued(self, count: int) -> None:
         """Wait until so many wait at Redis."""
@@ -266,6 +281,26 @@ async def at_least(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
     return await _once(w, at_least=0.05)
 
 
+async def leading(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """A term of an election: entry, proclamations, exit."""
+
+    async def operation() -> None:
+        async with w.election(value="a").lead() as term:
+            await term.proclaim("b")
+
+    return operation, _no_more
+
+
+async def resigning(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """A term that its own task ends."""
+
+    async def operation() -> None:
+        async with w.election(value="a").lead() as term:
+            await term.resign()
+
+    return operation, _no_more
+
+
 async def together(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
     """A whole block on four locks that are free."""
 
@@ -334,7 +369,7 @@ async def together_in_memory(w: World) -> tuple[Operation, Callable[[], Awaitabl
 SCENES = [
     free, free_try, contended, granted, block, handoff, passing_on, keeping, renewed_handoff,
     extending, releasing, once, begun_once, at_least, together, together_refused,
-    together_in_turn, together_in_memory,
+    together_in_turn, together_in_memory, leading, resigning,
 ]  # fmt: skip
 
 
