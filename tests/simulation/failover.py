@@ -7,6 +7,7 @@ hears of its successor it becomes a replica, drops its clients, and refuses to w
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from random import Random
 from typing import TYPE_CHECKING
@@ -47,6 +48,8 @@ class Failover:
         self._states: deque[tuple[float, _State]] = deque()
         self._epoch = 0
         self.under_way = False
+        self._replicated_until = math.inf
+        """When the primary stopped telling its replica what is written."""
         judge.primary = self.primary
 
     def written(self, server: RedisServer) -> None:
@@ -69,6 +72,7 @@ class Failover:
         self.under_way = True
         former = self.primary
         way = strike.number % 3
+        self._replicated_until = math.inf if way == 2 else self._timeline.now
         if way == 0:
             former.go_down()
         elif way == 1:
@@ -82,7 +86,7 @@ class Failover:
         if not self.under_way:
             return
         self._epoch += 1
-        at = self._timeline.now - self._lag
+        at = min(self._timeline.now, self._replicated_until) - self._lag
         state: _State = next(
             (each for when, each in reversed(self._states) if when <= at), ({}, {})
         )

@@ -14,7 +14,8 @@ Rules, by the promise of docs/design.md that each belongs to
 ``lost``      section 6: while nothing goes wrong no lease is lost that is renewed
 ``fifo``      section 7: nobody is granted a lock before those who queued for it earlier
 ``dead``      P3: a dead holder blocks others for its ttl and a second, a failover for two
-``idle``      P3: no lock is given up to nobody while somebody waits for it, nor to the deaf
+``idle``      P3: no lock is given up to nobody while somebody waits for it, nor to the deaf, nor
+              kept by whoever does not want it any more
 ``unfair``    section 9: local tasks go first for a bounded time
 ``short``     section 9: whoever is handed a lease locally has half of its ttl left
 ``linear``    P1, P2: all that holders saw can have come about one after the other
@@ -46,6 +47,7 @@ from tests.simulation.redis.server import RedisServer
 from tests.simulation.redis.session import Session
 from tests.simulation.story import Story
 from tests.simulation.timeline import Timeline
+from tests.simulation.unclaimed import Unclaimed
 from tests.simulation.windows import Windows
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ class Judge:
         self.struck: Callable[[], int] = lambda: 0
         """How many strikes there have been."""
         self._waits_are_judged = is_judged(plan)
+        self._unclaimed = Unclaimed(self)
         self.violations: list[Violation] = []
         self.names = {name: Name(LockKeys(name, namespace=NAMESPACE).queue) for name in names}
         self.keys = {f"{NAMESPACE}{name}".encode(): self.names[name] for name in names}
@@ -159,8 +162,11 @@ class Judge:
                     self.note("slow", f"{value!r} was granted {late:.3f} s after a release")
                 assert isinstance(session.owner, Process)
                 asked = token.startswith(f"{session.owner.label}:".encode())
-                if not asked and not server.subscribers.get(record.split()[1]):
+                inbox = record.split()[1]
+                if not asked and not server.subscribers.get(inbox):
                     self.note("idle", f"{value!r} was granted, and nobody hears it")
+                elif not asked and self._waits_are_judged:
+                    self._unclaimed.granted(name, value, inbox, server)
                 return
             if record in left:
                 self.note("fifo", f"{value!r} was granted before {record!r}, which came first")
@@ -177,6 +183,7 @@ class Judge:
 
     def _changed(self, session: Session, name: Name, change: Change) -> None:
         was, ended, value, end, now_ms = change
+        self._unclaimed.changed(name, value, was)
         owner = session.owner
         assert isinstance(owner, Process)
         mine = f"{owner.label}:".encode()
@@ -375,6 +382,7 @@ class Judge:
 
     def look_at_all(self) -> None:
         """See whether what holders rely on agrees, with each other and with the servers."""
+        self._unclaimed.look()
         for text, name in self.names.items():
             if name.open:
                 if len(name.open) > 1:

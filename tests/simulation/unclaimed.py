@@ -1,0 +1,63 @@
+"""What is granted to a process in which nobody wants it any more.
+
+Its waiter has left, and that was lost with a primary, so the queue has it still. The process hears
+of the grant, and gives it back at once: else nobody has the lock until the grant is over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.simulation.known import Name
+
+if TYPE_CHECKING:
+    from tests.simulation.judge import Judge
+    from tests.simulation.redis.server import RedisServer
+    from tests.simulation.redis.session import Session
+
+TAKES = 0.3
+"""Seconds within which whoever hears of a grant has claimed it, or given it back."""
+
+
+@dataclass(frozen=True)
+class _Granted:
+    """A grant that was published, and whether it is known to be heard."""
+
+    value: bytes
+    heard_by: Session
+    inbox: bytes
+    server: RedisServer
+    at: float
+    struck: int
+
+
+class Unclaimed:
+    """Notes it when a grant that was heard is neither claimed nor given back (``idle``)."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._granted: dict[Name, _Granted] = {}
+
+    def granted(self, name: Name, value: bytes, inbox: bytes, server: RedisServer) -> None:
+        """Take in that a grant was published."""
+        judge = self._judge
+        for session in server.subscribers.get(inbox, ()):
+            self._granted[name] = _Granted(value, session, inbox, server, judge.now, judge.struck())
+
+    def changed(self, name: Name, value: bytes | None, was: bytes | None) -> None:
+        """Take in that a request has changed a key: its value, or only its end."""
+        granted = self._granted.get(name)
+        if granted is not None and (value != granted.value or value == was):
+            del self._granted[name]
+
+    def look(self) -> None:
+        """See whether any has stayed for too long."""
+        judge = self._judge
+        for name, each in list(self._granted.items()):
+            listens = each.heard_by in each.server.subscribers.get(each.inbox, ())
+            if not listens or judge.struck() != each.struck or name.grants[-1].used:
+                del self._granted[name]
+            elif judge.now - each.at > TAKES:
+                del self._granted[name]
+                judge.note("idle", f"{each.value!r} was heard, and neither claimed nor given back")
