@@ -1,12 +1,11 @@
 """Runs schedules in the copy of the package that it is started in, until one has a violation.
 
-It writes a line of JSON before each schedule, so that whoever waits sees it go on, and one of
-what it found.
+It reads their seeds, one a line, and writes a line of JSON before each, so that whoever waits sees
+it go on, and one of what it found.
 """
 
 from __future__ import annotations
 
-import argparse
 import faulthandler
 import json
 import sys
@@ -28,22 +27,14 @@ def look_at(plan: Plan) -> tuple[str, str] | None:
     return (violations[0].rule, violations[0].what) if violations else None
 
 
-def main() -> None:
+def main(deployment: str) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("first", type=int)
-    parser.add_argument("schedules", type=int)
-    parser.add_argument("deployment")
-    parser.add_argument("theme", help="only schedules about it; '': all")
-    asked = parser.parse_args()
+    seeds = [int(line) for line in sys.stdin]
     with deterministic():
-        for seed in range(asked.first, asked.first + asked.schedules):
-            plan = draw(seed, asked.deployment)
-            if asked.theme not in ("", plan.theme):
-                continue
+        for seed in seeds:
             print(json.dumps({"begins": seed}), flush=True)
             faulthandler.dump_traceback_later(HANGS_AFTER, exit=True, file=sys.stderr)
-            found = look_at(plan)
+            found = look_at(draw(seed, deployment))
             faulthandler.cancel_dump_traceback_later()
             if found is not None:
                 print(json.dumps({"seed": seed, "rule": found[0], "what": found[1]}), flush=True)
@@ -51,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -42,14 +42,18 @@ class Mutant:
     One planted bug.
 
     :param rule: the section of docs/design.md, and its rule, that it breaks
-    :param deployment: where it is looked for
     :param edits: one, or more where the same rule is written out in several places
+    :param deployment: where it is looked for
+    :param theme: what the schedules are about that are likely to show it
+    :param tests: what of the suite finds it besides: below ``tests``, as pytest takes it
     """
 
     name: str
     rule: str
     edits: tuple[Edit, ...]
     deployment: str = "single"
+    theme: str = ""
+    tests: tuple[str, ...] = ()
 
     @property
     def room(self) -> str:
@@ -61,7 +65,20 @@ class Mutant:
 
 
 def mutant(
-    name: str, rule: str, file: str, old: str, new: str, *more: Edit, deployment: str = "single"
+    name: str,
+    rule: str,
+    file: str,
+    old: str,
+    new: str,
+    *more: Edit,
+    deployment: str = "single",
+    theme: str = "",
+    tests: str = "",
 ) -> Mutant:
-    """Make one of its first edit."""
-    return Mutant(name, rule, (Edit(file, old, new), *more), deployment)
+    """
+    Make one of its first edit.
+
+    :param tests: one, or several with blanks between
+    """
+    edits = (Edit(file, old, new), *more)
+    return Mutant(name, rule, edits, deployment, theme, tuple(tests.split()))

@@ -1,6 +1,17 @@
 """All planted bugs, by the rooms of the package."""
 
-from tests.mutants.catalogue import connection, core, leases, lingering, lua, quorum, waiting
+from tests.mutants.catalogue import (
+    connection,
+    core,
+    election,
+    leases,
+    lingering,
+    lua,
+    once,
+    quorum,
+    together,
+    waiting,
+)
 
 MUTANTS = (
     *core.MUTANTS,
@@ -10,4 +21,7 @@ MUTANTS = (
     *leases.MUTANTS,
     *lingering.MUTANTS,
     *quorum.MUTANTS,
+    *once.MUTANTS,
+    *election.MUTANTS,
+    *together.MUTANTS,
 )

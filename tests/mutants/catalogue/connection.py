@@ -12,6 +12,8 @@ MUTANTS = (
         "connection/numbering.py",
         "            self.void[slot] = self.last\n",
         "            pass\n",
+        theme="sent twice",
+        tests="unit/test_numbering.py",
     ),
     mutant(
         "what a lost connection left is not sent again",
@@ -19,6 +21,7 @@ MUTANTS = (
         "connection/backlog.py",
         "        self.unsent = self.calls()\n        self.held.clear()\n",
         "        self.held.clear()\n",
+        tests="faults/test_batches.py faults/test_lost_replies.py",
     ),
     mutant(
         "order lost after NOSCRIPT",
@@ -27,6 +30,10 @@ MUTANTS = (
         "self._backlog.unsent = self._backlog.take(lambda _: True)  # sent when all is read\n",
         "pass\n",
         _WANTED,
+        theme="sent twice",
+        tests=(
+            "deployments/test_quorum_order.py faults/test_batches.py faults/test_server_faults.py"
+        ),
     ),
     mutant(
         "what is behind a refused batch goes before it",
@@ -35,6 +42,8 @@ MUTANTS = (
         "        self._backlog.unsent = [call for call in calls if not call.obsolete] + behind\n",
         "        self._backlog.unsent = behind + [call for call in calls if not call.obsolete]\n",
         _WANTED,
+        theme="sent twice",
+        tests="faults/test_batches.py",
     ),
     mutant(
         "abandon sent before what it undoes",
@@ -43,6 +52,13 @@ MUTANTS = (
         "        calls = (*held, *self.on_the_wire(), *self.unsent)\n",
         "        calls = (*held, *self.unsent, *self.on_the_wire())\n",
         _WANTED,
+        theme="sent twice",
+        tests=(
+            "faults/test_orphans.py "
+            "faults/test_races.py "
+            "faults/test_cancellation.py "
+            "faults/test_lost_replies.py"
+        ),
     ),
     mutant(
         "what is void is declared once, heard or not",
@@ -50,6 +66,8 @@ MUTANTS = (
         "connection/numbering.py",
         "self.void.get(ONE_SERVER, 0) if call.declares",
         "self.void.pop(ONE_SERVER, 0) if call.declares",
+        theme="sent twice",
+        tests="unit/test_numbering.py",
     ),
     mutant(
         "reply of another tag taken",
@@ -57,6 +75,8 @@ MUTANTS = (
         "connection/pipe.py",
         "        elif type(reply) is list and len(reply) > 1 and reply[1] == call.tag:\n",
         "        elif type(reply) is list and len(reply) > 1:\n",
+        theme="repeated",
+        tests="faults/test_races.py faults/test_lost_replies.py",
     ),
     mutant(
         "same name twice in a batch",
@@ -64,6 +84,7 @@ MUTANTS = (
         "protocol/batch.py",
         "        if alone or call.keys.packed in names:\n",
         "        if alone:\n",
+        tests="unit/test_batch.py",
     ),
     mutant(
         "a grant needs no secret",
@@ -71,6 +92,8 @@ MUTANTS = (
         "protocol/grant_message.py",
         "compare_digest(proof, prove(message, secret)) or",
         "bool(proof) or",
+        theme="forged",
+        tests="unit/test_grant.py faults/test_forged_grants.py",
     ),
     mutant(
         "a silent connection is never given up",
@@ -78,6 +101,13 @@ MUTANTS = (
         "connection/silence.py",
         "            if replaced or waiting > ANSWER_WITHIN:\n",
         "            if replaced:\n",
+        theme="silent",
+        tests=(
+            "unit/test_silence.py "
+            "faults/test_unanswered_questions.py "
+            "faults/test_health.py "
+            "faults/test_server_faults.py"
+        ),
     ),
     mutant(
         "abandon leaves the queue only while it listens",
@@ -85,6 +115,7 @@ MUTANTS = (
         "deployments/single/store.py",
         '        inbox = b"" if grant_ttl_ms is None else self._inboxes.address_of(keys)\n',
         '        inbox = b"" if grant_ttl_ms is None else self._inboxes.open_address(keys)\n',
+        tests="unit/test_contender.py faults/test_server_faults.py faults/test_orphans.py",
     ),
     mutant(
         "what a stranger made void is refused for good",
@@ -92,5 +123,7 @@ MUTANTS = (
         "protocol/refusals.py",
         '    return code in ("BADFENCE", "NOSCRIPT", "STALE")\n',
         '    return code in ("BADFENCE", "NOSCRIPT")\n',
+        theme="forged",
+        tests="faults/test_late_requests.py",
     ),
 )

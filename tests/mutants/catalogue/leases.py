@@ -9,6 +9,8 @@ MUTANTS = (
         "leases/renewal.py",
         "            lease.confirm(reply.sent_at + self._lasts)\n",
         "            lease.confirm(renewer._clock() + self._lasts)\n",
+        theme="late answers to renewals",
+        tests="unit/test_watchdog.py",
     ),
     mutant(
         "a lost lease ends after its deadline",
@@ -16,6 +18,7 @@ MUTANTS = (
         "leases/watchdog.py",
         "        if now + GRAIN >= lease.deadline:\n",
         "        if now >= lease.deadline + 0.2 * lease.options.ttl:\n",
+        tests="unit/test_watchdog.py",
     ),
     mutant(
         "refused renewal is no loss",
@@ -23,6 +26,8 @@ MUTANTS = (
         "leases/renewal.py",
         "            renewer.refused(lease, reply.reason)\n",
         "            pass\n",
+        theme="forgotten",
+        tests="unit/test_watchdog.py",
     ),
     mutant(
         "body not cancelled on a loss",
@@ -30,6 +35,7 @@ MUTANTS = (
         "lease.py",
         "            self._body._cancel_body()\n",
         "            pass\n",
+        tests="contract/test_lose_lease.py",
     ),
     mutant(
         "max_hold forgotten",
@@ -37,6 +43,7 @@ MUTANTS = (
         "leases/watchdog.py",
         "        elif lease.ends_at is not None and now + GRAIN >= lease.ends_at:\n",
         "        elif lease.ends_at is not None and now >= lease.ends_at + 1.0:\n",
+        tests="unit/test_watchdog.py",
     ),
     mutant(
         "no connection is suspected",
@@ -44,6 +51,8 @@ MUTANTS = (
         "leases/watchdog.py",
         "                self._store.connection.suspect(lease.renewal)\n",
         "                pass\n",
+        theme="silent",
+        tests="unit/test_watchdog.py",
     ),
     mutant(
         "a shorter extension believed when it is answered",
@@ -51,6 +60,8 @@ MUTANTS = (
         "leases/renewal.py",
         "            lease.expect(now + lasts)\n",
         "            pass\n",
+        theme="late answers to extensions",
+        tests="unit/test_watchdog.py faults/test_races.py",
     ),
     mutant(
         "any answer prolongs, not the latest only",
@@ -58,6 +69,8 @@ MUTANTS = (
         "leases/renewal.py",
         "        elif type(reply) is Renewed and latest:\n",
         "        elif type(reply) is Renewed:\n",
+        theme="late answers to extensions",
+        tests="unit/test_watchdog.py",
     ),
     mutant(
         "a lost lease is renewed once more",
@@ -65,6 +78,8 @@ MUTANTS = (
         "leases/watchdog.py",
         "        lease.drop_renewal()\n        lease.possessor",
         "        self.renew(lease)\n        lease.possessor",
+        theme="late answers to renewals",
+        tests="unit/test_watchdog.py",
     ),
     mutant(
         "an error to a renewal is a renewal",
@@ -72,6 +87,7 @@ MUTANTS = (
         "leases/renewal.py",
         "        # Failed: an error decides nothing; the next try follows, until the deadline.\n",
         "        else:\n            lease.confirm(renewer._clock() + self._lasts)\n",
+        tests="unit/test_watchdog.py",
     ),
     mutant(
         "the watchdog sleeps on after a suspend",
@@ -79,6 +95,8 @@ MUTANTS = (
         "leases/watchdog.py",
         "looks_at = min(now + NAP, due_at)\n",
         "looks_at = due_at\n",
+        theme="suspended",
+        tests="unit/test_watchdog.py",
     ),
     mutant(
         "only the first lease of a turn is renewed",
@@ -86,6 +104,7 @@ MUTANTS = (
         "leases/watchdog.py",
         "            self._look_at(lease, now)\n        self._wake",
         "            self._look_at(lease, now)\n            break\n        self._wake",
+        tests="unit/test_watchdog.py",
     ),
     mutant(
         "a loss only signalled",
@@ -93,6 +112,7 @@ MUTANTS = (
         "lease.py",
         '        signals = lease._process_lease.options.on_lost == "signal"\n',
         "        signals = True\n",
+        tests="contract/test_lose_lease.py",
     ),
     mutant(
         "held until somebody says it is lost",
@@ -100,5 +120,6 @@ MUTANTS = (
         "lease.py",
         "        return now < lease.deadline and (lease.ends_at is None or now < lease.ends_at)\n",
         "        return lease.ends_at is None or now < lease.ends_at\n",
+        tests="contract/test_lease.py unit/test_watchdog.py faults/test_loss.py",
     ),
 )

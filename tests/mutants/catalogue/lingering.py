@@ -16,6 +16,8 @@ MUTANTS = (
         "waiting/contender.py",
         "            if self.lingering.recalled(token):\n                self._give_up(lease)\n",
         "            pass\n",
+        theme="lingering",
+        tests="unit/test_lingering.py",
     ),
     mutant(
         "used again past half of the ttl",
@@ -23,6 +25,8 @@ MUTANTS = (
         "waiting/linger_rules.py",
         "        and deadline - now >= ttl / 2\n",
         "        and deadline - now >= 0\n",
+        theme="lingering",
+        tests="unit/test_linger_rules.py",
     ),
     mutant(
         "used again under the same fence",
@@ -30,6 +34,8 @@ MUTANTS = (
         "waiting/grant.py",
         "        lease.handoffs += 1\n",
         "",
+        theme="lingering",
+        tests="unit/test_lingering.py",
     ),
     mutant(
         "used again while the clock is behind",
@@ -37,6 +43,8 @@ MUTANTS = (
         "waiting/lingering.py",
         "            or not covered(lease.fence, lease.server_us)\n",
         "",
+        theme="clock set back a little",
+        tests="unit/test_lingering.py",
     ),
     mutant(
         "used again over another connection",
@@ -55,6 +63,8 @@ MUTANTS = (
             "            or line is not self._line\n",
             "",
         ),
+        theme="lingering",
+        tests="faults/test_lingering.py",
     ),
     mutant(
         "used again for ever",
@@ -72,6 +82,8 @@ MUTANTS = (
             "            lease.possessor.end_lingering(lease)\n            return\n",
             "            self._send(lease, now)\n            return\n",
         ),
+        theme="lingering",
+        tests="unit/test_linger_rules.py",
     ),
     mutant(
         "lingers though others wait",
@@ -79,6 +91,8 @@ MUTANTS = (
         "waiting/lingering.py",
         "            recallable\n            and not others_wait\n",
         "            recallable\n",
+        theme="lingering",
+        tests="unit/test_lingering.py",
     ),
     mutant(
         "lingers under a token that nobody recalls",
@@ -86,6 +100,8 @@ MUTANTS = (
         "waiting/lingering.py",
         "            recallable\n            and not others_wait\n",
         "            not others_wait\n",
+        theme="lingering",
+        tests="unit/test_lingering.py",
     ),
     mutant(
         "no recall is published",
@@ -93,6 +109,8 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "recall(holder, slot_in(inbox))\n",
         "",
+        theme="lingering",
+        tests="redis/test_recalls.py",
     ),
     mutant(
         "a recall for an older token obeyed",
@@ -100,6 +118,8 @@ MUTANTS = (
         "waiting/contender.py",
         " and lease.token == token:\n            if self.lingering.recalled(token):",
         ":\n            if self.lingering.recalled(lease.token):",
+        theme="lingering",
+        tests="unit/test_lingering.py",
     ),
     mutant(
         "no checkpoint",
@@ -107,6 +127,8 @@ MUTANTS = (
         "waiting/checkpoint.py",
         "        self.due_at = self._clock() + self._share\n",
         "        self.due_at = self._clock() + 3600.0\n",
+        theme="in a row",
+        tests="unit/test_lingering.py",
     ),
     mutant(
         "what lingers is kept by a client that is closed",
@@ -114,5 +136,43 @@ MUTANTS = (
         "waiting/contender.py",
         "            self.end_lingering(lease)\n        self.leave()\n",
         "            pass\n        self.leave()\n",
+        theme="closed while it lingers",
+        tests="unit/test_lingering.py",
+    ),
+    mutant(
+        "armed by the first lease",
+        "9, lingering",
+        "waiting/linger_rules.py",
+        "IN_A_ROW = 3\n",
+        "IN_A_ROW = 1\n",
+        theme="lingering",
+        tests="unit/test_linger_rules.py",
+    ),
+    mutant(
+        "a recall does not disarm",
+        "9, lingering",
+        "waiting/linger_rules.py",
+        "            self.armed, self._in_a_row = False, 0\n",
+        "            pass\n",
+        theme="lingering",
+        tests="unit/test_linger_rules.py",
+    ),
+    mutant(
+        "an unarmed lease asks for recalls",
+        "9, lingering",
+        "waiting/attempt.py",
+        "            not options.linger_auto or client.lingering.arming(keys.key).armed\n",
+        "            True\n",
+        theme="lingering",
+        tests="unit/test_lingering.py",
+    ),
+    mutant(
+        "armed though others wait",
+        "9, lingering",
+        "waiting/linger_rules.py",
+        "        again = now <= self._lingers_until and not others_wait\n",
+        "        again = now <= self._lingers_until\n",
+        theme="lingering",
+        tests="unit/test_linger_rules.py",
     ),
 )

@@ -15,6 +15,7 @@ MUTANTS = (
             " then return nil end\n  redis.call('PEXPIRE'",
             "  if not nobody_waits() then return nil end\n  redis.call('PEXPIRE'",
         ),
+        tests="redis/test_renew_script.py",
     ),
     mutant(
         "release without a look at the owner",
@@ -22,6 +23,7 @@ MUTANTS = (
         "protocol/lua/release.lua",
         "if not is_of_same_lease(holder, value) then return {OTHER, tag} end\n",
         "",
+        tests="redis/test_release_script.py",
     ),
     mutant(
         "abandon without a look at the owner",
@@ -29,6 +31,7 @@ MUTANTS = (
         "protocol/lua/abandon.lua",
         "if not fence_of(redis.call('GET', KEYS[1]), token) then return {DONE, tag, 0} end\n",
         "",
+        tests="redis/test_abandon_script.py",
     ),
     mutant(
         "abandon leaves its place in the queue",
@@ -36,6 +39,7 @@ MUTANTS = (
         "protocol/lua/abandon.lua",
         "if inbox ~= '' then leave_queue",
         "if inbox == 'x' then leave_queue",
+        tests="redis/test_abandon_script.py",
     ),
     mutant(
         "counter not read: the clock alone is the fence",
@@ -43,6 +47,8 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "  if now <= last then\n",
         "  if false then\n",
+        theme="clock set",
+        tests="redis/test_fencing.py",
     ),
     mutant(
         "no gap left where the clock was set back",
@@ -50,6 +56,8 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "      if not is_marked(counter) then fence = fence + GAP end\n",
         "",
+        theme="clock set back a little",
+        tests="redis/test_fencing.py",
     ),
     mutant(
         "what is void runs",
@@ -57,6 +65,8 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "if tag <= noted then\n",
         "if tag < 0 then\n",
+        theme="sent twice",
+        tests="redis/test_void.py",
     ),
     mutant(
         "queue not driven by who finds the key free",
@@ -64,6 +74,7 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "  if redis.call('EXISTS', KEYS[2]) == 1 then\n",
         "  if false then\n",
+        tests="redis/test_acquire_script.py",
     ),
     mutant(
         "whoever waits last is served first",
@@ -71,6 +82,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "    local record = redis.call('ZRANGE', KEYS[2], 0, 0)[1]\n",
         "    local record = redis.call('ZRANGE', KEYS[2], -1, -1)[1]\n",
+        tests="redis/test_release_script.py",
     ),
     mutant(
         "waiters that are gone are granted",
@@ -78,6 +90,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "      if type(heard) == 'number' and heard > 0 then return token, fence end\n",
         "      if type(heard) == 'number' then return token, fence end\n",
+        tests="redis/test_release_script.py",
     ),
     mutant(
         "usual release without a look at the owner",
@@ -85,6 +98,7 @@ MUTANTS = (
         "protocol/lua/release.lua",
         "if others == 0 and redis.call('GET', KEYS[1]) == ARGV[1] then\n",
         "if others == 0 then\n",
+        tests="redis/test_release_script.py",
     ),
     mutant(
         "usual acquire before those who queue",
@@ -92,6 +106,7 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3])\n",
         "redis.call('EXISTS', KEYS[1], KEYS[3])\n",
+        tests="redis/test_acquire_script.py",
     ),
     mutant(
         "usual acquire takes what is held",
@@ -99,6 +114,7 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3])\n",
         "redis.call('EXISTS', KEYS[2], KEYS[3])\n",
+        tests="redis/test_acquire_script.py",
     ),
     mutant(
         "usual acquire under a fence that was used",
@@ -106,6 +122,8 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "    if was >= now then\n",
         "    if false then\n",
+        theme="clock set back a little",
+        tests="redis/test_fencing.py redis/test_clock.py",
     ),
     mutant(
         "granted again without a fresh ttl",
@@ -113,6 +131,8 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "if fence then\n  redis.call('PEXPIRE', KEYS[1], ttl)\n",
         "if fence then\n",
+        theme="sent twice",
+        tests="redis/test_acquire_script.py",
     ),
     mutant(
         "acquired for ever",
@@ -120,6 +140,7 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "    redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. shown, 'PX', ARGV[2])\n",
         "    redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. shown)\n",
+        tests="redis/test_acquire_script.py",
     ),
     mutant(
         "who tries goes before those who queue",
@@ -127,6 +148,7 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "    if holder == token then return {granted(), tag, fence, now} end\n",
         "    if inbox == '' then holder = nil end\n",
+        tests="redis/test_acquire_script.py",
     ),
     mutant(
         "released to nobody while others wait",
@@ -134,6 +156,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "    if ok and token then return 1 end\n",
         "    if ok and token == '' then return 1 end\n",
+        tests="redis/test_release_script.py",
     ),
     mutant(
         "given up without a look at the queue",
@@ -141,6 +164,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "  if redis.call('EXISTS', KEYS[2]) == 1 then\n    local ok, token",
         "  if false then\n    local ok, token",
+        tests="redis/test_release_script.py",
     ),
     mutant(
         "who asks again loses its place",
@@ -148,6 +172,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "  if not redis.call('ZSCORE', KEYS[2], record) then\n",
         "  if true then\n",
+        tests="redis/test_acquire_script.py",
     ),
     mutant(
         "whoever comes under a clock set back is first",
@@ -155,6 +180,8 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "    if last and tonumber(last) >= now then arrival = tonumber(last) + 1 end\n",
         "",
+        theme="clock set",
+        tests="redis/test_acquire_script.py",
     ),
     mutant(
         "queue without an end",
@@ -162,6 +189,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "  redis.call('PEXPIRE', KEYS[2], queue_ttl)\n",
         "",
+        tests="redis/test_acquire_script.py",
     ),
     mutant(
         "what is void is noted for ever",
@@ -169,6 +197,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "  redis.call('SET', KEYS[3], void, 'PX', VOID_FOR)\n",
         "  redis.call('SET', KEYS[3], void)\n",
+        tests="redis/test_void.py",
     ),
     mutant(
         "pass_on without a look at the owner",
@@ -176,6 +205,7 @@ MUTANTS = (
         "protocol/lua/pass_on.lua",
         "if fence_of(holder, token) then\n",
         "if holder then\n",
+        tests="redis/test_pass_on_script.py",
     ),
     mutant(
         "passed on, and kept as well",
@@ -183,6 +213,7 @@ MUTANTS = (
         "protocol/lua/pass_on.lua",
         "  if not holder then\n    -- Nobody waits",
         "  if true then\n    -- Nobody waits",
+        tests="redis/test_pass_on_script.py",
     ),
     mutant(
         "kept under the same fence",
@@ -190,6 +221,7 @@ MUTANTS = (
         "protocol/lua/pass_on.lua",
         "    fence = fence or issue_fence(now, highest)\n",
         "    fence = fence or fence_of(redis.call('GET', KEYS[1]), token)\n",
+        tests="redis/test_pass_on_script.py",
     ),
     mutant(
         "pass_on does not report",
@@ -197,6 +229,8 @@ MUTANTS = (
         "protocol/lua/pass_on.lua",
         "local highest = tonumber(ARGV[4])\n",
         "local highest = 0\n",
+        theme="clock set back a little",
+        tests="redis/test_pass_on_script.py",
     ),
     mutant(
         "release in a batch without a look at the owner",
@@ -204,6 +238,7 @@ MUTANTS = (
         "protocol/lua/batch.lua",
         "~= ARGV[a + 1] then return nil end\n  redis.call('DEL'",
         "== '' then return nil end\n  redis.call('DEL'",
+        tests="redis/test_batch_script.py redis/test_release_script.py redis/test_model.py",
     ),
     mutant(
         "acquire in a batch takes what is held",
@@ -211,6 +246,7 @@ MUTANTS = (
         "protocol/lua/batch.lua",
         "redis.call('EXISTS', KEYS[k + 1], KEYS[k + 2]) ~= 0",
         "false",
+        tests="redis/test_batch_script.py redis/test_acquire_script.py",
     ),
     mutant(
         "nobody waits in a batch",
@@ -218,6 +254,9 @@ MUTANTS = (
         "protocol/lua/batch.lua",
         "local function nobody_waits() return clear or redis.call('EXISTS', KEYS[k + 2]) == 0 end",
         "local function nobody_waits() return true end",
+        tests=(
+            "redis/test_batch_script.py redis/test_acquire_script.py redis/test_release_script.py"
+        ),
     ),
     mutant(
         "one number for all of a batch",
@@ -225,5 +264,6 @@ MUTANTS = (
         "protocol/lua/batch.lua",
         "starts[item], first + item - 1\n",
         "starts[item], first\n",
+        tests="redis/test_batch_script.py unit/test_batch.py faults/test_batches.py",
     ),
 )

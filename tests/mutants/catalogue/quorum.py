@@ -13,6 +13,7 @@ MUTANTS = (
         "deployments/quorum/votes.py",
         "    return nodes // 2 + 1\n",
         "    return nodes // 2\n",
+        tests="unit/test_quorum.py",
     ),
     _on_quorum(
         "fence not written back to a majority",
@@ -20,6 +21,9 @@ MUTANTS = (
         "deployments/quorum/rounds/fenced.py",
         "        if not behind:\n",
         "        if behind or not behind:\n",
+        tests=(
+            "deployments/test_quorum_data.py::test_the_highest_token_stands_at_a_majority_before_the_lease_begins"
+        ),
     ),
     _on_quorum(
         "the lowest fence of a majority is given",
@@ -27,6 +31,7 @@ MUTANTS = (
         "deployments/quorum/votes.py",
         "    fence = max(issued.values())\n",
         "    fence = min(issued.values())\n",
+        tests="unit/test_quorum.py",
     ),
     _on_quorum(
         "deadline counted from the end of a round",
@@ -34,6 +39,8 @@ MUTANTS = (
         "deployments/quorum/rounds/acquire.py",
         "Granted(fence, fence, self.sent_at, self.token)",
         "Granted(fence, fence, self.quorum.clock(), self.token)",
+        theme="late answers to renewals",
+        tests="deployments/test_quorum_faults.py deployments/test_quorum_edges.py",
     ),
     _on_quorum(
         "renewed by one node only",
@@ -41,6 +48,7 @@ MUTANTS = (
         "deployments/quorum/rounds/renew.py",
         "            if self.votes_for == self.quorum.majority:\n",
         "            if self.votes_for == 1:\n",
+        tests="deployments/test_quorum_data.py deployments/test_quorum_faults.py",
     ),
     _on_quorum(
         "quarantine ignored",
@@ -48,6 +56,8 @@ MUTANTS = (
         "protocol/lua/vote.lua",
         "  if remaining > 0 then",
         "  if false then",
+        theme="amnesia",
+        tests="redis/test_quorum_scripts.py",
     ),
     _on_quorum(
         "usual vote without a look at who has it",
@@ -55,6 +65,7 @@ MUTANTS = (
         "protocol/lua/vote.lua",
         "redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3])\n",
         "redis.call('EXISTS', KEYS[2], KEYS[3])\n",
+        tests="redis/test_quorum_scripts.py",
     ),
     _on_quorum(
         "vote given to a second one who would wait",
@@ -62,6 +73,7 @@ MUTANTS = (
         "protocol/lua/vote.lua",
         "if holder then\n",
         "if holder and inbox == '' then\n",
+        tests="redis/test_quorum_scripts.py",
     ),
     _on_quorum(
         "vote taken back without a look at the owner",
@@ -69,6 +81,7 @@ MUTANTS = (
         "protocol/lua/unvote.lua",
         "waiter_of(holder) ~= token then return {OTHER, tag, 0} end\n",
         "holder == '' then return {OTHER, tag, 0} end\n",
+        tests="redis/test_quorum_scripts.py",
     ),
     _on_quorum(
         "vote renewed without a look at the owner",
@@ -76,6 +89,7 @@ MUTANTS = (
         "protocol/lua/renew_vote.lua",
         "if not fence_of(holder, token) then return {OTHER, tag} end\n",
         "",
+        tests="redis/test_quorum_scripts.py",
     ),
     _on_quorum(
         "votes of a lost round are kept",
@@ -83,6 +97,7 @@ MUTANTS = (
         "deployments/quorum/rounds/acquire.py",
         "        undo(self.quorum, self.keys, self.token, nodes,",
         "        undo(self.quorum, self.keys, self.token, (),",
+        tests="deployments/test_quorum_faults.py::test_a_lost_round_takes_back_what_it_got",
     ),
     _on_quorum(
         "no gap between proposals that are close",
@@ -90,5 +105,6 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "      fence, since = last + 1 + GAP, now\n",
         "      fence, since = last + 1, now\n",
+        tests="unit/test_quorum_fencing.py redis/test_quorum_scripts.py",
     ),
 )

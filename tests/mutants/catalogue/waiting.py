@@ -16,6 +16,7 @@ MUTANTS = (
         "waiting/attempt.py",
         "        until = reply.sent_at + self.options.relied_on\n",
         "        until = self.client.clock() + self.options.relied_on\n",
+        tests="faults/test_server_faults.py unit/test_contender.py",
     ),
     mutant(
         "grant taken after its deadline",
@@ -24,6 +25,8 @@ MUTANTS = (
         "        if began is None or now >= deadline(began, ttl):\n",
         "        if began is None:\n",
         _BODY_BEGINS,
+        theme="late grants",
+        tests="unit/test_contender.py contract/test_entry.py faults/test_processes.py",
     ),
     mutant(
         "grant counted from when it was read",
@@ -31,6 +34,8 @@ MUTANTS = (
         "waiting/grant_delivery.py",
         "        attempt.contender.granted_by_message(attempt, grant, began, ttl)\n",
         "        attempt.contender.granted_by_message(attempt, grant, now, ttl)\n",
+        theme="late grants",
+        tests="unit/test_contender.py faults/test_processes.py",
     ),
     mutant(
         "grant believed for as long as the lock's ttl",
@@ -38,6 +43,8 @@ MUTANTS = (
         "waiting/grant_delivery.py",
         "        ttl = min(grant.ttl, attempt.options.grant_ttl_ms / 1000)\n",
         "        ttl = attempt.options.ttl\n",
+        theme="late claims",
+        tests="unit/test_contender.py",
     ),
     mutant(
         "answer taken after its deadline",
@@ -46,6 +53,7 @@ MUTANTS = (
         "        if self.client.clock() < until:\n",
         "        if until:\n",
         _BODY_BEGINS,
+        tests="faults/test_server_faults.py",
     ),
     mutant(
         "claim forgotten",
@@ -53,6 +61,8 @@ MUTANTS = (
         "waiting/grant.py",
         "            self.client.watchdog.renew(lease)\n",
         "            pass\n",
+        theme="busy bodies",
+        tests="contract/test_lease.py",
     ),
     mutant(
         "abandon not sent by the last who leaves",
@@ -60,6 +70,8 @@ MUTANTS = (
         "waiting/contender.py",
         "            cleanup = self.abandon(attempt)\n",
         "            attempt.end()\n            self.attempt = None\n",
+        theme="cancelled",
+        tests="contract/test_waiting.py",
     ),
     mutant(
         "what was granted to one who left is kept",
@@ -67,6 +79,8 @@ MUTANTS = (
         "waiting/grant_delivery.py",
         "            self._give_back(grant)\n\n    def _give_back",
         "            pass\n\n    def _give_back",
+        theme="cancelled",
+        tests="faults/test_races.py faults/test_cancellation.py unit/test_contender.py",
     ),
     mutant(
         "passed on under the old fence",
@@ -74,6 +88,7 @@ MUTANTS = (
         "waiting/hand_off.py",
         "        lease.fence = reply.fence\n",
         "",
+        tests="contract/test_fencing.py contract/test_exclusion.py unit/test_contender.py",
     ),
     mutant(
         "handed over at the end of a lease",
@@ -81,6 +96,8 @@ MUTANTS = (
         "waiting/cohort.py",
         "    if deadline - now < ttl / 2:\n",
         "    if deadline - now < -ttl:\n",
+        theme="all is well",
+        tests="unit/test_cohort.py",
     ),
     mutant(
         "server's clock counted from when it was read",
@@ -88,6 +105,8 @@ MUTANTS = (
         "waiting/attempt.py",
         ".observe(reply.server_us, reply.sent_at)\n",
         ".observe(reply.server_us, self.client.clock())\n",
+        theme="late claims",
+        tests="unit/test_contender.py faults/test_processes.py unit/test_clock.py",
     ),
     mutant(
         "deadline ignored when the body begins",
@@ -95,6 +114,8 @@ MUTANTS = (
         "waiting/acquire.py",
         "    if lease.alive and lease.validity_at(client.clock()) > 0.0:\n",
         "    if lease.alive:\n",
+        theme="slips",
+        tests="contract/test_entry.py",
     ),
     mutant(
         "a turn that comes with a cancellation is kept",
@@ -102,6 +123,8 @@ MUTANTS = (
         "waiting/acquire.py",
         "    return None if holder is None else holder._give_back()\n",
         "    return None\n",
+        theme="cancelled",
+        tests="contract/test_waiting.py faults/test_cancellation.py",
     ),
     mutant(
         "close forgets who waits",
@@ -109,6 +132,8 @@ MUTANTS = (
         "waiting/contender.py",
         "            self.end_lingering(lease)\n        self.leave()\n",
         "            self.end_lingering(lease)\n",
+        theme="closed",
+        tests="contract/test_client_life.py",
     ),
     mutant(
         "close forgets what is held",
@@ -116,6 +141,8 @@ MUTANTS = (
         "waiting/engine.py",
         "            lease.possessor.close(problem)\n",
         "            pass\n",
+        theme="closed",
+        tests="contract/test_client_life.py",
     ),
     mutant(
         "a lease that nobody wants any more is kept",
@@ -123,6 +150,8 @@ MUTANTS = (
         "waiting/contender.py",
         "            cleanup = self._give_up(lease)\n",
         "            pass\n",
+        theme="cancelled",
+        tests="contract/test_waiting.py faults/test_cancellation.py unit/test_contender.py",
     ),
     mutant(
         "an attempt goes on when all have given up",
@@ -130,6 +159,7 @@ MUTANTS = (
         "waiting/contender.py",
         "        if self.waiters.first() is None:\n            self.abandon(attempt)\n",
         "        if self.waiters.first() is None:\n            pass\n",
+        tests="faults/test_server_faults.py faults/test_orphans.py contract/test_waiting.py",
     ),
     mutant(
         "renewed for the next holder under the same fence",
@@ -137,6 +167,7 @@ MUTANTS = (
         "waiting/hand_off.py",
         "                return\n            lease.handoffs += 1\n",
         "                return\n",
+        tests="unit/test_contender.py contract/test_lease.py contract/test_fencing.py",
     ),
     mutant(
         "given up without a word to Redis",
@@ -144,6 +175,7 @@ MUTANTS = (
         "waiting/grant.py",
         "        call = self.release_at_redis(lease)\n",
         "        call = self.client.store.renew(self.keys, lease.value, 50)\n",
+        tests="contract/test_waiting.py",
     ),
     mutant(
         "passed on, and looked after by the watchdog",
@@ -151,6 +183,8 @@ MUTANTS = (
         "waiting/hand_off.py",
         "        lease.drop_renewal()\n        attempt.call = self",
         "        self.client.watchdog.add(lease)\n        attempt.call = self",
+        theme="late answers to renewals",
+        tests="faults/test_races.py unit/test_contender.py contract/test_exclusion.py",
     ),
     mutant(
         "next holder by the options of the former",
@@ -158,6 +192,8 @@ MUTANTS = (
         "leases/process_lease.py",
         "        self.options = options\n        self.ends_at =",
         "        self.ends_at =",
+        theme="all is well",
+        tests="contract/test_lease.py unit/test_lingering.py",
     ),
     mutant(
         "who waits never asks again",
@@ -165,5 +201,6 @@ MUTANTS = (
         "waiting/attempt.py",
         "        self.timer = client.timers.call_later(seconds, self.ask_again)\n",
         "        self.timer = client.timers.call_later(seconds + 1e6, self.ask_again)\n",
+        tests="redis/test_interoperability.py faults/test_processes.py",
     ),
 )
