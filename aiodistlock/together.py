@@ -128,9 +128,11 @@ class _Taking:
         try:
             if lingers and client.clock() >= client.checkpoint.due_at:
                 await client.checkpoint.wait()
-                client.check(self._locks[0].name)
             while self._keep() < len(self._locks):
+                # The client may be closed in each of these waits.
+                client.check(self._locks[0].name)
                 if not await self._try():
+                    client.check(self._locks[0].name)
                     await self._wait()
         except AcquireTimeout as error:
             _give_back(self._leases)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio as redis_asyncio
 
-from aiodistlock import AcquireTimeout, LeaseLost, LockClient
+from aiodistlock import AcquireTimeout, LeaseLost, LockClient, LockError
 from aiodistlock.testing.embedded import EmbeddedRedis
 from tests.faults.together_main import NAMES
 from tests.faults.world import EAGER, client, eventually, nothing_left, waiters
@@ -167,6 +167,30 @@ async def test_cancelled_it_gives_back_what_it_had_at_hand(
             await entering
         assert await waiting() == (0, 0)
     await redis.delete(f"{namespace}a")  # its release went into the hole
+
+
+async def test_a_close_in_the_turn_of_an_answer_leaves_nobody_waiting(
+    clients: list[LockClient], redis: redis_asyncio.Redis, namespace: str
+) -> None:
+    """Whoever is refused one of the names then queues for it no more: it would wait for ever."""
+    here, other, _ = clients
+
+    async def close() -> None:
+        await here.lock("c", ttl=30.0, namespace=namespace).acquire()
+        await here.aclose()
+
+    async def take() -> None:
+        async with here.together("a", "b", ttl=30.0, namespace=namespace):
+            pass
+
+    async with other.lock("a", ttl=30.0, namespace=namespace):
+        # What they ask for leaves in one write, and the answers come in one read.
+        closing, taking = asyncio.create_task(close()), asyncio.create_task(take())
+        await closing
+        with pytest.raises(LockError, match="closed"):
+            await taking
+        assert await waiters(redis, namespace, "a") == 0
+    await nothing_left(redis, namespace)
 
 
 @pytest.mark.bounded(90)
