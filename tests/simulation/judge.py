@@ -24,6 +24,7 @@ Rules, by the promise of docs/design.md that each belongs to
 ``gone``      section 6: whoever is refused a renewal does not go on
 ``inside``    see ``inside.py``
 ``once``      P1: no window is begun, or done, that was done before
+``leader``    section 9: who is told to lead does, observers hear of terms in their order, and soon
 ``order``     an answer of the library contradicts itself
 
 P1 is judged while its premises hold: not of leases that began before a server lost data, or
@@ -33,13 +34,16 @@ had its clock stepped.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from aiodistlock import Lease
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.value import value_of
-from tests.simulation.known import Change, Grant, Held, Name, Violation, token_of
+from tests.simulation.kinds import KINDS
+from tests.simulation.known import Change, Grant, Held, Name, PlainHeld, Violation, token_of
+from tests.simulation.leaders import Leaders
 from tests.simulation.linearizability import stuck_at
 from tests.simulation.liveness import is_judged
 from tests.simulation.process import Process
@@ -52,6 +56,7 @@ from tests.simulation.windows import Windows
 
 if TYPE_CHECKING:
     from tests.simulation.plan import Plan
+    from tests.simulation.uses.election import Observer
 
 NAMESPACE = "lock:"
 
@@ -80,8 +85,9 @@ class Judge:
         self._longest_ms = int(max(plan.ttls) * 1000) + 1
         quick = plan.is_quick
         self._all_is_well = quick and not plan.strikes
-        # A turn of `once` may end without a body, whose end would tell since when a lock is free.
-        self._hand_overs_are_judged = self._all_is_well and not (plan.busy or plan.once)
+        bodies_tell = not any(KINDS[each].may_have_no_body for each in plan.kinds)
+        self._hand_overs_are_judged = self._all_is_well and not plan.busy and bodies_tell
+        self.observers_are_judged = self._all_is_well and not plan.busy
         self._forgets_only = quick and plan.faults == ("flush",)
         # On a quorum it may be one of a bare majority, and is missed after a second only.
         only_silent = plan.faults == ("silent",) and not plan.is_quorum and not plan.extends
@@ -99,9 +105,12 @@ class Judge:
         self.set_back_by = 0.0
         """Seconds, in all: by so much what was left behind lasts longer."""
         self.holds = 0
+        self.holds_of: Counter[str] = Counter()
+        """By kinds of locks."""
         self.handed_over = 0
         self.servers: list[RedisServer] = []
         self.windows = Windows(self)
+        self.leaders = Leaders(self)
         self.clock_stepped = False
         self._lost_at: dict[str, float] = {}
         self._before: list[tuple[bytes | None, int | None]] = []
@@ -134,7 +143,8 @@ class Judge:
             if value == was and end == ended:
                 continue
             assert not isinstance(value, dict)
-            if value != was and name.queue:
+            # Locks without fencing tokens neither queue nor hand over.
+            if value != was and name.queue and b" " in (value or was or b" "):
                 self._handed_over(name, value, server, session)
             change = Change(was, ended, value, end, server.keys.now_us // 1000)
             self._changed(session, name, change)
@@ -192,7 +202,9 @@ class Judge:
         if was is not None and token_of(was) != token_of(value or b""):
             name.given_up.add(token_of(was))
         if value is None:
-            name.wait.held(self.now)
+            # Whoever queues is told nothing by a lock that knows no queue.
+            left = (ended or now_ms) - now_ms if b" " not in (was or b" ") else 0
+            name.wait.held(self.now + left / 1000)
             self.handed_over += 1
             return
         late = name.wait.late(self.now) if token_of(was or b"") != token_of(value) else 0.0
@@ -205,6 +217,10 @@ class Judge:
             self._granted(name, value)
 
     def _granted(self, name: Name, value: bytes) -> None:
+        self.handed_over += 1
+        if b" " not in value:
+            name.plain[value] = Grant(value, value, 0, self.now)
+            return
         token, _, shown = value.rpartition(b" ")
         fence = int(shown)
         # Where data was lost it is not known any more what is void.
@@ -217,7 +233,6 @@ class Judge:
                 f"{value!r} was granted after {last}, {name.used} was used",
             )
         name.grants.append(Grant(value, token, fence, self._timeline.now))
-        self.handed_over += 1
 
     @property
     def _fences_are_promised(self) -> bool:
@@ -250,10 +265,13 @@ class Judge:
         """The true time."""
         return self._timeline.now
 
-    def began(self, process: Process, name_text: str, lease: Lease, asked_at: float) -> Held:
+    def began(
+        self, process: Process, name_text: str, lease: Lease, asked_at: float, kind: str = "lock"
+    ) -> Held:
         """Take in a holder's word that it has a lease, for which it asked before."""
         name = self.names[name_text]
         self.holds += 1
+        self.holds_of[kind] += 1
         token, fence = lease.token.encode(), lease.fencing_token
         place, grant = next(
             (
@@ -266,7 +284,7 @@ class Judge:
         if grant is None:
             self.note("order", f"{lease!r} was granted by nobody")
             grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
-        held = Held(process, lease, name_text, grant, self.now, asked_at)
+        held = Held(process, lease, name_text, grant, self.now, asked_at, kind=kind)
         held.hardly = lease._process_lease.validity_at(process.last_reading) < KNOWN_WITHIN
         self._look_at_beginning(held)
         if self._fences_are_promised:
@@ -275,7 +293,8 @@ class Judge:
                 self.note("fence", f"{held} is not below {following[0].value!r}, granted after it")
             if fence <= grant.used:
                 self.note("fence", f"{held} is not above the local holder before it")
-        if grant.used and self._all_is_well:
+        # Of what is taken together the first may be held while the last is waited for.
+        if grant.used and self._all_is_well and kind != "together":
             self._handed_on(held)
         grant.used = max(grant.used, fence)
         name.used = max(name.used, fence)
@@ -327,6 +346,31 @@ class Judge:
         if not opened:
             self.names[held.name].free_since = self._timeline.now
 
+    def plain_began(
+        self, name_text: str, process: Process, token: bytes, deadline: float
+    ) -> PlainHeld:
+        """Take in the word of whoever holds a lock without a fencing token."""
+        name = self.names[name_text]
+        grant = name.plain.get(token)
+        if grant is None:
+            self.note("order", f"{token!r} was granted by nobody")
+            grant = Grant(token, token, 0, self.now)
+        held = PlainHeld(process, token, deadline, grant)
+        self.holds += 1
+        self.holds_of["redis-py"] += 1
+        name.open.append(held)
+        name.free_since = math.inf
+        self.look(name)
+        return held
+
+    def plain_ended(self, name_text: str, held: PlainHeld) -> None:
+        """Take in its word that it has it no more."""
+        held.over = True
+        name = self.names[name_text]
+        name.open.remove(held)
+        if not name.open:
+            name.free_since = self.now
+
     def wrote(self, held: Held) -> None:
         """Have a body write to a store that refuses lower tokens than it has seen."""
         self.relies_on(held, self.now)
@@ -372,6 +416,12 @@ class Judge:
         if late > LEEWAY + 5 * process.turn:
             self.note("body", f"{held} went on {late:.3f} s after its end")
 
+    def look_at_end(self, observer: Observer) -> None:
+        """See whether an observer knows that nobody leads."""
+        key = f"{NAMESPACE}{observer.name}".encode()
+        if key not in self._server(key).keys.values:
+            self.leaders.look_at_end(key, observer)
+
     def look(self, name: Name) -> None:
         """See whether what holders rely on agrees."""
         relied_on = [each for each in name.open if each.relies()]
@@ -412,10 +462,11 @@ class Judge:
         now_ms = server.clock_us() // 1000
         for each in name.open:
             if each.grant.at <= self.broken_at or not each.relies():
-                self._look_at_forgotten(each, server.keys.values.get(key))
+                if isinstance(each, Held):
+                    self._look_at_forgotten(each, server.keys.values.get(key))
                 continue
             value, end = server.keys.values.get(key), server.keys.ends.get(key)
             over = end is not None and now_ms > end
             assert not isinstance(value, dict)
-            if over or (value or b"").rpartition(b" ")[0] != each.grant.token:
+            if over or token_of(value or b"") != each.grant.token:
                 self.note("key", f"{each} is relied on, but {value!r} stands at its key")

@@ -48,6 +48,8 @@ class Held:
     """How many strikes there had been when it began."""
     hardly: bool = False
     """Whether it was nearly over when it began: a busy loop read late that it was granted."""
+    kind: str = "lock"
+    """With what it was taken: that, or a key of ``kinds.KINDS``."""
 
     def relies(self) -> bool:
         """Tell whether its holder relies on it at this instant, by the holder's own clock."""
@@ -63,9 +65,31 @@ class Held:
         return f"{self.lease.token} (fence {self.lease.fencing_token})"
 
 
+@dataclass(eq=False)
+class PlainHeld:
+    """
+    What a lock without fencing tokens holds, by its holder's word.
+
+    :ivar deadline: by its process's clock
+    """
+
+    process: Process
+    token: bytes
+    deadline: float
+    grant: Grant
+    over: bool = False
+
+    def relies(self) -> bool:
+        """Tell whether its holder relies on it at this instant."""
+        return not self.over and self.process.clock() < self.deadline
+
+    def __str__(self) -> str:
+        return f"{self.token.decode()} (no fence)"
+
+
 def token_of(value: bytes) -> bytes:
-    """Return the token of a value."""
-    return value.rpartition(b" ")[0]
+    """Return the token of a value, which may stand there alone."""
+    return value.rpartition(b" ")[0] or value
 
 
 @dataclass(eq=False)
@@ -86,7 +110,9 @@ class Name:
 
     queue_key: bytes
     grants: list[Grant] = field(default_factory=list)
-    open: list[Held] = field(default_factory=list)
+    plain: dict[bytes, Grant] = field(default_factory=dict)
+    """Of those without fencing tokens, by token."""
+    open: list[Held | PlainHeld] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
     """All that there were."""
     used: int = 0

@@ -7,6 +7,7 @@ are at all, for faults that are always there hide what needs a long time without
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from tests.simulation.kinds import kinds_of
 from tests.simulation.network import Weather
 from tests.simulation.themes import Theme, theme_of
 
@@ -95,9 +96,9 @@ class Plan:
     workers: int = 2
     until: float = 4.0
     ttls: tuple[float, ...] = (0.4,)
-    lingers: tuple[float, ...] = (0.0,)
-    once: bool = False
-    """Whether half of what is done is done once a window."""
+    lingers: tuple[float | str, ...] = (0.0,)
+    kinds: tuple[str, ...] = ()
+    """What half of what is done is done with, besides plain locks: keys of ``kinds.KINDS``."""
     faults: tuple[str, ...] = ()
     weathers: tuple[str, ...] = ()
     theme: str = ""
@@ -143,6 +144,12 @@ class Plan:
         return replace(self, strikes=tuple(left))
 
 
+LINGERS: tuple[tuple[float | str, ...], ...] = (
+    *((0.0,), (0.0, 0.05), (0.02, 0.3), (5.0,)),
+    *(("auto",), (0.0, "auto", 0.3)),
+)
+
+
 def draw(seed: int, deployment: str = "single") -> Plan:
     """Draw a plan."""
     rng = Random(f"{seed}:plan")
@@ -185,9 +192,9 @@ def draw(seed: int, deployment: str = "single") -> Plan:
         weathers=tuple(each for each in ("spikes", "pieces", "slow") if rng.random() < 0.3),
         strikes=tuple(strikes),
         # Drawn apart, so that the rest of each schedule stays what it was.
-        lingers=Random(f"{seed}:lingers").choice(((0.0,), (0.0, 0.05), (0.02, 0.3), (5.0,))),
-        once=not deployment.startswith("quorum") and Random(f"{seed}:once").random() < 0.3,
+        lingers=Random(f"{seed}:lingers").choice(LINGERS),
     )
+    plan = replace(plan, kinds=kinds_of(seed, deployment, plan.names, plan.faults))
     theme = theme_of(seed, deployment)
     return plan if theme is None else _on(plan, *theme)
 
@@ -212,15 +219,20 @@ def _on(plan: Plan, name: str, theme: Theme) -> Plan:
             for _ in range(rng.choice(theme.at_a_time))
         ]
         at += rng.expovariate(theme.rate)
+    names, faults = theme.names or plan.names, tuple(sorted({*theme.faults}))
+    kinds = theme.kinds
+    if kinds is None:
+        kinds = kinds_of(plan.seed, plan.deployment, names, faults)
     return replace(
         plan,
         theme=name,
-        names=theme.names or plan.names,
+        names=names,
+        kinds=kinds,
         until=until,
         workers=rng.choice(theme.workers or (plan.workers,)),
         ttls=plan.ttls if theme.ttls is None else rng.choice((theme.ttls, theme.ttls[:1])),
         lingers=plan.lingers if theme.lingers is None else theme.lingers,
-        faults=tuple(sorted({*theme.faults})),
+        faults=faults,
         weathers=plan.weathers if theme.weathers is None else theme.weathers,
         claim_window=theme.claim_window or plan.claim_window,
         bodies=theme.bodies,

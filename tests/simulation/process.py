@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import Callable
 from contextlib import suppress
@@ -74,6 +75,10 @@ class Process:
         """What its clock showed when anything looked last."""
         self.patience = 0.0
         """Its clients' ``unavailable_after``."""
+        self.redis_py: Any = None
+        """Its client of redis-py, for whoever locks with that."""
+        self.numbers = itertools.count()
+        """For tokens of such locks."""
         self._free_at = self._slipped_until = timeline.now
         self._planned_at = math.inf
         self._plan_number = 0

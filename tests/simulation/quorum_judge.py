@@ -64,16 +64,19 @@ class QuorumJudge(Judge):
         """Whether no majority has lost what it kept."""
         return self.broken_at < 0
 
-    def began(self, process: Process, name_text: str, lease: Lease, asked_at: float) -> Held:
+    def began(
+        self, process: Process, name_text: str, lease: Lease, asked_at: float, kind: str = "lock"
+    ) -> Held:
         """Take in a holder's word that it has a lease, for which it asked before."""
         name = self.names[name_text]
         self.holds += 1
+        self.holds_of[kind] += 1
         token, fence = lease.token.encode(), lease.fencing_token
         grant = next((each for each in name.grants if each.token == token), None)
         if grant is None:
             self.note("order", f"{lease!r} was granted by nobody")
             grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
-        held = Held(process, lease, name_text, grant, self.now, asked_at)
+        held = Held(process, lease, name_text, grant, self.now, asked_at, kind=kind)
         self._look_at_beginning(held)
         if fence <= name.used and self._fences_are_promised:
             self.note("fence", f"{held} begins after {name.used} was used")

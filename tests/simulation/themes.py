@@ -39,7 +39,8 @@ class Theme:
     names: int | None = None
     workers: tuple[int, ...] | None = None
     weathers: tuple[str, ...] | None = ()
-    lingers: tuple[float, ...] | None = None
+    lingers: tuple[float | str, ...] | None = None
+    kinds: tuple[str, ...] | None = None
     claim_window: float | None = None
     bodies: str = "mixed"
     extends: float = 0.05
@@ -54,6 +55,15 @@ THEMES = {
     "busy bodies": Theme(ttls=(1.5,), claim_window=0.06, lingers=(0.0,), busy=True),
     "lingering": Theme(
         ttls=(0.4, 1.5), names=1, workers=(1, 2, 3), lingers=(0.0, 0.3, 5.0), bodies="short"
+    ),
+    "armed": Theme(
+        ttls=(0.4, 1.5),
+        names=1,
+        workers=(1, 1, 2),
+        lingers=("auto",),
+        kinds=(),
+        bodies="short",
+        deployments=NOT_QUORUMS,
     ),
     "in a row": Theme(
         ttls=(1.5,),

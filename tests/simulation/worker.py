@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from aiodistlock import AsyncLock, Backoff, Lease, LockClient, LockError, Ran, Run, Skipped
+from aiodistlock import AsyncLock, Backoff, Lease, LockClient, LockError
 from aiodistlock.errors import LeaseLost, StoreUnavailable
 from tests.simulation.judge import NAMESPACE, Judge
+from tests.simulation.kinds import TIMEOUTS
+from tests.simulation.known import Held
 from tests.simulation.process import Process
+from tests.simulation.uses import USES
 
 if TYPE_CHECKING:
     from tests.simulation.plan import Plan
-
-WINDOW = 0.05
-"""Seconds from one window to the next."""
 
 BACKOFFS = (
     Backoff(initial=0.01, factor=2.0, cap=0.2),
@@ -40,13 +40,15 @@ class Worker:
 
     def __init__(self, process: Process, judge: Judge, plan: Plan, number: int) -> None:
         self.process = process
-        self._judge = judge
-        self._plan = plan
+        self.number = number
+        self.judge = judge
+        self.plan = plan
         self._rng = Random(f"{plan.seed}:{process.label}:{number}")
         patient = not plan.is_quorum and Random(f"{plan.seed}:backoff").random() < 0.5
-        self._backoff = BACKOFFS[patient]
+        self.backoff = BACKOFFS[patient]
         self._lingers = Random(f"{plan.seed}:{process.label}:{number}:lingers")
-        self._onces = Random(f"{plan.seed}:{process.label}:{number}:once")
+        self.kinds_rng = Random(f"{plan.seed}:{process.label}:{number}:kinds")
+        """For what is done with other kinds of locks."""
         self.stopping = self.ending = False
         self._locks: dict[Any, AsyncLock] = {}
         self.doing = "nothing"
@@ -55,10 +57,11 @@ class Worker:
         self._wanted: dict[Worker, float] = {}
         """Where it stands while it wants a lock, with the time since when."""
         self.task: asyncio.Task[Any] | None = None
+        self.tasks_beside: list[asyncio.Task[None]] = []
 
     def _lock(self, client: LockClient, name: str) -> AsyncLock:
         rng = self._rng
-        ttl = rng.choice(self._plan.ttls)
+        ttl = rng.choice(self.plan.ttls)
         options: dict[str, Any] = {"ttl": ttl}
         draw = rng.random()
         if draw < 0.1:
@@ -71,15 +74,20 @@ class Worker:
             options["reentrant"] = True
         elif draw < 0.5:
             options["local_handoffs"] = rng.choice((0, 1, 3))
-        may_linger = options.get("auto_renew", True) and options.get("local_handoffs", 1)
-        if may_linger and not self._plan.deployment.startswith("quorum"):
-            options["linger"] = self._lingers.choice(self._plan.lingers)
+        options |= self.lingers(options)
         key = (id(client), name, *options.items())
         lock = self._locks.get(key)
         if lock is None:
-            made = client.lock(name, namespace=NAMESPACE, backoff=self._backoff, **options)
+            made = client.lock(name, namespace=NAMESPACE, backoff=self.backoff, **options)
             lock = self._locks[key] = made
         return lock
+
+    def lingers(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Draw for how long what has these options lingers, if it may."""
+        may_linger = options.get("auto_renew", True) and options.get("local_handoffs", 1)
+        if not may_linger or self.plan.is_quorum:
+            return {}
+        return {"linger": self._lingers.choice(self.plan.lingers)}
 
     async def run(self, client: LockClient) -> None:
         """Take locks, one after the other."""
@@ -89,10 +97,10 @@ class Worker:
             try:
                 self.doing = "a pause"
                 await asyncio.sleep(rng.choice((0.0, 0.0, 0.003, 0.03)) * rng.random())
-                name = rng.choice(list(self._judge.names))
-                if self._plan.once and self._onces.random() < 0.5:
+                name = rng.choice(list(self.judge.names))
+                if self.plan.kinds and self.kinds_rng.random() < 0.5:
                     with suppress(LockError, Mishap):
-                        await self._window(client, name)
+                        await USES[self.kinds_rng.choice(self.plan.kinds)](self, client, name)
                     continue
                 lock = self._lock(client, name)
                 self.doing = f"{lock!r}"
@@ -105,26 +113,31 @@ class Worker:
                 if self.ending or task.uncancel() > 0:
                     raise
 
+    def beside(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Have its process do something besides."""
+        self.tasks_beside = [each for each in self.tasks_beside if not each.done()]
+        self.tasks_beside.append(asyncio.ensure_future(coroutine))
+
     async def _ask_for(self, lock: AsyncLock, name: str) -> None:
         self._waits_since = since = self.process.clock()
-        self._wanted = self._judge.names[name].wait.wanted
-        self._wanted[self] = self._judge.now
+        self._wanted = self.judge.names[name].wait.wanted
+        self._wanted[self] = self.judge.now
         try:
             await self._once(lock, name)
         except StoreUnavailable as error:
             waited = self.process.clock() - since
             if self._waits_since and waited < self.process.patience:
-                self._judge.note("refused", f"{lock!r} after {waited:.3f} s: {error}")
+                self.judge.note("refused", f"{lock!r} after {waited:.3f} s: {error}")
             raise
         finally:
             self._wanted.pop(self, None)
 
     async def _once(self, lock: AsyncLock, name: str) -> None:
         rng = self._rng
-        if self._plan.look_costs and rng.random() < 0.2:
+        if self.plan.look_costs and rng.random() < 0.2:
             await self._in_a_row(lock, name)
             return
-        timeout = rng.choice((None, None, 5.0, 0.3, 0.02, 0.0))
+        timeout = rng.choice(TIMEOUTS)
         way = rng.random()
         if way < 0.15:
             lease = await lock.try_acquire()
@@ -133,47 +146,22 @@ class Worker:
         elif way < 0.35:
             await self._use(await lock.acquire(timeout=timeout), name)
         else:
-            async with self._bounded(), lock.hold(timeout=timeout) as lease:
+            async with self.bounded(), lock.hold(timeout=timeout) as lease:
                 await self._body(lease, name, cancelled=lock._options.on_lost == "cancel")
                 if lock._options.reentrant:
                     async with lock.hold() as again:
                         assert again is lease
 
-    async def _window(self, client: LockClient, name: str) -> None:
-        """Do a window, this one or the one before, unless it is done."""
-        rng, windows = self._onces, self._judge.windows
-        asked_at = self._asked_at = self._judge.now
-        window = max(0, int(asked_at / WINDOW) - rng.choice((0, 0, 0, 1)))
-        at_most = rng.random() < 0.3
-        once = client.once(
-            name,
-            ttl=rng.choice(self._plan.ttls),
-            on_crash="skip" if at_most else "retry",
-            timeout=rng.choice((None, None, 5.0, 0.3, 0.02, 0.0)),
-            namespace=NAMESPACE,
-        )
-        self.doing = f"{once!r}, window {window}"
-
-        async def job(run: Run) -> None:
-            windows.begins(name, window, asked_at, marked=at_most)
-            await self._body(run._lease, name, cancelled=True)
-
-        outcome: Ran[None] | Skipped | None = None
-        async with self._bounded():
-            outcome = await once.run(job, window=window)
-        if isinstance(outcome, Ran):
-            windows.done(name, window, asked_at)
-
     async def _in_a_row(self, lock: AsyncLock, name: str) -> None:
         """Use a lock again and again, and await nothing but that."""
-        judge = self._judge
+        judge = self.judge
         for _ in range(150):
             asked_at = judge.now
             async with lock.hold() as lease:
                 judge.ended(judge.began(self.process, name, lease, asked_at))
 
     @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
+    async def bounded(self) -> AsyncIterator[None]:
         """Sometimes give it little time, to be cancelled at any await."""
         if self._rng.random() < 0.85:
             yield
@@ -192,9 +180,24 @@ class Worker:
             await lease.release()
 
     async def _body(self, lease: Lease, name: str, *, cancelled: bool) -> None:
-        rng, judge, plan = self._rng, self._judge, self._plan
+        asked_at = self._wanted.pop(self, 0.0)
         self._waits_since = 0.0
-        held = judge.began(self.process, name, lease, self._wanted.pop(self, 0.0))
+        await self.body([self.judge.began(self.process, name, lease, asked_at)], cancelled)
+
+    async def body(
+        self,
+        held: Sequence[Held],
+        cancelled: bool,
+        also: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
+        """
+        Be the body of one block, on what is held by it.
+
+        :param cancelled: whether it is cancelled when a lease is lost
+        :param also: what it does besides, at each step
+        """
+        rng, judge, plan = self._rng, self.judge, self.plan
+        lease = held[-1].lease
         self.doing = f"{lease!r}"
         ttl = lease._process_lease.options.ttl
         try:
@@ -204,20 +207,25 @@ class Worker:
             long = () if plan.bodies == "short" else (ttl, 2.5 * ttl)
             longest = rng.choice((*BODIES[plan.bodies], *long))
             steps = rng.randint(1, 40 if plan.bodies == "long" else 4)
-            judge.wrote(held)
+            for each in held:
+                judge.wrote(each)
             for _ in range(steps):
                 await asyncio.sleep(longest / steps * rng.random())
                 if self.stopping:
                     break
-                if cancelled:
-                    judge.goes_on(held)
-                judge.wrote(held)
+                for each in held:
+                    if cancelled:
+                        judge.goes_on(each)
+                    judge.wrote(each)
                 if rng.random() < plan.extends:
                     asked_at = judge.now
                     with suppress(LeaseLost):
                         await lease.extend(rng.uniform(0.05, ttl) if rng.random() < 0.5 else ttl)
-                        judge.relies_on(held, asked_at)
+                        judge.relies_on(held[-1], asked_at)
+                if also is not None:
+                    await also()
             if rng.random() < 0.05:
                 raise Mishap
         finally:
-            judge.ended(held)
+            for each in held:
+                judge.ended(each)

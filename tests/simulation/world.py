@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
 
 from aiodistlock import LockClient
 from aiodistlock.protocol import scripts
@@ -22,6 +25,7 @@ from tests.simulation.failover import Failover
 from tests.simulation.inside import Inside
 from tests.simulation.judge import Judge
 from tests.simulation.known import Violation
+from tests.simulation.leaders import LOOKS_WITHIN
 from tests.simulation.network import Network
 from tests.simulation.plan import CLUSTER, SENTINEL, Plan
 from tests.simulation.process import Process
@@ -35,6 +39,7 @@ from tests.simulation.sentinel_judge import SentinelJudge
 from tests.simulation.story import Story
 from tests.simulation.strikes import Striker
 from tests.simulation.timeline import Timeline
+from tests.simulation.uses.election import Observer
 from tests.simulation.worker import Worker
 
 SETTLES_WITHIN = 45.0
@@ -64,6 +69,8 @@ class Outcome:
     seconds: float
     """Simulated."""
     holds: int
+    kinds: Counter[str]
+    """How many leases of each kind of lock there were."""
     struck: Counter[str]
     """How many strikes of each kind there were."""
     rows: Counter[str] = field(default_factory=Counter)
@@ -94,6 +101,9 @@ class World:
         self.clients: dict[Process, LockClient] = {}
         self.closers: dict[Process, list[asyncio.Task[None]]] = {}
         """Tasks that close the client of a process, while its others use it."""
+        self.observers: dict[Process, list[Observer]] = {}
+        self.observing: dict[Process, list[asyncio.Task[None]]] = {}
+        """Their tasks, which end with their client."""
         self.mains: dict[Process, asyncio.Task[None]] = {}
         self.striker = Striker(self)
         self.judge.struck = self.striker.struck.total
@@ -124,6 +134,12 @@ class World:
         hosts = [(name, 26379) for name in self.network.hosts if name.startswith("sentinel")]
         sentinel: Any = Sentinel(hosts, sentinel_kwargs={"protocol": protocol})  # type: ignore[no-untyped-call]  # redis-py's
         return [sentinel.master_for(SERVICE, protocol=protocol)]
+
+    def _redis_py(self, protocol: int) -> Any:
+        """Make a client of redis-py's own, which asks each thing once."""
+        options: dict[str, Any] = {"protocol": protocol, "socket_timeout": 1.0}
+        options |= {"socket_connect_timeout": 1.0, "retry": Retry(NoBackoff(), 0)}
+        return Redis(host=self.servers[0].name, **options)
 
     def _server(self, name: str) -> RedisServer:
         # The clocks of successive primaries agree: what is lost in a failover the clock covers.
@@ -211,22 +227,51 @@ class World:
                 claim_window=self.plan.claim_window,
                 quarantine=QUARANTINE,
             )
+            if "redis-py" in self.plan.kinds:
+                process.redis_py = self._redis_py(protocol)
             async with client:
-                tasks = [
-                    process.loop.create_task(each.run(client), name=f"worker {number}")
-                    for number, each in enumerate(self.workers[process])
-                ]
-                await asyncio.gather(*tasks, return_exceptions=True)
-                for task in tasks:
-                    if not task.cancelled() and task.exception() is not None:
-                        raise task.exception() or AssertionError
+                await self._work(process, client)
                 if self._is_ending() and not client._closed:
                     await asyncio.sleep(NOTICED_WITHIN)
                     self._note_who_must_clean_up(client, patience)
+                    await self._look_at_observers(process, client)
+            await asyncio.gather(*self.observing.pop(process, ()))
             await asyncio.gather(*self.closers.pop(process, ()), return_exceptions=True)
             for redis in redises:
                 await redis.aclose()
+            if process.redis_py is not None:
+                await process.redis_py.aclose()
         self._look_for_leaks(process)
+
+    async def _work(self, process: Process, client: LockClient) -> None:
+        """Have all tasks of a process use a client until they are told to stop."""
+        workers = self.workers[process]
+        tasks = [
+            process.loop.create_task(each.run(client), name=f"worker {number}")
+            for number, each in enumerate(workers)
+        ]
+        if "election" in self.plan.kinds:
+            rng = Random(f"{self.plan.seed}:{process.label}:observers")
+            names = [name for name in self.judge.names if rng.random() < 0.7]
+            self.observers[process] = [Observer(process, self.judge, each, rng) for each in names]
+            self.observing[process] = [
+                process.loop.create_task(each.run(client), name="observer")
+                for each in self.observers[process]
+            ]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            if not task.cancelled() and task.exception() is not None:
+                raise task.exception() or AssertionError
+        await asyncio.gather(*(task for each in workers for task in each.tasks_beside))
+
+    async def _look_at_observers(self, process: Process, client: LockClient) -> None:
+        """See what observers know when nobody has led for long."""
+        observers = self.observers.get(process, ())
+        if observers:
+            await asyncio.sleep(LOOKS_WITHIN)
+        for each in observers:
+            if not client._closed:
+                self.judge.look_at_end(each)
 
     async def close(self, client: LockClient) -> None:
         """Close a client while it is used; where all is well else, it leaves nothing."""
@@ -268,6 +313,23 @@ class World:
     def run(self) -> Outcome:
         """Let all of it happen."""
         plan, timeline, judge = self.plan, self.timeline, self.judge
+        try:
+            self._happen()
+        except Exception as error:  # noqa: BLE001  # whatever a world raises is told with its seed
+            where = traceback.extract_tb(error.__traceback__)[-4:]
+            judge.note("raised", f"{error!r} in {', '.join(map(str, where))}")
+        return Outcome(
+            plan,
+            tuple(judge.violations),
+            timeline.count,
+            timeline.now,
+            judge.holds,
+            judge.holds_of,
+            self.striker.struck,
+        )
+
+    def _happen(self) -> None:
+        plan, timeline, judge = self.plan, self.timeline, self.judge
         for strike in plan.strikes:
             timeline.at(strike.at, self.striker.strike, strike)
         self._go_on(plan.until)
@@ -277,14 +339,6 @@ class World:
             judge.look_at_history()
         if not judge.violations and judge.set_back_by < 1.0:
             self._judge_the_end()
-        return Outcome(
-            plan,
-            tuple(judge.violations),
-            timeline.count,
-            timeline.now,
-            judge.holds,
-            self.striker.struck,
-        )
 
     def _go_on(self, until: float, enough: Callable[[], bool] = lambda: False) -> None:
         while not self.judge.violations and not enough() and self.timeline.step(until):
@@ -351,7 +405,7 @@ class World:
         """Have nothing of it run any more."""
         for process in self.processes:
             process.bury()
-        for left in (self.workers, self.clients, self.mains, self.closers):
+        for left in (self.workers, self.clients, self.mains, self.closers, self.observing):
             left.clear()
 
 
