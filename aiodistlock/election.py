@@ -92,6 +92,7 @@ class Term:
         self._resigned = False
         self._ended = asyncio.Event()
         self._timer: Any = None
+        lease._client.proclaimers[lease._process_lease.token] = self
         self._proclaim()
 
     def __repr__(self) -> str:
@@ -169,9 +170,8 @@ class Term:
     def _proclaim(self) -> Call[ProclaimReply]:
         """Proclaim the value of now, and again from time to time: it ends behind a dead leader."""
         client, lease = self._lease._client, self._lease._process_lease
-        stays = max(PROCLAIMED_FOR, 3 * lease.options.ttl)
-        store = cast("ElectionStore", client.store)
-        call = store.proclaim(lease.keys, lease.value, self.value.encode(), to_ms(stays))
+        text, stays = self.value.encode(), to_ms(max(PROCLAIMED_FOR, 3 * lease.options.ttl))
+        call = cast("ElectionStore", client.store).proclaim(lease.keys, lease.value, text, stays)
         this = ref(self)  # or a term that its user forgot would go on
 
         def again() -> None:
@@ -181,11 +181,10 @@ class Term:
 
         def proclaimed(reply: ProclaimReply) -> None:
             term = this()
-            if term is None or isinstance(reply, NotOurs):
-                return
-            pause = AGAIN_AFTER if isinstance(reply, Failed) else lease.options.ttl
-            term._stop_timer()
-            term._timer = client.timers.call_later(pause, again)
+            if term is not None and not isinstance(reply, NotOurs):
+                pause = AGAIN_AFTER if isinstance(reply, Failed) else lease.options.ttl
+                term._stop_timer()
+                term._timer = client.timers.call_later(pause, again)
 
         call.tell(proclaimed)
         return call
@@ -196,11 +195,15 @@ class Term:
             self._timer = None
 
     def _end(self) -> None:
-        """Take back what was proclaimed, behind the release; nobody waits for that."""
         self._ended.set()
+        if not is_thrown_away(self._lease._client.loop):
+            self.take_back()
+
+    def take_back(self) -> None:
+        """Take back what was proclaimed, behind the release; nobody waits for that."""
         self._stop_timer()
         client, lease = self._lease._client, self._lease._process_lease
-        if not client.forked and not is_thrown_away(client.loop):
+        if client.proclaimers.pop(lease.token, None) is not None and not client.forked:
             cast("ElectionStore", client.store).proclaim(lease.keys, lease.value, b"", 0)
 
     def _is_overdue(self, grace: float) -> bool:

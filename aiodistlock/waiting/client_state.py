@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from random import Random
 from threading import get_ident
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from aiodistlock.core.clock import Clock, ClockWithTimers, Timers, local_clock
@@ -37,6 +37,14 @@ def _mark_forked() -> None:
 
 
 os.register_at_fork(after_in_child=_mark_forked)
+
+
+class Proclaimer(Protocol):
+    """Who proclaims something to observers while it leads."""
+
+    def take_back(self) -> None:
+        """Have what was proclaimed not outlast the lease that is released now."""
+        ...
 
 
 class ClientState(Generic[A]):
@@ -79,6 +87,8 @@ class ClientState(Generic[A]):
         """The released leases that stay with this process."""
         self.observations: dict[bytes, Observation] = {}
         """Of the elections that are observed here, by the channel of their announcements."""
+        self.proclaimers: WeakValueDictionary[bytes, Proclaimer] = WeakValueDictionary()
+        """Who proclaims something here, by the token of its lease."""
         self.checkpoint = Checkpoint(self.clock, self.loop)
         self.closed = False
         self.forked = False

@@ -144,6 +144,8 @@ class Engine(ClientState[Attempt]):
             attempt.contender.close(problem)
         for lease in self.watchdog.leases():
             lease.possessor.close(problem)
+        for proclaimer in list(self.proclaimers.values()):
+            proclaimer.take_back()
         for observation in list(self.observations.values()):
             observation.close(problem)
         self.watchdog.stop()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 
 import pytest
 import redis.asyncio as redis_asyncio
@@ -271,6 +271,20 @@ async def test_a_session_lost_while_the_callback_runs_ends_it_before_another_lea
         await named.cut()
         await running
     assert terms[0] < term.fencing_token < terms[1]
+
+
+async def test_a_closed_client_takes_back_what_it_proclaimed(
+    redis_url: str, other: LockClient, redis: redis_asyncio.Redis, namespace: str
+) -> None:
+    """And tells: or observers would see it lead until its lease must be over."""
+    here = client(redis_url)
+    leading = asyncio.create_task(election(here, namespace, "a").lead().__aenter__())
+    async with aclosing(election(other, namespace).observe()) as leaders:
+        await until(leaders, "a")
+        await here.aclose()
+        await until(leaders, None)
+    assert not [each async for each in redis.scan_iter(f"{ANNOUNCING.decode()}*{namespace}*")]
+    await leading
 
 
 async def test_an_observer_that_is_stale_does_not_make_anybody_lead(
