@@ -94,7 +94,7 @@ async def test_an_end_that_is_refused_for_a_while_is_not_given_up_by_who_waits_b
     """Another task of the process finds a token of ours at the key that nobody here holds."""
     # It is asked again after two seconds: in the meantime the other one comes.
     monkeypatch.setattr("aiodistlock.once._BACKOFF", Backoff(initial=2.0, cap=2.0, jitter=0.0))
-    runs = []
+    runs: list[int] = []
     proxy = ChaosProxy.before(embedded_redis.url)
     proxy.script_names = SCRIPTS
     async with (
