@@ -1,6 +1,7 @@
 """The types that users see: checked by mypy and pyright, never run."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import assert_type
 
@@ -46,6 +47,9 @@ async def locks(redis: Redis) -> None:
         assert_type(lease, Lease)
     async with lock.hold(timeout=2.0) as lease, lock.hold(timeout=None) as other:
         assert_type(other, Lease)
+    async with AsyncExitStack() as stack:  # takes what is an AbstractAsyncContextManager
+        assert_type(await stack.enter_async_context(lock), Lease)
+        assert_type(await stack.enter_async_context(lock.hold()), Lease)
     assert_type(lock.hold(), Hold)
     assert_type(await lock.acquire(), Lease)
     assert_type(await lock.acquire(timeout=2), Lease)
