@@ -174,3 +174,4 @@ def test_numbers_agree_with_their_nouns() -> None:
     assert counted(1, "update") == "1 update"
     assert counted(0, "update") == "0 updates"
     assert counted(1250, "open delivery") == "1,250 open deliveries"
+    assert counted(2, "key") == "2 keys"
