@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from aiodistlock.core.backoff import Backoff
@@ -190,7 +191,7 @@ class Semaphore(LockLike):
 
     if TYPE_CHECKING:
 
-        def __aenter__(self) -> Coroutine[Any, Any, SemaphoreLease]: ...
+        def __aenter__(self) -> CoroutineType[Any, Any, SemaphoreLease]: ...
 
     def hold(self, timeout: Timeout = _UNSET, *, permits: int = 1) -> SemaphoreHold:
         """
