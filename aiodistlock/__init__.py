@@ -40,6 +40,7 @@ from aiodistlock.lock import AsyncLock, LockInfo
 from aiodistlock.lock_like import Hold
 from aiodistlock.locked import locked
 from aiodistlock.once import Once, Ran, Run, Skipped
+from aiodistlock.readwrite import ReadWriteLease, ReadWriteLock, Side
 from aiodistlock.semaphore import (
     PermitInfo,
     Semaphore,
@@ -79,6 +80,8 @@ __all__ = [
     "Once",
     "PermitInfo",
     "Ran",
+    "ReadWriteLease",
+    "ReadWriteLock",
     "Released",
     "Renewed",
     "Run",
@@ -86,6 +89,7 @@ __all__ = [
     "SemaphoreHold",
     "SemaphoreInfo",
     "SemaphoreLease",
+    "Side",
     "Skipped",
     "StoreUnavailable",
     "Term",

@@ -13,6 +13,7 @@ from aiodistlock.core.keywords import (
     ElectionKeywords,
     LockKeywords,
     OnceKeywords,
+    ReadWriteKeywords,
     SemaphoreKeywords,
 )
 from aiodistlock.core.options import ClientOptions
@@ -27,6 +28,7 @@ from aiodistlock.events.events import Listener
 from aiodistlock.events.listeners import Listeners
 from aiodistlock.lock import AsyncLock
 from aiodistlock.once import Once
+from aiodistlock.readwrite import ReadWriteLock
 from aiodistlock.semaphore import Semaphore
 from aiodistlock.together import Together, locks_together
 from aiodistlock.waiting.lingering_leases import LingerCounts
@@ -233,6 +235,14 @@ class LockClient(Engines):
         :raises ValueError: naming every option that is wrong; on a quorum
         """
         return Election(self, name, value=value, **options)
+
+    def rwlock(self, name: str, **options: Unpack[ReadWriteKeywords]) -> ReadWriteLock:
+        """
+        Build a read/write lock on this client; see :class:`ReadWriteLock` for the options.
+
+        :raises ValueError: naming every option that is wrong; on a quorum
+        """
+        return ReadWriteLock(self, name, **options)
 
     def add_listener(self, listener: Listener) -> None:
         """

@@ -201,7 +201,7 @@ class Lease:
         length = client.options.checked_ttl(ttl, quorum=client.on_quorum)
         self.check()
         client.check(self.name)
-        reply = await client.watchdog.renew(lease, length, until=lease.deadline)
+        reply = await client.watchdog.renew(lease.renewed_as, length, until=lease.deadline)
         self.check()
         if isinstance(reply, Failed):
             raise StoreUnavailable(self.name, reply.causes)

@@ -91,7 +91,8 @@ async def redis(redis_url: str) -> AsyncIterator[redis_asyncio.Redis]:
 def namespace(redis_url: str) -> Iterator[str]:
     """A key prefix of the test's own; what is left there fails the test.
 
-    Fencing counters outlive their locks by design: they are removed, not missed.
+    Fencing counters, and versions of what was written, outlive their locks by design: they are
+    removed, not missed.
     """
     prefix = f"t:{uuid.uuid4().hex[:12]}:"
     yield prefix
@@ -100,12 +101,13 @@ def namespace(redis_url: str) -> Iterator[str]:
 
 
 def left_behind(url: str, prefix: str) -> list[str]:
-    """Name the keys with a prefix, counters excepted, and remove them all."""
+    """Name the keys with a prefix, counters and versions excepted, and remove them all."""
     with redis_sync.from_url(url) as client:
         found: list[bytes] = list(client.scan_iter(match=f"*{prefix}*", count=1000))
         if found:
             client.delete(*found)
-    return sorted(key.decode() for key in found if not key.startswith(b"aiodistlock:fence"))
+    stays = (b"aiodistlock:fence", b"aiodistlock:version")
+    return sorted(key.decode() for key in found if not key.startswith(stays))
 
 
 @pytest.fixture(scope="session")

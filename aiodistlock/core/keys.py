@@ -104,6 +104,16 @@ class LockKeys:
         """The key of the mark: the last window that was done."""
         return self._companion(b"done")
 
+    @property
+    def readers(self) -> bytes:
+        """The key of those who read now."""
+        return self._companion(b"readers")
+
+    @property
+    def version(self) -> bytes:
+        """The key of the version that they read: the last writer's fencing token."""
+        return self._companion(b"version")
+
     def _companion(self, kind: bytes) -> bytes:
         key = self.key
         return b"%b%b%b" % (_START, kind, b"::%b" % key if b"{" in key else b":{%b}" % key)

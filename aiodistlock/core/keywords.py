@@ -47,6 +47,17 @@ class OnceKeywords(TypedDict, total=False):
     namespace: str
 
 
+class ReadWriteKeywords(TypedDict, total=False):
+    """Options of a read/write lock, which are :class:`~aiodistlock.ReadWriteLock`'s."""
+
+    ttl: Duration
+    timeout: Duration | None
+    on_lost: Literal["cancel", "signal"]
+    local_handoffs: int
+    backoff: Backoff | None
+    namespace: str
+
+
 class ElectionKeywords(TypedDict, total=False):
     """Options of an election, besides what its leader proclaims."""
 

@@ -9,8 +9,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-ENDING = r":(?P<pid>\d{1,10}):[0-9a-f]{8}:\d{1,20}"
-"""How each token of this package ends: pid, eight random digits, count."""
+ENDING = r":(?P<pid>\d{1,10}):[0-9a-f]{8}:\d{1,20}[ruwx]?"
+"""How each token of this package ends: pid, eight random digits, count; of a read/write lock a
+letter."""
+
+READERS = "readers:"
+"""Stands before the token of the first of them at the key, while readers hold it together."""
 
 ROUND = r"(?:\.\d{1,20})?"
 """What is behind it on a quorum: the round of the vote."""

@@ -153,6 +153,11 @@ class ProcessLease:
         """Send a request that sets the remaining time."""
         return store.renew(self.keys, self.value, ttl_ms, on_reply, until)
 
+    @property
+    def renewed_as(self) -> ProcessLease:
+        """The lease that is renewed where this one is to last longer."""
+        return self
+
     def hand_to(self, holder: Holder) -> None:
         """Have a holder, for as long as somebody refers to it."""
         self.holder = ref(holder, self._dropped)

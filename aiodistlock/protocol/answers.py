@@ -227,6 +227,13 @@ class PermitsInspected(NamedTuple):
     waiters: tuple[PermitWaiter, ...]
 
 
+class Downgraded(NamedTuple):
+    """The writer reads now, for the whole ttl, counted from ``sent_at``."""
+
+    version: int
+    sent_at: float
+
+
 AcquireReply = Granted | Queued | Held | Failed
 PassOnReply = Granted | Kept | Queued | Held | NotOurs | Failed
 RenewReply = Renewed | NotOurs | Failed
@@ -241,3 +248,5 @@ LeaderReply = Led | Failed
 ProclaimReply = Done | NotOurs | Failed
 PermitsReply = Permits | Failed
 InspectPermitsReply = PermitsInspected | Failed
+UpgradeReply = Granted | Queued | Held | NotOurs | Failed
+DowngradeReply = Downgraded | NotOurs | Failed

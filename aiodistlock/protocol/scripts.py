@@ -87,8 +87,11 @@ def _load(  # what a script is, told by name
     declares: bool = True,
     letter: bytes = b"",
     shared: str = "",
+    whole: bool = False,
 ) -> Script:
     usual, rest = _parts(operation, "prelude")
+    if whole:  # without the usual way in front
+        usual = ""
     source = f"{usual}{_VOID}{_FUNCTIONS}{shared}{rest}".encode()
     return Script(source, args, keys, declares, letter)
 
@@ -125,6 +128,12 @@ RELEASE_PERMITS = _load("release_permits", 2, shared=_PERMITS)
 RENEW_PERMITS = _load("renew_permits", 2, keys=3)
 ABANDON_PERMITS = _load("abandon_permits", 5, shared=_PERMITS)
 INSPECT_PERMITS = _load("inspect_permits", 1, keys=2, declares=False)
+
+# Of read/write locks.  A writer acquires by its whole script: somebody reads what it wrote.
+READ = _load("read", 5)
+WRITE = _load("acquire", 5, whole=True)
+UPGRADE = _load("upgrade", 6)
+DOWNGRADE = _load("downgrade", 6)
 
 # For those who possess a lock by a token alone.
 CLAIM = _load("claim", 3, keys=3)
@@ -176,11 +185,16 @@ class Scripts:
     acquire_permits: Script
     release_permits: Script
     abandon_permits: Script
+    read: Script
+    write: Script
+    upgrade: Script
+    downgrade: Script
 
 
 _ON_ONE = (
     *(ACQUIRE, RELEASE, RENEW, PASS_ON, ABANDON, INSPECT, FORCE_RELEASE, MARK, PROCLAIM),
     *(ACQUIRE_PERMITS, RELEASE_PERMITS, ABANDON_PERMITS),
+    *(READ, WRITE, UPGRADE, DOWNGRADE),
 )
 ON_ONE = Scripts(*_ON_ONE)
 ON_CLUSTER = Scripts(*(each.sharded for each in _ON_ONE))

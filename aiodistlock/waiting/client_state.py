@@ -16,6 +16,7 @@ from aiodistlock.core.thread_lock import thread_lock
 from aiodistlock.errors import LockError
 from aiodistlock.events.listeners import Listeners
 from aiodistlock.leases.process_lease import Holder, Possessor, ProcessLease
+from aiodistlock.leases.shared_lease import Share
 from aiodistlock.leases.watchdog import Watchdog
 from aiodistlock.protocol.connection import Connection
 from aiodistlock.protocol.store import Store
@@ -76,6 +77,8 @@ class ClientState(Generic[A]):
         The lease on each key that somebody here holds, and of a semaphore's, several of them, by
         their tokens besides; its client's engines share it.
         """
+        self.reading: dict[tuple[bytes, asyncio.Task[Any] | None], list[Share]] = {}
+        """What each task reads by, by key and task, the innermost last."""
         self.let_go: WeakValueDictionary[bytes, Holder] = WeakValueDictionary()
         """Who has a lock by a token alone, unwatched, or a lost one to give back, by token."""
         self.all_watched = True

@@ -131,7 +131,7 @@ class Contender(Grantor):
 
     def ask(self, first: Waiter) -> None:
         """Begin an attempt on behalf of all local waiters."""
-        self.attempt = attempt = Attempt(self, self.client, self.keys, first)
+        self.attempt = attempt = self.attempt_type(self, self.client, self.keys, first)
         attempt.ask()
 
     def abandon(self, attempt: Attempt) -> Call[Any]:

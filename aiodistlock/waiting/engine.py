@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from random import Random
+from typing import cast
 from weakref import WeakValueDictionary
 
 from aiodistlock.core.background import is_thrown_away
@@ -20,6 +21,8 @@ from aiodistlock.waiting.contender import Contender
 from aiodistlock.waiting.grant_delivery import Delivery
 from aiodistlock.waiting.observation import Observation
 from aiodistlock.waiting.permit_contender import PermitContender
+from aiodistlock.waiting.reading import ReadContender
+from aiodistlock.waiting.writing import WriteContender
 
 logger = logging.getLogger("aiodistlock")
 
@@ -60,6 +63,20 @@ class Engine(ClientState[Attempt]):
         if contender is None:
             contender = self._semaphores[keys.key, limit] = PermitContender(self, keys)
         return contender
+
+    def reader(self, keys: LockKeys) -> ReadContender:
+        """Return this process's contender for reading a name."""
+        contender = self._contenders.get(keys.readers)
+        if contender is None:
+            contender = self._contenders[keys.readers] = ReadContender(self, keys)
+        return cast("ReadContender", contender)
+
+    def writer(self, keys: LockKeys) -> WriteContender:
+        """Return this process's contender for writing what others read."""
+        contender = self._contenders.get(keys.version)
+        if contender is None:
+            contender = self._contenders[keys.version] = WriteContender(self, keys)
+        return cast("WriteContender", contender)
 
     def observation(self, keys: LockKeys) -> Observation:
         """Return what this process knows of who leads, for its observers."""

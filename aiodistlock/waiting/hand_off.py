@@ -8,6 +8,7 @@ is reached; or back to Redis, if nobody waits here.
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 from weakref import ref
 
 from aiodistlock.core.fencing import covered, report
@@ -27,6 +28,8 @@ class Grantor(Grantee, Contending):
     """What a contender is to whom wants the lock next: it hands its lease on."""
 
     __slots__ = ()
+
+    attempt_type: ClassVar[type[Attempt]] = Attempt
 
     @abstractmethod
     def ask(self, first: Waiter) -> None:
@@ -93,7 +96,7 @@ class Grantor(Grantee, Contending):
         self.client.watchdog.renew(lease, options.ttl, renewed)
 
     def _pass_on(self, lease: ProcessLease, first: Waiter) -> None:
-        self.attempt = attempt = Attempt(self, self.client, self.keys, first)
+        self.attempt = attempt = self.attempt_type(self, self.client, self.keys, first)
         if self.lingering is not None:
             self.lingering.bar(attempt.token)  # what comes back comes from others, who may wait
         # Who queues without listening is passed over as dead, and has to ask anew.

@@ -194,9 +194,10 @@ class Cluster:
         return [node for node in self.nodes if node.port in ports]
 
     def keys(self, prefix: str) -> list[str]:
-        """Return the keys below a prefix, but fence counters, which outlive their locks."""
+        """Return the keys below a prefix, but counters and versions, which outlive their locks."""
         found = [key for node in self.primaries() for key in node.command("KEYS", f"*{prefix}*")]
-        return sorted(key.decode() for key in found if not key.startswith(b"aiodistlock:fence:"))
+        stays = (b"aiodistlock:fence:", b"aiodistlock:version:")
+        return sorted(key.decode() for key in found if not key.startswith(stays))
 
     def remove(self, prefix: str) -> list[str]:
         """Remove all keys below a prefix, and return those but fence counters."""

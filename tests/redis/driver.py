@@ -115,6 +115,7 @@ class Scripts:
         self.marker = f"{self.key}:marker"
         """The fifth key of the scripts of a quorum; clients use one for all names."""
         self.mark = self.keys.done.decode()
+        self.readers, self.version = self.keys.readers.decode(), self.keys.version.decode()
         self._execute: Callable[..., Any] = client.execute_command
         self._tags = itertools.count(1)
 
@@ -197,6 +198,28 @@ class Scripts:
     def leader(self) -> Reply:
         """Ask who leads."""
         return self.run(scripts.LEADER)
+
+    def read(self, token: str, inbox: str = "", *, ttl: int = TTL) -> Reply:
+        """Hold as a reader; without an inbox only try."""
+        rest = (address(inbox), GRANT_TTL if inbox else 0, QUEUE_TTL)
+        return self.run(scripts.READ, token, ttl, *rest)
+
+    def write(self, token: str, inbox: str = "", *, ttl: int = TTL) -> Reply:
+        """Hold as the writer; without an inbox only try."""
+        rest = (address(inbox), GRANT_TTL if inbox else 0, QUEUE_TTL)
+        return self.run(scripts.WRITE, token, ttl, *rest)
+
+    def upgrade(self, reader: str, token: str, inbox: str = "", *, ttl: int = TTL) -> Reply:
+        """Make a reader the writer; without an inbox only try."""
+        rest = (address(inbox), GRANT_TTL if inbox else 0, QUEUE_TTL)
+        return self.run(scripts.UPGRADE, reader, token, ttl, *rest)
+
+    def downgrade(
+        self, token: str, reader: str, highest: int = 0, inbox: str = "", *, ttl: int = TTL
+    ) -> Reply:
+        """Make the writer a reader; with an inbox, take back that a reader wants to write."""
+        rest = (address(inbox), GRANT_TTL if inbox else 0)
+        return self.run(scripts.DOWNGRADE, token, reader, ttl, highest, *rest)
 
     def inspect(self) -> Reply:
         """Inspect: holder, remaining time, fencing token of the lease, the queue."""
@@ -299,6 +322,11 @@ class Scripts:
         return token
 
     @property
+    def group(self) -> list[str]:
+        """The tokens of those who read, by the end of their leases."""
+        return [str(token) for token in self.command("ZRANGE", self.readers, 0, -1)]
+
+    @property
     def counter(self) -> int:
         """The fence counter, without what stands behind it; 0 if there is none."""
         return int((self.command("GET", self.fence) or "0").split()[0])
@@ -340,7 +368,7 @@ class Scripts:
     def remove(self) -> None:
         """Delete all that belongs to the name."""
         companions = (self.queue, self.void, self.marker, self.mark, self.proclamation)
-        self.client.delete(self.key, self.fence, *companions)
+        self.client.delete(self.key, self.fence, *companions, self.readers, self.version)
 
 
 class Inbox:

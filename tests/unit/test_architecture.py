@@ -19,7 +19,7 @@ EDGES = ("integrations", "cli", "doctor", "demo", "console", "testing", "compat"
 # Files beside the rooms that users import, from the top down: each may know those behind it.
 FACES = (
     *("root", "locked", "client", "once", "together", "election"),
-    *("semaphore", "lock", "lock_like", "lease"),
+    *("semaphore", "readwrite", "lock", "lock_like", "lease"),
 )
 
 

@@ -21,7 +21,8 @@ from aiodistlock import (
     Released,
 )
 from aiodistlock.core.fencing import MAX_LOCAL_HANDOFFS
-from aiodistlock.deployments.memory.server import Entry, MemoryServer
+from aiodistlock.deployments.memory.entry import Entry
+from aiodistlock.deployments.memory.server import MemoryServer
 from aiodistlock.protocol.answers import Granted
 from aiodistlock.protocol.grant_message import Grant, Recall
 from aiodistlock.testing.clock import ManualClock

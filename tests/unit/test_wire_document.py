@@ -40,10 +40,11 @@ def test_the_keys_are_those_of_the_document(key: str) -> None:
         set(re.findall(r"^\| `([^`]+)`", DOCUMENT, re.MULTILINE)),
     )
     braces = f"{{{key}}}" if "{" not in key else f":{key}"
-    for beside in (fence_key(None), keys.queue, keys.done, keys.proclamation):
+    readers = (keys.readers, keys.version)
+    for beside in (fence_key(None), keys.queue, keys.done, keys.proclamation, *readers):
         assert beside.decode() in {each.replace("{<key>}", braces) for each in told}
     assert operations.MARKER.decode() in told
-    assert len(told) == 7
+    assert len(told) == 9
     assert keys.queue.decode() in DOCUMENT
 
 

@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from aiodistlock.core.clock import ClockWithTimers, local_clock, wall_us
 from aiodistlock.core.mark import Mark
-from aiodistlock.core.value import token_of
+from aiodistlock.deployments.memory.entry import Deliver, Entry
+from aiodistlock.deployments.memory.group import Groups, letter_of
 from aiodistlock.protocol.grant_message import Grant, Recall
 
 
-@dataclass(slots=True)
-class Waiting:
-    """One waiter in the queue of a key."""
-
-    token: bytes
-    inbox: bytes
-    grant_ttl_ms: int
-
-
-@dataclass(slots=True)
-class Entry:
-    """What the server keeps about one key."""
-
-    holder: bytes | None = None
-    """The token."""
-    fence: int = 0
-    """With which the holder's lease began."""
-    expires_at: float = 0.0
-    queue: dict[bytes, Waiting] = field(default_factory=dict)
-    proclaimed: tuple[bytes, bytes] | None = None
-    """By a leader: the value under which, and the text."""
-
-    def holds(self, value: bytes) -> bool:
-        """Tell whether a value is of the holder's lease."""
-        return self.holder is not None and token_of(value) == self.holder
-
-
-Deliver = Callable[[Grant | Recall], bool]
-"""Takes a message; tells whether it is heard."""
-
-
-class MemoryServer:
+class MemoryServer(Groups):
     """
     What the in-memory clients of one test share, each in its own event loop and thread.
 
@@ -87,6 +56,10 @@ class MemoryServer:
     ) -> bool:
         """Make the first waiter that still listens the holder; tell whether there was one."""
         while entry.queue:
+            if letter_of(next(iter(entry.queue))) in (b"r", b"u"):
+                if self.open_group(key, entry, now, me, my_ttl_ms):
+                    return True
+                continue
             waiting = entry.queue.pop(next(iter(entry.queue)))
             ttl_ms = my_ttl_ms if waiting.token == me else waiting.grant_ttl_ms
             fence = self.issue_fence(now)
@@ -97,6 +70,8 @@ class MemoryServer:
                     continue
             entry.holder, entry.fence = waiting.token, fence
             entry.expires_at = now + ttl_ms / 1000
+            if letter_of(waiting.token):
+                entry.version = None
             return True
         return False
 

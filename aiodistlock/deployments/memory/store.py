@@ -11,8 +11,10 @@ from collections.abc import Callable
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.mark import KEPT, Mark
 from aiodistlock.core.value import token_of, value_of
+from aiodistlock.deployments.memory.entry import Entry, Waiting
+from aiodistlock.deployments.memory.group import is_group, letter_of
 from aiodistlock.deployments.memory.permits import MemoryPermits
-from aiodistlock.deployments.memory.server import Entry, Waiting
+from aiodistlock.deployments.memory.reading import GONE, OTHER, ReadersInMemory
 from aiodistlock.protocol.answers import (
     AbandonReply,
     AcquireReply,
@@ -29,7 +31,6 @@ from aiodistlock.protocol.answers import (
     Led,
     Looked,
     LookReply,
-    NotOurs,
     PassOnReply,
     ProclaimReply,
     Queued,
@@ -40,11 +41,8 @@ from aiodistlock.protocol.answers import (
 from aiodistlock.protocol.call import Call
 from aiodistlock.protocol.marks import Ending
 
-_GONE = NotOurs("its key is gone (expired or deleted)")
-_OTHER = NotOurs("another token is at its key")
 
-
-class MemoryStore(MemoryPermits):
+class MemoryStore(MemoryPermits, ReadersInMemory):
     """
     One client's access to a :class:`MemoryServer`.
 
@@ -73,6 +71,8 @@ class MemoryStore(MemoryPermits):
                 if not self._server.grant_next(keys.key, entry, now, token, ttl_ms):
                     entry.holder, entry.fence = token, self._server.issue_fence(now)
                     entry.expires_at = now + ttl_ms / 1000
+                    if letter_of(token):
+                        entry.version = None
             if entry.holder == token:
                 others_wait = bool(entry.queue)
                 return Granted(entry.fence, int(now * 1e6), now, others_wait=others_wait)
@@ -105,9 +105,14 @@ class MemoryStore(MemoryPermits):
         def operation(now: float) -> PassOnReply:
             entry = self._server.entry(keys.key, now)
             if entry.holder != token:
-                return _GONE if entry.holder is None else _OTHER
+                return GONE if entry.holder is None else OTHER
             self._server.counter = max(self._server.counter, highest)
+            writes = letter_of(token) is not None
+            if writes:
+                entry.version = max(highest, entry.fence)
             if not self._server.grant_next(keys.key, entry, now, None, 0):
+                if writes:
+                    entry.version = None
                 entry.fence = self._server.issue_fence(now)
                 entry.expires_at = now + ttl_ms / 1000
                 return Kept(entry.fence, int(now * 1e6), now)
@@ -129,9 +134,13 @@ class MemoryStore(MemoryPermits):
 
         def operation(now: float) -> ReleaseReply:
             entry = self._server.entry(keys.key, now)
+            if self._server.leave(keys.key, entry, now, token_of(value)):
+                return Done()
             if not entry.holds(value):
-                return _GONE if entry.holder is None else _OTHER
+                return GONE if entry.holder is None else OTHER
             self._server.counter = max(self._server.counter, highest)
+            if highest and letter_of(token_of(value)):
+                entry.version = highest
             self._give_up(keys, entry, now)
             return Done()
 
@@ -153,8 +162,10 @@ class MemoryStore(MemoryPermits):
 
         def operation(now: float) -> RenewReply:
             entry = self._server.entry(keys.key, now)
+            if self._server.renew_reader(entry, now, token_of(value), ttl_ms):
+                return Renewed(now, len(entry.queue))
             if not entry.holds(value):
-                return _GONE if entry.holder is None else _OTHER
+                return GONE if entry.holder is None else OTHER
             entry.expires_at = now + ttl_ms / 1000
             return Renewed(now, len(entry.queue))
 
@@ -171,7 +182,10 @@ class MemoryStore(MemoryPermits):
         def operation(now: float) -> AbandonReply:
             entry = self._server.entry(keys.key, now)
             entry.queue.pop(token, None)
-            if entry.holder == token:
+            if is_group(entry):
+                if not self._server.leave(keys.key, entry, now, token):
+                    self._server.settle(keys.key, entry, now)
+            elif entry.holder == token:
                 self._give_up(keys, entry, now)
             return Done()
 
@@ -207,7 +221,7 @@ class MemoryStore(MemoryPermits):
         def operation(now: float) -> BeginReply:
             entry, mark = self._server.entry(keys.key, now), self._server.mark(keys.key, now)
             if not entry.holds(value):
-                return _GONE if entry.holder is None else _OTHER
+                return GONE if entry.holder is None else OTHER
             if mark is not None and mark.refuses(window_us):
                 return AlreadyMarked(mark)
             self._mark(keys, value, window_us, now, mark_ttl_ms, done=False)
@@ -227,7 +241,7 @@ class MemoryStore(MemoryPermits):
         def operation(now: float) -> ReleaseReply:
             entry = self._server.entry(keys.key, now)
             if not entry.holds(value):
-                return _GONE if entry.holder is None else _OTHER
+                return GONE if entry.holder is None else OTHER
             self._mark(keys, value, ending.window_us, now, ending.mark_ttl_ms, done=True)
             left = (ending.kept_until_us - self._time_us(now)) / 1e6
             if left > 0.0:
@@ -269,7 +283,7 @@ class MemoryStore(MemoryPermits):
                 if ended:
                     self._server.announce(keys.proclamation)
             elif not ours:
-                return _GONE if entry.holder is None else _OTHER
+                return GONE if entry.holder is None else OTHER
             elif found != (value, text):
                 entry.proclaimed = (value, text)
                 self._server.announce(keys.proclamation)

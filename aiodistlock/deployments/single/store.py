@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 
 from aiodistlock.connection.pipe_like import Inboxes, PipeLike
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.protocol import leader_calls, mark_calls, permit_calls
+from aiodistlock.protocol import leader_calls, mark_calls, permit_calls, reader_calls
 from aiodistlock.protocol.answers import (
     AbandonReply,
     AcquireReply,
     BeginReply,
     ClaimReply,
+    DowngradeReply,
     InspectPermitsReply,
     InspectReply,
     LeaderReply,
@@ -23,12 +24,14 @@ from aiodistlock.protocol.answers import (
     ProclaimReply,
     ReleaseReply,
     RenewReply,
+    UpgradeReply,
 )
 from aiodistlock.protocol.call import R
 from aiodistlock.protocol.marks import Ending
 from aiodistlock.protocol.operations import Operations
 from aiodistlock.protocol.permits import Want
 from aiodistlock.protocol.redis_call import RedisCall
+from aiodistlock.protocol.scripts import Script
 
 
 class SingleStore:
@@ -239,3 +242,78 @@ class SingleStore:
     def hear_leaders(self, keys: LockKeys) -> bool:
         """See to it that announcements of leaders are heard; tell whether they are now."""
         return self.connection.hear_leaders(keys)
+
+    def read(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        ttl_ms: int,
+        grant_ttl_ms: int | None,
+        on_reply: Callable[[AcquireReply], object],
+    ) -> RedisCall[AcquireReply]:
+        """Hold as a reader, or queue for it; while no inbox is open, only try."""
+        script = self._operations.scripts.read
+        return self._acquire_by(script, keys, token, ttl_ms, grant_ttl_ms, on_reply)
+
+    def write(
+        self,
+        keys: LockKeys,
+        token: bytes,
+        ttl_ms: int,
+        grant_ttl_ms: int | None,
+        on_reply: Callable[[AcquireReply], object],
+    ) -> RedisCall[AcquireReply]:
+        """Hold as the writer, or queue for it; while no inbox is open, only try."""
+        script = self._operations.scripts.write
+        return self._acquire_by(script, keys, token, ttl_ms, grant_ttl_ms, on_reply)
+
+    def _acquire_by(  # noqa: PLR0917  # as acquire
+        self,
+        script: Script,
+        keys: LockKeys,
+        token: bytes,
+        ttl_ms: int,
+        grant_ttl_ms: int | None,
+        on_reply: Callable[[AcquireReply], object],
+    ) -> RedisCall[AcquireReply]:
+        inbox = self._inboxes.open_address(keys) if grant_ttl_ms is not None else b""
+        operations, grant_ms = self._operations, grant_ttl_ms or 0
+        return self._run(
+            reader_calls.acquire_by(
+                script, operations, keys, token, ttl_ms, inbox, grant_ms, on_reply
+            )
+        )
+
+    def upgrade(  # noqa: PLR0917  # as acquire
+        self,
+        keys: LockKeys,
+        reader: bytes,
+        token: bytes,
+        ttl_ms: int,
+        grant_ttl_ms: int | None,
+        on_reply: Callable[[UpgradeReply], object],
+    ) -> RedisCall[UpgradeReply]:
+        """Make a reader the writer, or queue for that before all others."""
+        inbox = self._inboxes.open_address(keys) if grant_ttl_ms is not None else b""
+        operations, grant_ms = self._operations, grant_ttl_ms or 0
+        return self._run(
+            reader_calls.upgrade(operations, keys, reader, token, ttl_ms, inbox, grant_ms, on_reply)
+        )
+
+    def downgrade(
+        self, keys: LockKeys, token: bytes, reader: bytes, ttl_ms: int, highest: int
+    ) -> RedisCall[DowngradeReply]:
+        """Make the writer a reader, under another token."""
+        return self._run(
+            reader_calls.downgrade(self._operations, keys, token, reader, ttl_ms, highest)
+        )
+
+    def stay_reader(
+        self, keys: LockKeys, token: bytes, reader: bytes, ttl_ms: int, grant_ttl_ms: int | None
+    ) -> RedisCall[DowngradeReply]:
+        """Undo an upgrade, behind the request that it undoes."""
+        inbox = b"" if grant_ttl_ms is None else self._inboxes.address_of(keys)
+        operations, grant_ms = self._operations, grant_ttl_ms or 0
+        return self._run(
+            reader_calls.downgrade(operations, keys, token, reader, ttl_ms, 0, inbox, grant_ms)
+        )

@@ -11,6 +11,13 @@ local broken = mend_fence()
 if broken then return broken end
 
 if inbox ~= '' then leave_queue(grant_ttl .. ' ' .. inbox .. ' ' .. token) end
-if not fence_of(redis.call('GET', KEYS[1]), token) then return {DONE, tag, 0} end
+local holder = redis.call('GET', KEYS[1])
+if is_group(holder) then
+  local now, readers = now_us(), group()
+  if readers.leave(now, holder, token) then return {DONE, tag, 1} end
+  readers.settle(now, holder) -- whoever waited behind us may come in
+  return {DONE, tag, 0}
+end
+if not fence_of(holder, token) then return {DONE, tag, 0} end
 give_up(now_us(), 0)
 return {DONE, tag, 1}

@@ -66,6 +66,7 @@ if not holder then
   end
   if not holder then
     fence = fence or issue_fence(now, 0)
+    begins(token)
     redis.call('SET', KEYS[1], value_of(token, fence), 'PX', ttl)
     return {GRANTED, tag, fence, now}
   end

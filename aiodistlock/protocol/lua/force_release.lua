@@ -26,6 +26,7 @@ local now = now_us()
 -- A token without a fencing token is not handed on.
 local highest = used and used + GAP or 0
 -- pcall: if the queue is none nobody waits in it.
+if is_group(holder) then group().disband() end
 local ok, next_holder, fence = pcall(grant_next, now, highest)
 if not ok or not next_holder then
   -- No pcall here: without a raised fence the lock stays where it is.

@@ -27,11 +27,14 @@ if fence then
   return {GRANTED, tag, fence, began(now)}
 end
 
-if fence_of(holder, token) then
+local began_with = fence_of(holder, token)
+if began_with then
+  ends(token, math.max(highest, began_with))
   holder, fence = grant_next(now, highest)
   if not holder then
     -- Nobody waits, or nobody of them is alive; the key may name a dead one by now.
     fence = fence or issue_fence(now, highest)
+    begins(token)
     redis.call('SET', KEYS[1], value_of(token, fence), 'PX', ttl)
     return {DONE, tag, fence, now}
   end

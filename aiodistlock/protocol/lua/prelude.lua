@@ -21,6 +21,9 @@
 -- user chose even a release gives up another lease.
 --
 -- A waiter's record in the queue is "<grant ttl in ms> <inbox channel> <secret> <token>".
+-- Of a read/write lock a letter ends the token: r, a reader; u, one that may upgrade; w, a writer;
+-- x, a reader that is to become one.  While readers hold, the value at the key is a group's (see
+-- `group`).
 -- A grant is the message "<proof> <edition of the wire> <fence> <server time in us> <ttl in ms>
 -- <token> <key>".
 -- A recall is the message "recall <edition of the wire> <token> <key>", to the inbox of a holder
@@ -217,6 +220,33 @@ end
 -- What ends the name of a sharded channel, of an inbox, "<channel> <secret>"; '' of any other.
 local function slot_in(inbox) return string.match(inbox, '(:{[^{} ]*}) ') or '' end
 
+-- The letter that ends a token of a read/write lock; nil: it is of another lock.
+local function letter_of(token)
+  if (string.byte(token, -1) or 0) < 97 then return nil end -- most end with a digit
+  return string.match(token, ':%d+:%x%x%x%x%x%x%x%x:%d+([ruwx])$')
+end
+
+-- Whether readers hold: then this is the value at the key.
+local function is_group(value)
+  if not value or string.sub(value, 1, 8) ~= 'readers:' then return false end
+  return string.find(value, ':%d+:%x%x%x%x%x%x%x%x:%d+[ru] %d+$') ~= nil
+end
+
+-- What is about readers, made when it is needed: below.
+local group
+
+-- Has the version of a read/write lock be unknown while somebody may write.
+local function begins(token)
+  local letter = letter_of(token)
+  if letter == 'w' or letter == 'x' then group().forget() end
+end
+
+-- Has what a writer of a read/write lock used last be the version that the readers behind it read.
+local function ends(token, used)
+  local letter = letter_of(token)
+  if letter == 'w' or letter == 'x' then group().remember(used) end
+end
+
 -- Joins the queue at its tail, or keeps the place; returns the position from 0.
 -- The queue outlives its last visitor by `queue_ttl`, so that no crash leaves it.
 local function join_queue(now, token, inbox, grant_ttl, queue_ttl)
@@ -249,20 +279,29 @@ local function waiters()
   return type(count) == 'number' and count or 0
 end
 
+local RECORD = '^([1-9]%d*) (%S+) (%S+) (%S+)$'
+
 -- Makes the first waiter that still listens the holder, and tells it.  A waiter whose
 -- inbox nobody hears is gone and dropped.  `me` needs no message: the reply tells.
--- Returns the new holder's token (nil if there is none) and the fencing token (nil if
--- none was issued).
+-- Returns the new holder's token (nil if there is none; a group's, if readers hold now) and the
+-- fencing token (nil if none was issued).
 local function grant_next(now, floor, me, my_ttl)
   local fence
   while true do
     local record = redis.call('ZRANGE', KEYS[2], 0, 0)[1]
     if not record then return nil, fence end
-    local ttl, inbox, secret, token = string.match(record, '^([1-9]%d*) (%S+) (%S+) (%S+)$')
+    local ttl, inbox, secret, token = string.match(record, RECORD)
+    local letter = token and letter_of(token)
+    if letter == 'r' or letter == 'u' then
+      local readers, version = group().open(now, floor, me, my_ttl)
+      if readers then return readers, version end
+      token = nil -- none of them lives
+    end
     -- The one write of a hand-off that can fail (out of memory) comes first.  Each gets
     -- a token of its own: who is dropped may have heard it after all, by another way.
     if token then fence = issue_fence(now, floor) end
     redis.call('ZREM', KEYS[2], record)
+    if letter == 'w' or letter == 'x' then begins(token) end
     if token and token == me then
       redis.call('SET', KEYS[1], value_of(token, fence), 'PX', my_ttl)
       return token, fence
@@ -285,4 +324,184 @@ local function give_up(now, floor)
   end
   redis.call('DEL', KEYS[1])
   return 0
+end
+
+-- How long the version of a name is remembered behind its last writer or group, ms: a day.
+local VERSION_FOR = 86400000
+
+-- Readers hold together.  The value at the key is "readers:<token of the first> <version>", and
+-- each of them has its end, by the server's time, in a sorted set beside the queue: who dies ends
+-- alone.  The key lasts as long as the last of them.  The version is the fencing token of the last
+-- writer of a read/write lock, if that is known, else a new one, which is above that: what readers
+-- with the same one have read is the same.
+function group()
+  local of_name = string.sub(KEYS[2], 18) -- behind 'aiodistlock:queue'
+  local members, versions = 'aiodistlock:readers' .. of_name, 'aiodistlock:version' .. of_name
+  local it = {}
+
+  local function shown(number) return string.format('%.0f', number) end
+
+  function it.remember(version) redis.call('SET', versions, shown(version), 'PX', VERSION_FOR) end
+
+  function it.forget() redis.call('DEL', versions) end
+
+  -- The version that is read from now on.
+  local function version_of(now, floor)
+    local known = redis.pcall('GET', versions)
+    local version = type(known) == 'string' and fence_in(known) or issue_fence(now, floor)
+    it.remember(version)
+    return version
+  end
+
+  -- Whether a reader holds; drops those whose time is over.  Only if there are any: after a write
+  -- that needs no memory Redis lets a script write without any.
+  function it.has(now, token)
+    if redis.call('ZCOUNT', members, '-inf', shown(now)) > 0 then
+      redis.call('ZREMRANGEBYSCORE', members, '-inf', shown(now))
+    end
+    return redis.call('ZSCORE', members, token) ~= false
+  end
+
+  function it.size() return redis.call('ZCARD', members) end
+
+  -- The token of the one that may upgrade, if there is one.
+  function it.upgradeable()
+    for _, token in ipairs(redis.call('ZRANGE', members, 0, -1)) do
+      if string.byte(token, -1) == 117 then return token end
+    end
+  end
+
+  -- Lets a reader hold up to `ttl` from now on.
+  function it.add(now, token, ttl)
+    redis.call('ZADD', members, shown(now + ttl * 1000), token)
+  end
+
+  -- For how long the last of them has, ms.
+  local function left(now)
+    local last = redis.call('ZREVRANGE', members, 0, 0, 'WITHSCORES')[2]
+    return math.max(1, math.ceil((tonumber(last) - now) / 1000))
+  end
+
+  -- Has the key last as long as the last of them.
+  function it.lasts(now)
+    local ttl = left(now)
+    redis.call('PEXPIRE', members, ttl)
+    redis.call('PEXPIRE', KEYS[1], ttl)
+  end
+
+  -- Has those hold that are members now.
+  function it.hold(now, first, version)
+    local ttl = left(now)
+    redis.call('PEXPIRE', members, ttl)
+    redis.call('SET', KEYS[1], 'readers:' .. value_of(first, version), 'PX', ttl)
+    return 'readers:' .. first
+  end
+
+  local function client_of(token) return string.match(token, '^(.*):%d+%l$') end
+
+  -- Has the only reader left be the writer that it wants to be; if nobody hears, it asks again.
+  local function upgrade(now, record, ttl, inbox, secret, token)
+    local fence = issue_fence(now, 0)
+    local grant = string.format('%.0f %.0f %s %s %s', fence, now, ttl, token, KEYS[1])
+    local heard = publish(inbox, prove(grant, secret))
+    if type(heard) ~= 'number' or heard == 0 then return end
+    redis.call('ZREM', KEYS[2], record)
+    it.write(token, fence, ttl)
+  end
+
+  function it.write(token, fence, ttl)
+    it.forget()
+    redis.call('DEL', members)
+    redis.call('SET', KEYS[1], value_of(token, fence), 'PX', ttl)
+  end
+
+  -- Lets in who is first in the queue, as long as these are readers; `me` needs no message.  With
+  -- `asks` a writer before them that is gone is dropped: a recall finds it out, and does no harm.
+  -- Returns the token of the first that came in.
+  function it.admit(now, version, me, my_ttl, asks)
+    local first
+    while true do
+      local record = redis.call('ZRANGE', KEYS[2], 0, 0)[1]
+      if not record then return first end
+      local ttl, inbox, secret, token = string.match(record, RECORD)
+      local letter = token and letter_of(token)
+      local waits = letter == 'u' or letter == 'x'
+      local other = waits and it.upgradeable()
+      if letter == 'r' or (letter == 'u' and not other) then
+        redis.call('ZREM', KEYS[2], record)
+        it.add(now, token, token == me and my_ttl or ttl)
+        local grant = string.format('%.0f %.0f %s %s %s', version, now, ttl, token, KEYS[1])
+        local heard = token == me and 1 or publish(inbox, prove(grant, secret))
+        if type(heard) == 'number' and heard > 0 then
+          first = first or token
+        else
+          redis.call('ZREM', members, token)
+        end
+      elseif letter == 'x' and other and client_of(other) == client_of(token) then
+        if it.size() == 1 then upgrade(now, record, ttl, inbox, secret, token) end
+        return first
+      elseif token then
+        local recalled = 'recall ' .. WIRE .. ' ' .. token .. ' ' .. KEYS[1]
+        if not asks or publish(inbox, recalled) ~= 0 then return first end
+        redis.call('ZREM', KEYS[2], record)
+      else
+        redis.call('ZREM', KEYS[2], record) -- no record of ours
+      end
+    end
+  end
+
+  -- Begins a group of the readers that are first in the queue; nil if none of them lives.
+  function it.open(now, floor, me, my_ttl)
+    local before = redis.call('GET', KEYS[1])
+    -- Of another lock's writer it is not known what it wrote.
+    if before and not is_group(before) and not string.find(before, '[ruwx] %d+$') then
+      it.forget()
+    end
+    local version = version_of(now, floor)
+    redis.call('DEL', members)
+    local first = it.admit(now, version, me, my_ttl)
+    if first then return it.hold(now, first, version), version end
+  end
+
+  -- Begins a group of one reader, where nobody holds and nobody waits.
+  function it.begin(now, token, ttl)
+    local version = version_of(now, 0)
+    redis.call('DEL', members)
+    it.add(now, token, ttl)
+    it.hold(now, token, version)
+    return version
+  end
+
+  -- Goes on behind a change: ends the group if nobody is left, else lets in who may come.  Returns
+  -- 1 if it ended, and a waiter got the lock.
+  function it.settle(now, holder, me, my_ttl, asks)
+    if it.size() == 0 then return give_up(now, 0) end
+    it.admit(now, fence_in(string.match(holder, '%d+$')), me, my_ttl, asks)
+    if redis.call('GET', KEYS[1]) == holder then it.lasts(now) end
+    return 0
+  end
+
+  -- Ends one reader's lease; nil if it is over.
+  function it.leave(now, holder, token)
+    if not it.has(now, token) then return nil end
+    redis.call('ZREM', members, token)
+    return it.settle(now, holder)
+  end
+
+  -- Sets the remaining time of a reader's lease; false if it is over.
+  function it.renew(now, holder, token, ttl)
+    if not is_group(holder) then
+      -- It is the writer that it wants to be, and has not heard of it yet.
+      local writer = string.match(holder, '^(.*:%d+x) %d+$')
+      return writer and letter_of(token) == 'u' and client_of(writer) == client_of(token)
+    end
+    if not it.has(now, token) then return false end
+    it.add(now, token, ttl)
+    it.lasts(now)
+    return true
+  end
+
+  function it.disband() redis.call('DEL', members) end
+
+  return it
 end

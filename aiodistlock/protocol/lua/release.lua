@@ -1,4 +1,5 @@
--- Gives the lock up, if it is ours: to the next waiter, else the key goes.
+-- Gives the lock up, if it is ours: to the next waiter, else the key goes.  A reader leaves its
+-- group; the last one gives the lock up.
 --
 -- KEYS: see prelude.
 -- ARGV: value; highest fencing token used, 0 = the counter is up to date; tag
@@ -27,7 +28,16 @@ if broken then return broken end
 
 local holder = redis.call('GET', KEYS[1])
 if not holder then return {GONE, tag} end
+if is_group(holder) then
+  local granted = group().leave(now_us(), holder, string.match(value, '^(.+) %d+$') or value)
+  if not granted then return {OTHER, tag} end
+  return {DONE, tag, granted}
+end
 if not is_of_same_lease(holder, value) then return {OTHER, tag} end
 -- pcall: without memory the report is lost, and the clock covers it; the lock must go.
 pcall(report_fence, highest)
+-- A letter before the space and the 16 digits: of a read/write lock, perhaps.
+if highest > 0 and (string.byte(value, -18) or 0) > 96 then
+  pcall(ends, string.sub(value, 1, -18), highest)
+end
 return {DONE, tag, give_up(now_us(), highest)}

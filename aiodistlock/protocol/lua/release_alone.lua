@@ -16,11 +16,19 @@ local value, highest = ARGV[4], tonumber(ARGV[5])
 
 local holder = redis.call('GET', KEYS[1])
 if not holder then return {GONE, tag} end
+if is_group(holder) then
+  local reader = string.match(value, '^(.+) %d+$') or value
+  local here, granted = pcall(group().leave, now_us(), holder, reader)
+  if not here then return redis.error_reply('TRYAGAIN the readers are at another node') end
+  if not granted then return {OTHER, tag} end
+  return {DONE, tag, granted}
+end
 if not is_of_same_lease(holder, value) then return {OTHER, tag} end
 if redis.pcall('EXISTS', KEYS[4]) == 1 then
   local broken = mend_fence()
   if broken then return broken end
   pcall(report_fence, highest)
+  if highest > 0 then pcall(ends, string.sub(value, 1, -18), highest) end
   if redis.pcall('EXISTS', KEYS[2]) == 1 then
     return {DONE, tag, give_up(now_us(), highest)}
   end

@@ -1,4 +1,4 @@
--- Sets the remaining time of our lease to ttl.
+-- Sets the remaining time of our lease to ttl, of a reader's too.
 --
 -- KEYS: see prelude.
 -- ARGV: value; ttl in ms; tag
@@ -11,6 +11,10 @@ local value, ttl = ARGV[1], ARGV[2]
 
 local holder = redis.call('GET', KEYS[1])
 if not holder then return {GONE, tag} end
-if holder ~= value then return {OTHER, tag} end
+if holder ~= value then
+  local reader = string.match(value, '^(.+%l) %d+$')
+  if reader and group().renew(now_us(), holder, reader, ttl) then return {DONE, tag, waiters()} end
+  return {OTHER, tag}
+end
 redis.call('PEXPIRE', KEYS[1], ttl)
 return {DONE, tag, waiters()}

@@ -21,6 +21,12 @@ local value, ttl = ARGV[3], ARGV[4]
 
 local holder = redis.call('GET', KEYS[1])
 if not holder then return {GONE, tag} end
-if holder ~= value then return {OTHER, tag} end
+if holder ~= value then
+  local reader = string.match(value, '^(.+%l) %d+$')
+  if not reader then return {OTHER, tag} end
+  local here, renewed = pcall(group().renew, now_us(), holder, reader, ttl)
+  if not here then return redis.error_reply('TRYAGAIN the readers are at another node') end
+  return renewed and {DONE, tag, waiters()} or {OTHER, tag}
+end
 if redis.call('PTTL', KEYS[1]) < tonumber(ttl) then redis.call('PEXPIRE', KEYS[1], ttl) end
 return {DONE, tag, waiters()}
