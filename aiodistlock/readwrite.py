@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 from aiodistlock.core.durations import Duration
@@ -189,8 +190,8 @@ class ReadWriteHold(Hold):
 
     __slots__ = ()
 
-    def __aenter__(self) -> Coroutine[Any, Any, ReadWriteLease]:
-        return cast("Coroutine[Any, Any, ReadWriteLease]", super().__aenter__())
+    def __aenter__(self) -> CoroutineType[Any, Any, ReadWriteLease]:
+        return cast("CoroutineType[Any, Any, ReadWriteLease]", super().__aenter__())
 
 
 class Side(LockLike):
@@ -223,8 +224,8 @@ class Side(LockLike):
         """
         return ReadWriteHold(self, self._timeout(timeout))
 
-    def __aenter__(self) -> Coroutine[Any, Any, ReadWriteLease]:
-        return cast("Coroutine[Any, Any, ReadWriteLease]", super().__aenter__())
+    def __aenter__(self) -> CoroutineType[Any, Any, ReadWriteLease]:
+        return cast("CoroutineType[Any, Any, ReadWriteLease]", super().__aenter__())
 
     async def acquire(self, timeout: Timeout = _UNSET) -> ReadWriteLease:
         """
