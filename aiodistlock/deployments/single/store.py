@@ -312,7 +312,7 @@ class SingleStore:
         self, keys: LockKeys, token: bytes, reader: bytes, ttl_ms: int, grant_ttl_ms: int | None
     ) -> RedisCall[DowngradeReply]:
         """Undo an upgrade, behind the request that it undoes."""
-        inbox = b"" if grant_ttl_ms is None else self._inboxes.address_of(keys)
+        inbox = self._inboxes.address_of(keys) if grant_ttl_ms is not None else b""
         operations, grant_ms = self._operations, grant_ttl_ms or 0
         return self._run(
             reader_calls.downgrade(operations, keys, token, reader, ttl_ms, 0, inbox, grant_ms)

@@ -27,9 +27,8 @@ if fence then
   return {GRANTED, tag, fence, began(now)}
 end
 
-local began_with = fence_of(holder, token)
-if began_with then
-  ends(token, math.max(highest, began_with))
+if fence_of(holder, token) then
+  ends(token, highest, holder)
   holder, fence = grant_next(now, highest)
   if not holder then
     -- Nobody waits, or nobody of them is alive; the key may name a dead one by now.

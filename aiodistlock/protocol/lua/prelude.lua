@@ -241,10 +241,13 @@ local function begins(token)
   if letter == 'w' or letter == 'x' then group().forget() end
 end
 
--- Has what a writer of a read/write lock used last be the version that the readers behind it read.
-local function ends(token, used)
+-- Has what a writer of a read/write lock used last be the version that the readers behind it read:
+-- `used`, or that with which the lease of this value began.
+local function ends(token, used, value)
   local letter = letter_of(token)
-  if letter == 'w' or letter == 'x' then group().remember(used) end
+  if letter == 'w' or letter == 'x' then
+    group().remember(math.max(used, fence_of(value, token) or 0))
+  end
 end
 
 -- Joins the queue at its tail, or keeps the place; returns the position from 0.
@@ -421,7 +424,8 @@ function group()
   function it.admit(now, version, me, my_ttl, asks)
     local first
     while true do
-      local record = redis.call('ZRANGE', KEYS[2], 0, 0)[1]
+      local head = redis.call('ZRANGE', KEYS[2], 0, 0)
+      local record = head[1]
       if not record then return first end
       local ttl, inbox, secret, token = string.match(record, RECORD)
       local letter = token and letter_of(token)

@@ -38,6 +38,6 @@ if not is_of_same_lease(holder, value) then return {OTHER, tag} end
 pcall(report_fence, highest)
 -- A letter before the space and the 16 digits: of a read/write lock, perhaps.
 if highest > 0 and (string.byte(value, -18) or 0) > 96 then
-  pcall(ends, string.sub(value, 1, -18), highest)
+  pcall(ends, string.sub(value, 1, -18), highest, holder)
 end
 return {DONE, tag, give_up(now_us(), highest)}

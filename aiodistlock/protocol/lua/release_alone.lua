@@ -28,7 +28,7 @@ if redis.pcall('EXISTS', KEYS[4]) == 1 then
   local broken = mend_fence()
   if broken then return broken end
   pcall(report_fence, highest)
-  if highest > 0 then pcall(ends, string.sub(value, 1, -18), highest) end
+  if highest > 0 then pcall(ends, string.sub(value, 1, -18), highest, holder) end
   if redis.pcall('EXISTS', KEYS[2]) == 1 then
     return {DONE, tag, give_up(now_us(), highest)}
   end

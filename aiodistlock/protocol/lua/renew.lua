@@ -11,10 +11,8 @@ local value, ttl = ARGV[1], ARGV[2]
 
 local holder = redis.call('GET', KEYS[1])
 if not holder then return {GONE, tag} end
-if holder ~= value then
-  local reader = string.match(value, '^(.+%l) %d+$')
-  if reader and group().renew(now_us(), holder, reader, ttl) then return {DONE, tag, waiters()} end
-  return {OTHER, tag}
-end
+local reader = holder ~= value and string.match(value, '^(.+%l) %d+$')
+if reader and group().renew(now_us(), holder, reader, ttl) then return {DONE, tag, waiters()} end
+if holder ~= value then return {OTHER, tag} end
 redis.call('PEXPIRE', KEYS[1], ttl)
 return {DONE, tag, waiters()}

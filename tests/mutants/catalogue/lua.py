@@ -29,7 +29,7 @@ MUTANTS = (
         "abandon without a look at the owner",
         "7, abandon",
         "protocol/lua/abandon.lua",
-        "if not fence_of(redis.call('GET', KEYS[1]), token) then return {DONE, tag, 0} end\n",
+        "if not fence_of(holder, token) then return {DONE, tag, 0} end\n",
         "",
         tests="redis/test_abandon_script.py",
     ),
