@@ -31,6 +31,11 @@ def keep(lock: Scripts, token: str, *, proposed: int = PROPOSED, highest: int = 
     return lock.run(scripts.KEEP, token, TTL, proposed, highest)
 
 
+def renew(lock: Scripts, token: str, ttl: int = TTL) -> Reply:
+    """Set the remaining time of the vote."""
+    return lock.run(scripts.RENEW_VOTE, token, ttl)
+
+
 @pytest.fixture
 def trusted(lock: Scripts) -> Scripts:
     """The scripts on a node that is trusted."""
@@ -226,6 +231,30 @@ def test_keeping_is_a_fresh_ttl_and_token(trusted: Scripts) -> None:
     assert keep(trusted, "a") == ("GONE",)
 
 
+def test_a_vote_is_renewed_whatever_fence_the_node_issued(trusted: Scripts) -> None:
+    """Its remaining time is set, twice to the same; who waits is counted, the fence stays."""
+    vote(trusted, "a", ttl=5_000)
+    vote(trusted, "b", "inbox:b")
+    for _ in range(2):
+        assert renew(trusted, "a") == ("DONE", 1)
+        assert 5_000 < trusted.remaining() <= TTL
+    assert renew(trusted, "a", 3_000) == ("DONE", 1)
+    assert 0 < trusted.remaining() <= 3_000
+    assert trusted.command("GET", trusted.key) == f"a {PROPOSED}"
+
+
+@pytest.mark.parametrize("token", ["b", "", "A", "a ", "aa", f"a {PROPOSED}"])
+def test_a_vote_for_another_is_not_renewed(trusted: Scripts, token: str) -> None:
+    """Tokens are compared whole; what is gone is not made anew."""
+    vote(trusted, "a", ttl=5_000)
+    for _ in range(2):
+        assert renew(trusted, token) == ("OTHER",)
+    assert 0 < trusted.remaining() <= 5_000
+    trusted.command("DEL", trusted.key)
+    assert renew(trusted, "a") == ("GONE",)
+    assert trusted.command("EXISTS", trusted.key) == 0
+
+
 def test_the_counter_is_raised_and_never_lowered(trusted: Scripts) -> None:
     """Raising twice, or to less, changes nothing."""
     for fence, kept in ((PROPOSED, PROPOSED), (PROPOSED, PROPOSED), (7, PROPOSED)):
@@ -233,7 +262,7 @@ def test_the_counter_is_raised_and_never_lowered(trusted: Scripts) -> None:
         assert trusted.counter == kept
 
 
-@pytest.mark.parametrize("operation", [vote, unvote, keep])
+@pytest.mark.parametrize("operation", [vote, unvote, keep, renew])
 def test_a_wrong_type_is_an_error_that_changes_nothing(
     trusted: Scripts, operation: Callable[[Scripts, str], Reply]
 ) -> None:

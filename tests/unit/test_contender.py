@@ -244,3 +244,38 @@ async def test_a_grant_is_relied_on_for_no_longer_than_was_asked_for(
         assert len(bench.store.calls("acquire")) == 2
     else:
         assert waiting.result().lease.deadline <= 1000.0 + longest
+
+
+@pytest.mark.parametrize(("ttl", "claims"), [(10.0, 1), (1.0, 0)])
+async def test_a_grant_that_is_shorter_than_its_lease_is_claimed_at_once(
+    bench: Bench, ttl: float, claims: int
+) -> None:
+    """Its body may keep the loop busy for longer than the claim window."""
+    waiting = bench.enter(ttl=ttl)
+    (token,) = bench.engine.attempts
+    clock = ServerClock()
+    clock.observe(1_000_000_000, 1000.0)
+    grant = Grant(7, 1_000_000_000, 1.0, token, b"lock:wallet")
+    bench.engine.delivery.on_grant(grant, clock)
+    assert waiting.done()
+    assert len(bench.store.calls("renew")) == claims
+
+
+async def test_a_grant_to_one_who_has_left_is_given_back(bench: Bench) -> None:
+    """That it left may be lost with its server; what we hold already is not given back."""
+    waiting = bench.enter()
+    (token,) = bench.engine.attempts
+    waiting.cancel()
+    bench.contender.leave()
+    assert len(bench.store.calls("abandon")) == 1
+    grant = Grant(7, 1_000_000_000, 1.0, token, b"lock:wallet")
+    bench.engine.delivery.on_grant(grant, ServerClock())
+    (_, left), (_, given_back) = (
+        (sent, args[1]) for sent, args, _ in bench.store.sent if sent == "abandon"
+    )
+    assert left == given_back == token
+
+    bench.enter()
+    held = Grant(7, 1_000_000_000, 1.0, bench.grant().token, b"lock:wallet")
+    bench.engine.delivery.on_grant(held, ServerClock())
+    assert len(bench.store.calls("abandon")) == 2

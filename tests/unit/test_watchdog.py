@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
+from anyio import fail_after
 
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import LockOptions
@@ -374,6 +375,18 @@ async def test_a_jump_of_the_clock_loses_what_is_over(bench: Bench) -> None:
     await asyncio.sleep(0)
     assert [lost for lost, _ in bench.lost] == [lease]
     assert bench.calls == []
+
+
+async def test_a_machine_that_slept_does_not_have_the_watchdog_sleep_on(bench: Bench) -> None:
+    """The loop's clock stood still, so by that the lease is due for renewal much later."""
+    lease = bench.lease(ttl=600.0)
+    for _ in range(3):
+        await asyncio.sleep(0)  # its task has begun, and planned
+    bench.now += 6000.0
+    with fail_after(20.0):
+        while not bench.lost:
+            await asyncio.sleep(0.01)
+    assert [lost for lost, _ in bench.lost] == [lease]
 
 
 @pytest.mark.parametrize("ttl", [0.05, 0.2, 1.0, 60.0])

@@ -146,7 +146,8 @@ MUTANTS = (
         "IN_A_ROW = 3\n",
         "IN_A_ROW = 1\n",
         theme="lingering",
-        tests="unit/test_linger_rules.py",
+        tests="unit/test_lingering.py::"
+        "test_auto_lingers_after_three_leases_that_would_have_been_used_again",
     ),
     mutant(
         "a recall does not disarm",
