@@ -113,8 +113,8 @@ MUTANTS = (
         "abandon leaves the queue only while it listens",
         "8.5",
         "deployments/single/store.py",
-        '        inbox = b"" if grant_ttl_ms is None else self._inboxes.address_of(keys)\n',
-        '        inbox = b"" if grant_ttl_ms is None else self._inboxes.open_address(keys)\n',
+        "self._inboxes.address_of(keys)\n        return self._run(self._operations.abandon(",
+        "self._inboxes.open_address(keys)\n        return self._run(self._operations.abandon(",
         tests="unit/test_contender.py faults/test_server_faults.py faults/test_orphans.py",
     ),
     mutant(
