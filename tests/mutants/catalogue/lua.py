@@ -7,8 +7,8 @@ MUTANTS = (
         "renewal without a look at the owner",
         "7, renew",
         "protocol/lua/renew.lua",
-        "if holder ~= value then\n",
-        "if false then\n",
+        "if holder ~= value then return {OTHER, tag} end\n",
+        "",
         Edit(
             "protocol/lua/batch.lua",
             "  if not nobody_waits() or redis.call('GET', KEYS[k + 1]) ~= ARGV[a + 1]"
@@ -80,8 +80,8 @@ MUTANTS = (
         "whoever waits last is served first",
         "7, queue",
         "protocol/lua/prelude.lua",
-        "KEYS[2], 0, 0)[1]\n    if not record then return nil, fence end\n",
-        "KEYS[2], -1, -1)[1]\n    if not record then return nil, fence end\n",
+        "    local record = redis.call('ZRANGE', KEYS[2], 0, 0)[1]\n",
+        "    local record = redis.call('ZRANGE', KEYS[2], -1, -1)[1]\n",
         tests="redis/test_release_script.py",
     ),
     mutant(
@@ -203,7 +203,7 @@ MUTANTS = (
         "pass_on without a look at the owner",
         "7, pass_on",
         "protocol/lua/pass_on.lua",
-        "if began_with then\n  ends(token, math.max(highest, began_with))\n",
+        "if fence_of(holder, token) then\n",
         "if holder then\n",
         tests="redis/test_pass_on_script.py",
     ),
