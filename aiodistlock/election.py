@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import CO_ASYNC_GENERATOR
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
@@ -320,6 +320,7 @@ class Election:
         except ValueError as error:
             refuse([str(error), problem])
         refuse([_place_problem(self._lock._source), problem])
+        self._lock._options = replace(self._lock._options, kind="election")
         self.value = value
         self._terms: list[Term] = []
 

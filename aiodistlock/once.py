@@ -229,6 +229,7 @@ class Once:
             "namespace": namespace,
             "backoff": _BACKOFF,
             "claim_window": client.options.claim_window,
+            "kind": "once",
         }
         check_all(
             lambda: LockKeys(name, namespace),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
@@ -11,7 +12,7 @@ from aiodistlock.core.durations import Duration
 from aiodistlock.core.escaping import quoted
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.keywords import ReadWriteKeywords
-from aiodistlock.core.options import LockOptions, checked_timeout
+from aiodistlock.core.options import Kind, LockOptions, checked_timeout
 from aiodistlock.core.validation import refuse
 from aiodistlock.deployments.source import Source, is_quorum
 from aiodistlock.engines import Engines
@@ -207,7 +208,8 @@ class Side(LockLike):
     def __init__(
         self, source: Source | Engines, keys: LockKeys, options: LockOptions, mode: Mode
     ) -> None:
-        super().__init__(source, keys, options)
+        kind: Kind = "write" if mode == "write" else "read"
+        super().__init__(source, keys, replace(options, kind=kind))
         self._mode = mode
 
     def __repr__(self) -> str:

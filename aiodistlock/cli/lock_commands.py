@@ -188,8 +188,9 @@ def ls(
     one node of a Cluster stands for the whole Cluster.
 
     --json prints an array of objects: name, holder (token, host, pid; null: free),
-    fencing_token, ttl (seconds; null: none), waiters (token, host, pid, waited); over a quorum
-    also votes and nodes.
+    fencing_token, ttl (seconds; null: none), may_linger, kept (the job of the name is done, and
+    the name kept for a while), waiters (token, host, pid, waited); over a quorum also votes and
+    nodes.
 
     Exit status: 0; 69 if Redis is unavailable, 2 for wrong usage.
     """
@@ -215,7 +216,8 @@ def inspect(
     Show one lock: holder, fencing token, remaining ttl, and who waits for how long.
 
     --json prints an object as of ls, with mark (window, state: done or begun, at, by; null: none is
-    known), the last window that was done once; over a quorum with seen, what each node says.
+    known), the last window that was done once, and proclaimed, what the leader of an election
+    says (null: nothing); over a quorum with seen, what each node says.
 
     Exit status: 0, also if it is free; 69 if Redis is unavailable, 2 for wrong usage.
     """

@@ -85,6 +85,10 @@ def ttl_problem(ttl: object) -> str | None:
     return duration_problem("ttl", ttl, MIN_TTL, MAX_SECONDS, optional=False)
 
 
+Kind = Literal["lock", "once", "election", "semaphore", "read", "write"]
+"""What a lease is for, as listeners are told."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockOptions:
     """
@@ -108,6 +112,8 @@ class LockOptions:
     """Pauses while the holder is one who wakes nobody; default ``backoff``."""
     claim_window: float = 1.0
     """The client's."""
+    kind: Kind = "lock"
+    """What its leases are for."""
     ttl_ms: int = field(init=False)
     """The one conversion of ``ttl`` to what the wire carries."""
     grant_ttl_ms: int = field(init=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiodistlock.core.options import LockOptions
+from aiodistlock.core.options import Kind, LockOptions
 from aiodistlock.core.permits import MOST_PERMITS
 from aiodistlock.core.validation import refuse
 
@@ -30,6 +30,7 @@ class PermitOptions(LockOptions):
 
     limit: int = 1
     permits: int = 1
+    kind: Kind = "semaphore"
 
     def __post_init__(self) -> None:
         problems = [limit_problem(self.limit)]

@@ -24,6 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from aiodistlock.core.options import Kind
+
 
 @dataclass(frozen=True, slots=True)
 class LockEvent:
@@ -44,9 +46,12 @@ class Waiting(LockEvent):
     A task wants the lock; told in its context, also if the lock turns out to be free.
 
     :ivar timeout: seconds that it waits at most, ``None`` without end, 0 not at all
+    :ivar kind: what for: a ``"lock"``, also one of several; a run of what is done ``"once"``; a
+        term of an ``"election"``; permits of a ``"semaphore"``; to ``"read"``, or to ``"write"``
     """
 
     timeout: float | None
+    kind: Kind = "lock"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from itertools import count
 from typing import Literal
 
 from aiodistlock.core.clock import Clock
+from aiodistlock.core.options import Kind
 from aiodistlock.errors import AcquireTimeout, StoreUnavailable
 from aiodistlock.events.events import (
     Abandoned,
@@ -36,6 +37,7 @@ class Story:
 
     :param listeners: called with each event, to the end, whoever else begins to listen
     :param timeout: seconds that the task waits at most, ``None`` without end
+    :param kind: what the lease is for
     """
 
     __slots__ = (
@@ -58,6 +60,7 @@ class Story:
         name: str,
         timeout: float | None,
         clock: Clock,
+        kind: Kind = "lock",
     ) -> None:
         self._listeners = listeners
         self._name = name
@@ -68,7 +71,7 @@ class Story:
         self._local: bool | None = None
         self._due_at: float | None = None
         self._over = False
-        self._tell(Waiting(name, self._number, timeout))
+        self._tell(Waiting(name, self._number, timeout, kind))
 
     def _tell(self, event: LockEvent) -> None:
         for listener in self._listeners:

@@ -49,6 +49,8 @@ NAME = "aiodistlock.lock.name"
 """Attribute: the whole name of the lock; on spans only."""
 TEMPLATE = "aiodistlock.lock.template"
 """Attribute: the folded name."""
+KIND = "aiodistlock.kind"
+"""Attribute: what the lease is for: ``lock``, ``once``, ``election``, ``semaphore``, and so on."""
 FENCING_TOKEN = "aiodistlock.fencing_token"  # noqa: S105  # what guards the resource; no secret
 """Attribute: the fencing token of the lease; on spans only."""
 OUTCOME = "aiodistlock.outcome"
@@ -230,20 +232,25 @@ class Telemetry:
         _claimed.update(claims)
         tracer = self._tracer if traced in claims else _NO_TRACER
         to = self._to if measured in claims else _NO_INSTRUMENTS
-        span = self._span(tracer, "acquire", event, folded, parent)
+        attributes = {TEMPLATE: folded, KIND: event.kind}
+        span = self._span(tracer, "acquire", event, attributes, parent)
         if event.timeout is not None:
             span.set_attribute("aiodistlock.timeout", event.timeout)
-        attributes = {TEMPLATE: folded}
         self._running[event.acquisition] = _Acquisition(
             attributes, parent, tracer, to, claims, span
         )
         to.waiters.add(1, attributes, parent)
 
     def _span(
-        self, tracer: trace.Tracer, what: str, event: LockEvent, folded: str, parent: Context
+        self,
+        tracer: trace.Tracer,
+        what: str,
+        event: LockEvent,
+        attributes: Mapping[str, str],
+        parent: Context,
     ) -> Span:
-        span = tracer.start_span(f"lock {what} {folded}", parent)
-        span.set_attribute(TEMPLATE, folded)
+        span = tracer.start_span(f"lock {what} {attributes[TEMPLATE]}", parent)
+        span.set_attributes(attributes)
         if self._whole_names:
             span.set_attribute(NAME, shown(event.name, MOST_OF_ERROR))
         return span
@@ -252,8 +259,7 @@ class Telemetry:
         found.span.set_attribute(SOURCE, event.source)
         self._end_wait(found, "acquired", event.waited)
         found.to.held.add(1, found.attributes, found.parent)
-        folded = found.attributes[TEMPLATE]
-        found.span = self._span(found.tracer, "hold", event, folded, found.parent)
+        found.span = self._span(found.tracer, "hold", event, found.attributes, found.parent)
         found.span.set_attribute(FENCING_TOKEN, event.fencing_token)
 
     def _over(self, event: LockEvent) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Any, TypeVar
 
-from aiodistlock.core.options import LockOptions
+from aiodistlock.core.options import Kind, LockOptions
 from aiodistlock.events.log import log_event
 from aiodistlock.events.story import Story
 from aiodistlock.leases.process_lease import Holder
@@ -45,7 +45,7 @@ async def acquire(  # noqa: PLR0917  # runs for every lease, and keywords cost
     future: asyncio.Future[Any] = asyncio.Future(loop=client.loop)
     story = None
     if client.listeners.all or logger.isEnabledFor(logging.DEBUG):
-        story = begin_story(client, contender.keys.name, timeout)
+        story = begin_story(client, contender.keys.name, timeout, options.kind)
     contender.enter(
         waiter := Waiter(future, options, make_holder, task, owner, timeout != 0, story)
     )
@@ -98,18 +98,18 @@ def use_again(  # noqa: PLR0917  # runs for every use, and keywords cost
         return None
     story = None
     if client.listeners.all or logger.isEnabledFor(logging.DEBUG):
-        story = begin_story(client, contender.keys.name, timeout)
+        story = begin_story(client, contender.keys.name, timeout, options.kind)
     fence = contender.use_again(lease, options, story)
     holder = make_holder(client, lease, fence, task, owner)
     lease.hand_to(holder)
     return holder
 
 
-def begin_story(client: ClientState[Any], name: str, timeout: float | None) -> Story:
+def begin_story(client: ClientState[Any], name: str, timeout: float | None, kind: Kind) -> Story:
     """Begin the story of an acquisition, for those who listen."""
     # The log is asked each time: its level may be changed while the program runs.
     logs = (log_event,) if logger.isEnabledFor(logging.DEBUG) else ()
-    return Story((*logs, *client.listeners.all), name, timeout, client.clock)
+    return Story((*logs, *client.listeners.all), name, timeout, client.clock, kind)
 
 
 def leave(contender: Contender, waiter: Waiter) -> Call[Any] | None:

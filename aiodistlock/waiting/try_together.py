@@ -48,7 +48,7 @@ async def try_together(  # noqa: PLR0917  # as acquire, for several
         if holder is None:
             future: asyncio.Future[Any] = asyncio.Future(loop=client.loop)
             heard = client.listeners.all or logger.isEnabledFor(logging.DEBUG)
-            story = begin_story(client, contender.keys.name, 0) if heard else None
+            story = begin_story(client, contender.keys.name, 0, options.kind) if heard else None
             waiter = Waiter(future, options, make_holder, task, owner, waits=False, story=story)
             contender.enter(waiter)
             asked[place] = contender, waiter

@@ -15,7 +15,7 @@ from redis.asyncio import RedisCluster
 from typer.testing import CliRunner
 
 import aiodistlock
-from aiodistlock import AsyncLock, LockClient
+from aiodistlock import AsyncLock, LockClient, Run
 from aiodistlock.cli.app import app
 from aiodistlock.cli.release import take
 from aiodistlock.cli.survey.survey import Survey
@@ -113,6 +113,50 @@ async def test_what_may_linger_is_told(redis_url: str, namespace: str) -> None:
     _, plain, stays = listed.splitlines()
     assert f"pid {os.getpid()}, may linger  " in stays
     assert "linger" not in plain
+
+
+@pytest.mark.bounded(60)
+async def test_a_kept_name_and_a_proclamation_are_told(redis_url: str, namespace: str) -> None:
+    """Who keeps it, by each command; what a leader says by ``inspect``, while it leads."""
+    at = ("--namespace", namespace)
+
+    async def job(run: Run) -> None:
+        run.check()
+
+    async with LockClient.from_url(redis_url) as locks:
+        once = locks.once("job", at_least=600.0, namespace=namespace)
+        election = locks.election("led", value="10.0.0.7", namespace=namespace, ttl=600.0)
+        await once.run(job)
+        async with election.lead() as term:
+            await term.proclaim("10.0.0.8\n")
+            leader = await shown(redis_url, "inspect", "led", *at)
+            (told,) = [
+                line
+                for line in (await here("inspect", "led", *at, url=redis_url)).splitlines()
+                if "proclaims" in line
+            ]
+            listed = await here("ls", *at, url=redis_url)
+            picture = await shown(redis_url, "top", "--once", "-n", "0.2", *at)
+        after = await shown(redis_url, "inspect", "led", *at)
+        kept = await shown(redis_url, "inspect", "job", *at)
+        source: Any = locks._source
+        await source.delete(once._keys.done, once._keys.key)
+    assert leader["proclaimed"] == "10.0.0.8\n"
+    assert told.split()[-1] == r"10.0.0.8\x0a"
+    assert (after["holder"], after["proclaimed"]) == (None, None)
+    assert {each["name"]: each["kept"] for each in picture["locks"]} == {"led": False, "job": True}
+    assert (kept["kept"], kept["holder"]["pid"]) == (True, os.getpid())
+    assert kept["mark"]["state"] == "done"
+    _, job_line, led_line = listed.splitlines()
+    assert f"pid {os.getpid()}, done: the name is kept  " in job_line
+    assert "kept" not in led_line
+
+
+async def here(*args: str, url: str) -> str:
+    """Run a command, while locks of ours are held; return what it prints for people."""
+    done = await anyio.to_thread.run_sync(lambda: command(url, *args))
+    assert done.returncode == 0, done
+    return str(done.stdout)
 
 
 async def test_handoffs_are_counted(locks: LockClient, redis_url: str, namespace: str) -> None:

@@ -25,6 +25,7 @@ from aiodistlock import (
     LeaseLost,
     LockClient,
     LockEvent,
+    Run,
     StoreUnavailable,
 )
 from aiodistlock.integrations.opentelemetry import Telemetry, instrument, uninstrument
@@ -58,12 +59,16 @@ class Backend:
         return span
 
     def points(self) -> dict[str, dict[tuple[str, ...], Any]]:
-        """What was measured: by metric, and by the values of its attributes."""
+        """What was measured: by metric, and by its attributes, but that it is of a lock."""
         data = self.reader.get_metrics_data()
         assert data is not None
         return {
             metric.name: {
-                tuple(str(value) for _, value in sorted((point.attributes or {}).items())): point
+                tuple(
+                    str(value)
+                    for attribute, value in sorted((point.attributes or {}).items())
+                    if (attribute, value) != ("aiodistlock.kind", "lock")
+                ): point
                 for point in metric.data.data_points
             }
             for each in data.resource_metrics
@@ -129,6 +134,7 @@ async def test_the_spans_of_an_acquisition(backend: Backend) -> None:
     assert dict(acquire.attributes or {}) == {
         "aiodistlock.lock.name": "wallet:42",
         "aiodistlock.lock.template": "wallet:*",
+        "aiodistlock.kind": "lock",
         "aiodistlock.timeout": 3.0,
         "aiodistlock.source": "redis",
         "aiodistlock.outcome": "acquired",
@@ -136,12 +142,56 @@ async def test_the_spans_of_an_acquisition(backend: Backend) -> None:
     assert dict(hold.attributes or {}) == {
         "aiodistlock.lock.name": "wallet:42",
         "aiodistlock.lock.template": "wallet:*",
+        "aiodistlock.kind": "lock",
         "aiodistlock.fencing_token": lease.fencing_token,
         "aiodistlock.outcome": "released",
     }
     assert acquire.status.status_code is hold.status.status_code is StatusCode.UNSET
     assert 0 < (acquire.end_time or 0) <= (hold.start_time or 0)
     assert token not in "".join(span.to_json() for span in backend.spans)
+
+
+async def test_what_a_lease_is_for_is_told(backend: Backend) -> None:
+    """By an attribute of each span and metric: who waits to lead is no lock that is slow."""
+    terms: list[int] = []
+
+    async def job(run: Run) -> None:
+        terms.append(run.fencing_token)
+
+    async with LockClient.in_memory() as client:
+        instrument(client, **backend.options)
+        async with client.election("leader").lead() as term:
+            terms.append(term.fencing_token)
+        await client.once("job").run(job, window=1)
+        async with client.together("one", "two"), client.semaphore("gpu", 2):
+            pass
+        doc, page = client.rwlock("doc"), client.rwlock("page")
+        async with doc.read(), page.write():
+            pass
+    kinds = {
+        "leader": "election",
+        "job": "once",
+        "one": "lock",
+        "two": "lock",
+        "gpu": "semaphore",
+        "doc": "read",
+        "page": "write",
+    }
+    for what in ("acquire", "hold"):
+        spans = [each for each in backend.spans if each.name.startswith(f"lock {what}")]
+        told = {
+            (each.name.split()[-1], dict(each.attributes or {})["aiodistlock.kind"])
+            for each in spans
+        }
+        assert told == set(kinds.items())
+    held = {
+        span.name: dict(span.attributes or {}).get("aiodistlock.fencing_token")
+        for span in backend.spans
+    }
+    assert [held["lock hold leader"], held["lock hold job"]] == terms
+    waits = backend.points()["aiodistlock.wait.duration"]
+    own = {(kind, name, "acquired") for name, kind in kinds.items() if kind != "lock"}
+    assert waits.keys() == own | {("one", "acquired"), ("two", "acquired")}
 
 
 async def test_whole_names_may_be_kept_out_of_spans(backend: Backend) -> None:

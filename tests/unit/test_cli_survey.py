@@ -79,6 +79,7 @@ def test_a_token_tells_host_and_pid() -> None:
     assert Holder.of("web-1:77:0a1b2c3d:5") == ("web-1:77:0a1b2c3d:5", "web-1", 77)
     assert Holder.of("a:b:77:0a1b2c3d:5")[1:] == ("a:b", 77)
     assert Holder.of("web-1:77:0a1b2c3d:5.12")[1:] == ("web-1", 77)  # a vote of round 12
+    assert Holder.of("kept:web-1:77:0a1b2c3d:5")[1:] == ("web-1", 77)  # see docs/wire.md
     assert Holder.of("c0ffee")[1:] == (None, None)
     assert str(Holder.of("c0ffee")) == "c0ffee"
 

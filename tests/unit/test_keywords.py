@@ -29,7 +29,7 @@ def test_a_locks_keywords_are_its_options() -> None:
     untimed = {name: hint for name, hint in taken.items() if name != "timeout"}
     assert get_type_hints(UntimedLockKeywords) == untimed
     validated = {field.name for field in fields(LockOptions) if field.init}
-    assert validated - {"claim_window", "foreign_backoff"} == taken.keys()
+    assert validated - {"claim_window", "foreign_backoff", "kind"} == taken.keys()
 
 
 def test_the_keywords_of_what_is_done_once_are_its_options() -> None:

@@ -26,6 +26,7 @@ def to_json(state: LockState, nodes: int) -> dict[str, Any]:
         "fencing_token": state.fence,
         "ttl": state.ttl,
         "may_linger": state.may_linger,
+        "kept": state.kept,
         "waiters": [
             {**Holder.of(each.token)._asdict(), "waited": round(each.waited, 3)}
             for each in state.waiters
@@ -79,6 +80,8 @@ def show(console: Console, state: LockState, each: dict[int, LockState], nodes: 
         grid.add_row("token", Text(shown(holder.token)))
     grid.add_row("fencing token", Text(_fence(state)))
     grid.add_row("ttl", ttl_of(state))
+    if state.proclaimed is not None:
+        grid.add_row("leads, proclaims", Text(shown(state.proclaimed, MOST_OF_ERROR)))
     for number in range(nodes) if nodes > 1 else ():
         told = held_by(each[number]) if number in each else Text("does not answer", "red")
         grid.add_row(f"node {number + 1}", told)
@@ -101,6 +104,8 @@ def held_by(state: LockState) -> Text:
     if state.holder is None:
         return Text("free", "dim")
     who = Text(shown(Holder.of(state.holder)))
+    if state.kept:
+        who.append(", done: the name is kept", "dim")
     return who.append(", may linger", "dim") if state.may_linger else who
 
 

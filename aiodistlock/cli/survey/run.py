@@ -76,19 +76,20 @@ def inspect_lock(at: Where, name: str, *, as_json: bool) -> None:
     """
     check_keys(name, at.namespace)
 
-    async def look() -> tuple[dict[int, LockState], Mark | None, Survey]:
+    async def look() -> tuple[dict[int, LockState], tuple[Mark | None, str | None], Survey]:
         async with open_survey(at.urls, at.namespace, at.timeout) as survey:
             seen = await survey.look_at_each([name])
-            mark = await survey.mark(name)
-            return {node: states[0] for node, states in seen.items()}, mark, survey
+            beside = await survey.beside(name)
+            return {node: states[0] for node, states in seen.items()}, beside, survey
 
-    each, mark, survey = asyncio.run(look())
+    each, (mark, proclaimed), survey = asyncio.run(look())
     nodes = survey.size
-    state = replace(added_up(nodes, list(each.values())), mark=mark)
+    state = added_up(nodes, list(each.values()))
+    state = replace(state, mark=mark, proclaimed=proclaimed)
     if not as_json:
         show(PipedConsole(highlight=False), state, each, nodes)
     else:
-        told = {**to_json(state, nodes), "mark": mark_to_json(mark)}
+        told = {**to_json(state, nodes), "mark": mark_to_json(mark), "proclaimed": proclaimed}
         if nodes > 1:
             told["seen"] = [to_json(each[n], 1) if n in each else None for n in range(nodes)]
         print(json.dumps(told, indent=2))

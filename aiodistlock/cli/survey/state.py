@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from aiodistlock.core.escaping import bounded
-from aiodistlock.core.mark import Mark
+from aiodistlock.core.mark import KEPT, Mark
 from aiodistlock.core.value import ENDING, ROUND
 from aiodistlock.deployments.quorum.votes import Sighting, seen_by_majority
 
-_TOKEN = re.compile(rf"(?P<host>.+){ENDING}{ROUND}")  # before the end: label or host
+_TOKEN = re.compile(rf"(?:{KEPT})?(?P<host>.+){ENDING}{ROUND}")  # before the end: label or host
 
 
 class Holder(NamedTuple):
@@ -56,6 +56,8 @@ class LockState:
     :param waiters: processes that wait, in their order
     :param votes: how many servers name the holder
     :param mark: the last window that was done once; ``None``: none, or nobody has looked
+    :param proclaimed: what the holder proclaims as the leader of an election; ``None``: nothing,
+        or nobody has looked
     :param may_linger: whether the lease stays with its process when it is released, until
         somebody asks for it; whether it does at this instant only that process knows
     """
@@ -67,12 +69,18 @@ class LockState:
     waiters: tuple[Waiter, ...] = ()
     votes: int = 0
     mark: Mark | None = None
+    proclaimed: str | None = None
     may_linger: bool = False
 
     @property
     def in_use(self) -> bool:
         """Whether somebody holds the lock or waits for it."""
         return self.holder is not None or bool(self.waiters)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the name is kept for a while by who has done its job, and holds it no more."""
+        return self.holder is not None and self.holder.startswith(KEPT)
 
     @property
     def longest_wait(self) -> float:

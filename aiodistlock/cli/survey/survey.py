@@ -93,18 +93,23 @@ class Survey:
 
         return await self.of_all(look)
 
-    async def mark(self, name: str) -> Mark | None:
+    async def beside(self, name: str) -> tuple[Mark | None, str | None]:
         """
-        Return the last window of a name that was done once; on a quorum there is none.
+        Return what stands beside a name: its last window, and what its leader proclaims.
+
+        On a quorum there is neither.
 
         :raises CommandError: if Redis does not answer
         """
         if self.size > 1:
-            return None
-        (value,) = (
-            await self.of_all(lambda client: _get(client, [LockKeys(name, self._namespace).done]))
-        )[0]
-        return read_mark(value) if isinstance(value, bytes) else None
+            return None, None
+        keys = LockKeys(name, self._namespace)
+        wanted = [keys.key, keys.done, keys.proclamation]
+        found = (await self.of_all(lambda client: _get(client, wanted)))[0]
+        holder, mark, proclamation = (each if isinstance(each, bytes) else b"" for each in found)
+        leads = bool(holder) and proclamation.startswith(holder + b" ")
+        text = proclamation.removeprefix(holder + b" ").decode(errors="replace") if leads else None
+        return read_mark(mark), text
 
     async def fences(self, names: Iterable[str]) -> list[int]:
         """
