@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import random
 import sys
-import time
+from collections import Counter
+from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tests.simulation import proof
-from tests.simulation.fleet import outcomes, run_some
+from tests.simulation.fleet import Piece, endless_pieces, outcomes, pieces, run_some, shares
+from tests.simulation.ledger import Ledger
 from tests.simulation.patches import deterministic
 from tests.simulation.plan import DEPLOYMENTS
+from tests.simulation.proof import ROOT
 from tests.simulation.shrink import Smaller, shrunk
-from tests.simulation.tally import Tally
 from tests.simulation.world import Outcome, tell
+
+LEDGER = ROOT / "build" / "proof.jsonl"
+
+SHARES = {"single": 8, "sentinel": 3, "cluster": 3, "quorum of 3": 3, "quorum of 5": 3}
+"""Of the schedules, by deployment: where they take least time there are most."""
 
 
 def first_found(deployment: str, seeds: range) -> int:
@@ -29,22 +35,6 @@ def first_found(deployment: str, seeds: range) -> int:
             print(f"found {outcome.violations[0].rule} in schedule {number}")
             return 1
     return 0
-
-
-def for_a_while(deployments: list[str], first: int, seconds: float) -> int:
-    """Run schedules of all deployments in turn, in this process, until time is over."""
-    tallies = [Tally(each) for each in deployments]
-    until = time.monotonic() + seconds
-    for seed in itertools.count(first):
-        for tally in tallies:
-            (outcome,) = run_some(tally.deployment, [seed])
-            tally.add(outcome)
-            if outcome.violations:
-                report(outcome)
-        if time.monotonic() >= until:
-            break
-    print(*tallies, sep="\n")
-    return int(any(each.violations for each in tallies))
 
 
 def report(outcome: Outcome) -> None:
@@ -64,29 +54,40 @@ def told(schedule: Smaller) -> int:
     return int(bool(outcome.violations))
 
 
-def many(deployment: str, seeds: range, jobs: int) -> Tally:
-    """Run schedules, and print what is wrong with any."""
-    tally = Tally(deployment)
-    running = outcomes(deployment, seeds, jobs)
+def many(
+    ledger: Ledger, todo: Iterator[Piece], jobs: int, total: int, seconds: float | None
+) -> None:
+    """Run schedules, and print what is wrong with any; stopped, tell what there was."""
+    columns = (TextColumn("{task.completed:,} of {task.total:,} schedules"), BarColumn())
+    left = (TextColumn("{task.fields[wrong]} with violations"), TimeRemainingColumn())
     console = Console(stderr=True)
-    for outcome in track(running, deployment, len(seeds), console=console, transient=True):
-        tally.add(outcome)
-        if outcome.violations:
-            report(outcome)
-    print(tally, flush=True)
-    return tally
+    with Progress(*columns, *left, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=total, completed=ledger.schedules, wrong=0)
+        try:
+            for each in outcomes(todo, jobs, seconds):
+                ledger.add(each)
+                progress.update(bar, completed=ledger.schedules, wrong=ledger.violations)
+                for outcome in each:
+                    if outcome.violations:
+                        report(outcome)
+        finally:
+            print(*ledger.tallies.values(), sep="\n", flush=True)
 
 
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--schedules", type=int, default=200, help="of each deployment")
-    parser.add_argument("--seconds", type=float, help="instead: as many as fit")
+    parser.add_argument("--schedules", type=int, default=1000, help="in all (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, help="begin none after so many seconds")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--deployment", choices=DEPLOYMENTS, help="default: all")
     parser.add_argument("--from", type=int, dest="first", help="first seed; default: a fresh one")
     parser.add_argument("--first-only", action="store_true", help="end at the first violation")
-    parser.add_argument("--publish", action="store_true", help="write docs/proof.md")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help=f"write docs/proof.md; goes on with what {LEDGER.relative_to(ROOT)} has of the commit",
+    )
     parser.add_argument("--seed", type=int, help="run this one, and tell what happens")
     parser.add_argument("--without", default="", help="places of its strikes to leave out")
     parser.add_argument("--processes", type=int)
@@ -99,16 +100,19 @@ def main() -> int:
         sizes = (asked.processes, asked.workers, asked.until)
         return told(Smaller(asked.seed, deployments[0], without, *sizes))
     first = random.SystemRandom().randrange(2**40) if asked.first is None else asked.first
-    seeds = range(first, first + asked.schedules)
     if asked.first_only:
-        return first_found(deployments[0], seeds)
-    if asked.seconds is not None:
-        return for_a_while(deployments, first, asked.seconds)
+        return first_found(deployments[0], range(first, first + asked.schedules))
     measured = proof.commit() if asked.publish else ""
-    tallies = [many(each, seeds, asked.jobs) for each in deployments]
+    ledger = Ledger(deployments, LEDGER if asked.publish else None, measured)
+    wanted = shares(asked.schedules, {each: SHARES[each] for each in deployments})
+    there = Counter({each: tally.schedules for each, tally in ledger.tallies.items()})
+    todo = pieces(wanted - there, first)
+    if asked.seconds is not None and not asked.publish:
+        todo = endless_pieces(deployments, first)
+    many(ledger, todo, asked.jobs, wanted.total(), asked.seconds)
     if asked.publish:
-        proof.publish(tallies, measured)
-    return int(any(each.violations for each in tallies))
+        proof.publish(list(ledger.tallies.values()), measured)
+    return int(ledger.violations > 0)
 
 
 if __name__ == "__main__":

@@ -270,8 +270,7 @@ class Judge:
     ) -> Held:
         """Take in a holder's word that it has a lease, for which it asked before."""
         name = self.names[name_text]
-        self.holds += 1
-        self.holds_of[kind] += 1
+        self._count(kind, lease)
         token, fence = lease.token.encode(), lease.fencing_token
         place, grant = next(
             (
@@ -300,6 +299,11 @@ class Judge:
         name.used = max(name.used, fence)
         self._begin(name, held)
         return held
+
+    def _count(self, kind: str, lease: Lease) -> None:
+        self.holds += 1
+        self.holds_of[kind] += 1
+        self.holds_of["lingering"] += bool(lease._process_lease.options.linger)
 
     def _look_at_beginning(self, held: Held) -> None:
         """See that a lease was not over when the library looked last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 from tests.simulation.plan import (
@@ -31,7 +32,8 @@ each schedule. What must hold is said in `tests/simulation/judge.py`: P1 while i
 always, an end to all waiting, no effect on what is another's, nothing left. The simulated Redis is
 kept honest by `tests/simulation/test_redis_twin.py`, which asks it and a real one the same.
 
-`python -m tests.simulation --publish` writes this page. A schedule runs again, and tells its
+`python -m tests.simulation --schedules 20000 --publish` writes this page, and may be stopped and
+run again: it goes on with what there is of the commit. A schedule runs again, and tells its
 story, by `python -m tests.simulation --deployment … --seed …`; one that fails is made smaller
 first. Whether all of it sees anything at all, `python -m tests.mutants` tells.
 
@@ -74,6 +76,11 @@ def _schedules(tallies: list[Tally], measured: str) -> str:
         f"| {each.violations} |"
         for each in tallies
     ]
+    lines += ["", "Kinds of locks, and in how many schedules there were any:\n"]
+    lines += ["| kind | schedules | leases |", "| --- | --- | --- |"]
+    there = sum((each.kinds for each in tallies), Counter[str]())
+    leases = sum((each.leases_of for each in tallies), Counter[str]())
+    lines += [f"| {kind} | {count:,} | {leases[kind]:,} |" for kind, count in there.most_common()]
     lines += ["", "Faults by kind:\n", "| fault | of | how often |", "| --- | --- | --- |"]
     for of, kinds in (
         ("processes", OF_PROCESSES),

@@ -69,8 +69,7 @@ class QuorumJudge(Judge):
     ) -> Held:
         """Take in a holder's word that it has a lease, for which it asked before."""
         name = self.names[name_text]
-        self.holds += 1
-        self.holds_of[kind] += 1
+        self._count(kind, lease)
         token, fence = lease.token.encode(), lease.fencing_token
         grant = next((each for each in name.grants if each.token == token), None)
         if grant is None:

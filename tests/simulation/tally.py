@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from tests.simulation.world import Outcome
 
@@ -22,6 +23,10 @@ class Tally:
     events: int = 0
     seconds: float = 0.0
     leases: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    """By kind of lock: schedules in which there was one."""
+    leases_of: Counter[str] = field(default_factory=Counter)
+    """By kind of lock: leases."""
     struck: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     """How often each row of the state tables was reached."""
@@ -34,9 +39,21 @@ class Tally:
         self.events += outcome.events
         self.seconds += outcome.seconds
         self.leases += outcome.holds
+        self.kinds.update(kind for kind, leases in outcome.kinds.items() if leases)
+        self.leases_of += outcome.kinds
         self.struck += outcome.struck
         self.rows += outcome.rows
         self.violations += bool(outcome.violations)
+
+    def join(self, other: dict[str, Any]) -> None:
+        """Add what :meth:`told` has told of others."""
+        for each in fields(self)[1:]:
+            mine, theirs = getattr(self, each.name), other[each.name]
+            setattr(self, each.name, mine + (Counter(theirs) if type(mine) is Counter else theirs))
+
+    def told(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return asdict(self)
 
     def __str__(self) -> str:
         return (

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
+from weakref import finalize
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
@@ -81,6 +82,7 @@ class World:
     """Runs one plan."""
 
     def __init__(self, plan: Plan, *, told: bool = False) -> None:
+        self._finalizers = set(finalize._registry)  # type: ignore[attr-defined]  # as below
         self.plan = plan
         self.rng = Random(f"{plan.seed}:world")
         self.timeline = Timeline()
@@ -405,6 +407,9 @@ class World:
         """Have nothing of it run any more."""
         for process in self.processes:
             process.bury()
+        # They keep engines for as long as their clients live, and these, here, the whole world.
+        for each in list(finalize._registry.keys() - self._finalizers):  # type: ignore[attr-defined]  # Python's own
+            each.detach()
         for left in (self.workers, self.clients, self.mains, self.closers, self.observing):
             left.clear()
 
