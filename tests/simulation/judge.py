@@ -328,7 +328,7 @@ class Judge:
         name.free_since = math.inf
         held.struck = self.struck()
         if self._story.told:
-            self._story.tell(held.process.label, f"holds {held.name}: {held.lease!r}")
+            self._story.tell(held.process.label, f"holds {held.name}: {held}")
         self.look(name)
 
     def ended(self, held: Held) -> None:
@@ -343,7 +343,7 @@ class Judge:
             if (self._all_is_well and not held.hardly) or once:
                 self.note("lost", f"{held} was lost: {lease._lost_reason}")
         if self._story.told:
-            self._story.tell(held.process.label, f"leaves {held.name}: {held.lease!r}")
+            self._story.tell(held.process.label, f"leaves {held.name}: {held}")
         opened = self.names[held.name].open
         if held in opened:
             opened.remove(held)
@@ -414,7 +414,7 @@ class Judge:
         over = process_lease.deadline
         if process_lease.ends_at is not None:
             over = min(over, process_lease.ends_at)
-        late = min(process.clock() - over, self._timeline.now - process.resumed_at)
+        late = min(process.turned_at - over, self._timeline.now - process.resumed_at)
         if process.was_suspended:
             late -= RESUMES_WITHIN
         if late > LEEWAY + 5 * process.turn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from random import Random
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 ALSO = 1e-9
 """Seconds by which a turn comes behind its timer, so that no rounding has it come before."""
+
+
+def _is_for_a_story() -> bool:
+    """Tell whether the library looks at a clock to tell it: what is told must not change."""
+    return bool(sys._getframe(2).f_globals["__name__"].startswith("aiodistlock.events."))
 
 
 class Process:
@@ -86,13 +92,18 @@ class Process:
 
     def clock(self) -> float:
         """Read CLOCK_BOOTTIME, which leases go by."""
-        now = self._timeline.now * self._rate + self._offset + self.slipped
-        if Process.current is self:
+        now = self.turned_at + self.slipped
+        if Process.current is self and not _is_for_a_story():
             self.last_reading = now
             self.slipped += self._look_costs
             if self._slips and self._slip_rng.random() < self._slips:
                 self.slipped += self._slip_rng.choice((0.001, 0.1, 0.4)) * self._slip_rng.random()
         return now
+
+    @property
+    def turned_at(self) -> float:
+        """What it showed at the beginning of a turn."""
+        return self._timeline.now * self._rate + self._offset
 
     def monotonic(self) -> float:
         """Read CLOCK_MONOTONIC, which stands still while the machine is suspended."""
@@ -201,7 +212,9 @@ class Process:
         self.loop._ready.clear()  # type: ignore[attr-defined]  # as above
         self.loop._scheduled.clear()  # type: ignore[attr-defined]  # as above
         # As a garbage collector would; it cannot, while their engines are known to finalizers.
+        Process.current = self
         for task in asyncio.all_tasks(self.loop):
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # as above
             with suppress(RuntimeError):  # anyio's, in a scope
                 task.get_coro().close()
+        Process.current = None
