@@ -189,8 +189,8 @@ def ls(
 
     --json prints an array of objects: name, holder (token, host, pid; null: free),
     fencing_token, ttl (seconds; null: none), may_linger, kept (the job of the name is done, and
-    the name kept for a while), waiters (token, host, pid, waited); over a quorum also votes and
-    nodes.
+    the name kept for a while), waiters (token, host, pid, waited); of a semaphore also permits
+    (token, host, pid, slots, fencing_token, ttl); over a quorum also votes and nodes.
 
     Exit status: 0; 69 if Redis is unavailable, 2 for wrong usage.
     """

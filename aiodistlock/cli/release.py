@@ -55,6 +55,12 @@ def run(at: Where, name: str, *, force: bool, yes: bool) -> int:
     each, nodes = asyncio.run(_look(at, name))
     state = added_up(nodes, list(each.values()))
     show(Console(stderr=True, highlight=False), state, each, nodes)
+    if state.permits:
+        raise CommandError(
+            f"{quoted(name)} is a semaphore, whose permits are not taken: those of a holder that "
+            "died are back when its lease is over",
+            1,
+        )
     if state.holder is None:
         raise CommandError(f"nobody holds {quoted(name)}: there is nothing to release", 1)
     # Between two loops: in one, Ctrl-C would wait for the answer.

@@ -17,6 +17,7 @@ from aiodistlock import (
     LeaseLost,
     LockClient,
     Run,
+    Semaphore,
     Together,
 )
 from tests.faults.world import PATIENT, client, eventually, nothing_left, waiters
@@ -366,10 +367,68 @@ async def together_in_memory(w: World) -> tuple[Operation, Callable[[], Awaitabl
     return operation, lambda: _release(first)
 
 
+def _permits(w: World, source: LockClient) -> Semaphore:
+    return source.semaphore(f"p{w.round}", 2, ttl=TTL, namespace=w.namespace, backoff=PATIENT)
+
+
+async def permits(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """Blocks of one permit and of two, of several tasks at a time."""
+    semaphore = _permits(w, w.here)
+
+    async def block(permits: int) -> None:
+        async with semaphore.hold(permits=permits):
+            await asyncio.sleep(0)
+
+    async def operation() -> None:
+        await asyncio.gather(block(1), block(2), block(1))
+
+    return operation, lambda: _all_permits(w)
+
+
+async def permits_in_turn(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """Waits in the queue for what another process gives back, in parts."""
+    theirs = [await _permits(w, w.there).acquire() for _ in range(2)]
+    semaphore = _permits(w, w.here)
+
+    async def block(permits: int) -> None:
+        async with semaphore.hold(permits=permits):
+            await asyncio.sleep(0)
+
+    ours = [asyncio.create_task(block(permits)) for permits in (1, 2)]
+
+    async def queued() -> int:
+        return len((await semaphore.inspect()).waiters)
+
+    await eventually(queued, 1)  # no more is wanted at a time than there is
+
+    async def operation() -> None:
+        releasing = asyncio.gather(*(lease.release() for lease in theirs))
+        try:
+            await asyncio.gather(*ours)  # a cancellation goes on to what it awaits
+        finally:
+            with anyio.CancelScope(shield=True):
+                await releasing
+
+    async def end() -> None:
+        for each in ours:
+            each.cancel()
+        await asyncio.gather(*ours, return_exceptions=True)
+        for lease in theirs:
+            await _release(lease)
+        await _all_permits(w)
+
+    return operation, end
+
+
+async def _all_permits(w: World) -> None:
+    """Check that all permits can be had at once."""
+    await (await _permits(w, w.there).acquire(timeout=5, permits=2)).release()
+
+
 SCENES = [
     free, free_try, contended, granted, block, handoff, passing_on, keeping, renewed_handoff,
     extending, releasing, once, begun_once, at_least, together, together_refused,
-    together_in_turn, together_in_memory, leading, resigning,
+    together_in_turn, together_in_memory, leading, resigning, permits, permits_in_turn,
 ]  # fmt: skip
 
 

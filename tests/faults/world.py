@@ -16,6 +16,8 @@ _ALL = {
     for name in (
         *("ACQUIRE", "RELEASE", "RENEW", "PASS_ON", "ABANDON", "INSPECT"),
         *("CLAIM", "MOVE_END", "LOOK", "MARK", "LEADER", "PROCLAIM", "BATCH"),
+        *("ACQUIRE_PERMITS", "RELEASE_PERMITS", "RENEW_PERMITS", "ABANDON_PERMITS"),
+        "INSPECT_PERMITS",
     )
 }
 

@@ -50,6 +50,47 @@ async def locks(redis_url: str) -> AsyncIterator[LockClient]:
 
 
 @pytest.mark.bounded(60)
+async def test_the_permits_of_a_semaphore_are_listed(
+    locks: LockClient, redis_url: str, namespace: str
+) -> None:
+    """By their slots, with who has them; and nobody takes one by force."""
+    where = ("--namespace", namespace)
+    semaphore = locks.semaphore("gpu", 3, ttl=30.0, namespace=namespace)
+    async with (
+        semaphore as one,
+        semaphore.hold(permits=2) as two,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(semaphore.acquire)
+        with anyio.fail_after(20):
+            while not (await semaphore.inspect()).waiters:
+                await anyio.sleep(0.01)
+        (listed,) = await shown(redis_url, "ls", *where)
+        assert (listed["name"], listed["holder"], len(listed["waiters"])) == ("gpu", None, 1)
+        assert [(each["token"], each["slots"]) for each in listed["permits"]] == [
+            (one.token, [0]),
+            (two.token, [1, 2]),
+        ]
+        assert listed["fencing_token"] == two.fencing_token
+        assert 0 < listed["permits"][0]["ttl"] <= 30
+        done = await anyio.to_thread.run_sync(lambda: command(redis_url, "inspect", "gpu", *where))
+        assert "3 permits" in done.stdout
+        assert "slot 1, 2" in done.stdout
+        done = await anyio.to_thread.run_sync(lambda: command(redis_url, "ls", *where))
+        assert "3 permits" in done.stdout
+        done = await anyio.to_thread.run_sync(
+            lambda: command(redis_url, "top", "--once", "--interval", "0.2", *where)
+        )
+        assert "3 permits" in done.stdout
+        done = await anyio.to_thread.run_sync(
+            lambda: command(redis_url, "release", "gpu", "--force", "--yes", *where)
+        )
+        assert done.returncode == 1
+        assert "is a semaphore" in done.stderr
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.bounded(60)
 async def test_what_is_held_and_waited_for_is_listed(
     locks: LockClient, redis_url: str, namespace: str
 ) -> None:

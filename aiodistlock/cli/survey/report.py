@@ -32,6 +32,16 @@ def to_json(state: LockState, nodes: int) -> dict[str, Any]:
             for each in state.waiters
         ],
     }
+    if state.permits:
+        shown["permits"] = [
+            {
+                **Holder.of(lease.token)._asdict(),
+                "slots": list(lease.slots),
+                "fencing_token": lease.fence,
+                "ttl": lease.ttl,
+            }
+            for lease in state.permits
+        ]
     return {**shown, "votes": state.votes, "nodes": nodes} if nodes > 1 else shown
 
 
@@ -82,6 +92,10 @@ def show(console: Console, state: LockState, each: dict[int, LockState], nodes: 
     grid.add_row("ttl", ttl_of(state))
     if state.proclaimed is not None:
         grid.add_row("leads, proclaims", Text(shown(state.proclaimed, MOST_OF_ERROR)))
+    for lease in state.permits:
+        slots = ", ".join(map(str, lease.slots))
+        who, left = shown(Holder.of(lease.token)), in_words(lease.ttl)
+        grid.add_row(f"slot {slots}", Text(f"{who}, for {left}, fencing token {lease.fence}"))
     for number in range(nodes) if nodes > 1 else ():
         told = held_by(each[number]) if number in each else Text("does not answer", "red")
         grid.add_row(f"node {number + 1}", told)
@@ -101,6 +115,9 @@ def show(console: Console, state: LockState, each: dict[int, LockState], nodes: 
 
 def held_by(state: LockState) -> Text:
     """Return who holds a lock, as people read it."""
+    if state.permits:
+        count = sum(len(lease.slots) for lease in state.permits)
+        return Text(f"{count} permit{'s' * (count > 1)}")
     if state.holder is None:
         return Text("free", "dim")
     who = Text(shown(Holder.of(state.holder)))
@@ -110,7 +127,9 @@ def held_by(state: LockState) -> Text:
 
 
 def ttl_of(state: LockState) -> Text:
-    """Return how much is left of the lease, as people read it."""
+    """Return how much is left of the lease, of permits of the shortest, as people read it."""
+    if state.permits:
+        return Text(in_words(min(lease.ttl for lease in state.permits)))
     if state.holder is None:
         return Text("-", "dim")
     return Text("none", "yellow") if state.ttl is None else Text(in_words(state.ttl))

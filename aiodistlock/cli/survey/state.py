@@ -45,6 +45,20 @@ class Waiter:
     waited: float
 
 
+class PermitState(NamedTuple):
+    """
+    A lease of permits of a semaphore.
+
+    :param slots: the numbers of its permits
+    :param ttl: seconds left of it
+    """
+
+    token: str
+    slots: tuple[int, ...]
+    fence: int
+    ttl: float
+
+
 @dataclass(frozen=True, slots=True)
 class LockState:
     """
@@ -60,6 +74,7 @@ class LockState:
         or nobody has looked
     :param may_linger: whether the lease stays with its process when it is released, until
         somebody asks for it; whether it does at this instant only that process knows
+    :param permits: of a semaphore, which has no holder: the leases of its permits by their slots
     """
 
     name: str
@@ -71,11 +86,17 @@ class LockState:
     mark: Mark | None = None
     proclaimed: str | None = None
     may_linger: bool = False
+    permits: tuple[PermitState, ...] = ()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody holds the lock, or a permit."""
+        return self.holder is not None or bool(self.permits)
 
     @property
     def in_use(self) -> bool:
         """Whether somebody holds the lock or waits for it."""
-        return self.holder is not None or bool(self.waiters)
+        return self.is_held or bool(self.waiters)
 
     @property
     def kept(self) -> bool:

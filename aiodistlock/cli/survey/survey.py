@@ -16,16 +16,17 @@ from aiodistlock.cli.connection import reaching, redis_clients
 from aiodistlock.console.errors import EXIT_UNAVAILABLE, CommandError
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.mark import Mark, read_mark
+from aiodistlock.core.permits import read_lease
 from aiodistlock.core.value import read_value
 from aiodistlock.deployments.quorum.votes import majority
 
 from .names import matches, name_of, scan_pattern
-from .state import LockState, Waiter, added_up
+from .state import LockState, PermitState, Waiter, added_up
 
 _BATCH = 500
 
 # See prelude.lua.
-_RECORD = re.compile(rb"\d+ \S+ \S+ (?P<token>\S+)")
+_RECORD = re.compile(rb"\d+ \S+ \S+ (?P<token>\S+)(?: \d+ \d+)?")
 
 T = TypeVar("T")
 
@@ -121,7 +122,11 @@ class Survey:
 
         async def look(client: Redis | RedisCluster) -> list[int]:
             values = await _get(client, keys)
-            return [read_value(each).fence if isinstance(each, bytes) else 0 for each in values]
+            held = await _permits(client, keys, values, 0)  # those that are over, too
+            return [
+                read_value(value).fence if isinstance(value, bytes) else _latest(held.get(key, ()))
+                for key, value in zip(keys, values, strict=True)
+            ]
 
         seen = await self.of_all(look)
         return [max(each) for each in zip(*seen.values(), strict=True)]
@@ -180,7 +185,43 @@ async def _look(
         pipeline.pttl(keys.key)
         pipeline.zrange(keys.queue, 0, -1, withscores=True)
     replies = await pipeline.execute(raise_on_error=False)
-    return [_state(keys.name, replies[3 * n : 3 * n + 3], now) for n, keys in enumerate(batch)]
+    held = await _permits(client, [keys.key for keys in batch], replies[::3], now)
+    return [
+        _state(keys.name, replies[3 * n : 3 * n + 3], now, held.get(keys.key, ()))
+        for n, keys in enumerate(batch)
+    ]
+
+
+async def _permits(
+    client: Redis | RedisCluster, keys: Sequence[bytes], values: Sequence[Any], now: int
+) -> dict[bytes, tuple[PermitState, ...]]:
+    """Return the leases of permits, of those keys at which no string was found."""
+    pairs = zip(keys, values, strict=True)
+    asked = [key for key, value in pairs if isinstance(value, Exception)]
+    if not asked:
+        return {}
+    pipeline = client.pipeline(transaction=False)
+    for key in asked:
+        pipeline.zrange(key, 0, -1, withscores=True)
+    replies = await pipeline.execute(raise_on_error=False)
+    return {
+        key: tuple(sorted(_leases(found, now), key=lambda lease: lease.slots))
+        for key, found in zip(asked, replies, strict=True)
+        if isinstance(found, list)
+    }
+
+
+def _leases(found: Iterable[tuple[bytes, float]], now: int) -> Iterator[PermitState]:
+    for member, ends_at in found:
+        read = read_lease(member)
+        if read is not None and now < ends_at < math.inf:
+            token, fence, slots = read
+            yield PermitState(_text(token), slots, fence, (int(ends_at) - now) / 1e6)
+
+
+def _latest(leases: Iterable[PermitState]) -> int:
+    """Return the fencing token of the lease that began last, 0 where there is none."""
+    return max((lease.fence for lease in leases), default=0)
 
 
 async def _get(client: Redis | RedisCluster, keys: Sequence[bytes]) -> list[Any]:
@@ -190,7 +231,9 @@ async def _get(client: Redis | RedisCluster, keys: Sequence[bytes]) -> list[Any]
     return list(await pipeline.execute(raise_on_error=False))
 
 
-def _state(name: str, replies: Sequence[Any], now: int) -> LockState:
+def _state(
+    name: str, replies: Sequence[Any], now: int, permits: tuple[PermitState, ...]
+) -> LockState:
     for reply in replies:
         # A key of another type is something else than a lock, and is passed over.
         if isinstance(reply, Exception) and "WRONGTYPE" not in str(reply):
@@ -200,7 +243,8 @@ def _state(name: str, replies: Sequence[Any], now: int) -> LockState:
     )
     waiters = tuple(_waiters(records or (), now))
     if value is None:
-        return LockState(name, waiters=waiters)
+        fence = _latest(permits) or None
+        return LockState(name, waiters=waiters, fence=fence, permits=permits)
     held = read_value(value)
     return LockState(
         name=name,

@@ -62,7 +62,7 @@ class Frame:
     @property
     def held(self) -> int:
         """How many locks are held."""
-        return sum(row.state.holder is not None for row in self.rows)
+        return sum(row.state.is_held for row in self.rows)
 
     @property
     def waiters(self) -> int:
