@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from aiodistlock import AcquireTimeout, LockClient, LockError, StoreUnavailable
+from aiodistlock.core.validity import deadline
 from aiodistlock.deployments.quorum.node_pipe import MOST_KEPT, RETRY_AFTER
 from aiodistlock.protocol import scripts
 from aiodistlock.testing.discovery import LOOPBACK
@@ -40,6 +41,21 @@ async def test_a_node_that_hangs_up_late_is_not_waited_for(nodes: Nodes) -> None
         # A round waits for 5 s, 5 % of the ttl.
         assert time.monotonic() - began < 3.0
         await lease.release()
+
+
+async def test_a_deadline_counts_from_the_beginning_of_the_round(nodes: Nodes) -> None:
+    """A majority may take long: the first vote is over by so much sooner."""
+    async with ChaosProxy.before(nodes.urls[1]) as slow:
+        slow.script_names = {scripts.VOTE.sha.decode(): "VOTE"}
+        nodes.urls[1] = slow.url
+        async with nodes.client() as client:
+            await warm(client)
+            for node in (3, 4):
+                nodes.servers[node].kill()
+            slow.rules.append(on("reply", "VOTE", Delay(1.0)))
+            lease = await client.lock("a", ttl=60.0).acquire(timeout=20.0)
+            assert lease.validity < deadline(-1.0, 60.0)
+            await lease.release()
 
 
 async def test_nothing_piles_up_while_a_connection_is_being_opened(nodes: Nodes) -> None:

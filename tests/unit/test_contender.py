@@ -10,8 +10,10 @@ import pytest
 from aiodistlock.core.clock import ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import ClientOptions, LockOptions
+from aiodistlock.core.validity import deadline
+from aiodistlock.errors import StoreUnavailable
 from aiodistlock.leases.process_lease import ProcessLease
-from aiodistlock.protocol.answers import Granted, Kept, NotOurs, Queued, Renewed
+from aiodistlock.protocol.answers import Failed, Granted, Kept, NotOurs, Queued, Renewed
 from aiodistlock.protocol.call import Call
 from aiodistlock.protocol.grant_message import Grant
 from aiodistlock.protocol.store import Store
@@ -65,6 +67,7 @@ class Held:
         self, client: ClientState[Any], lease: ProcessLease, fence: int, task: object, owner: object
     ) -> None:
         self.lease = lease
+        self.fence = fence
         self.lost = ""
 
     def _lose(self, reason: str) -> None:
@@ -279,3 +282,88 @@ async def test_a_grant_to_one_who_has_left_is_given_back(bench: Bench) -> None:
     held = Grant(7, 1_000_000_000, 1.0, bench.grant().token, b"lock:wallet")
     bench.engine.delivery.on_grant(held, ServerClock())
     assert len(bench.store.calls("abandon")) == 2
+
+
+async def test_a_deadline_counts_from_before_the_request(bench: Bench) -> None:
+    """Not from when its answer is read."""
+    bench.enter(ttl=10.0)
+    bench.engine.clock = lambda: 1004.0
+    assert bench.grant().deadline == deadline(1000.0, 10.0)
+
+
+async def test_the_servers_clock_is_known_by_when_it_was_asked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By when the answer is read, a grant would seem to begin later than it did."""
+    clock = ServerClock()
+    monkeypatch.setattr(Notes, "server_clock", lambda *_: clock)
+    bench.enter()
+    bench.engine.clock = lambda: 1004.0
+    (asked,) = bench.store.calls("acquire")
+    asked.finish(Queued("other", 1.0, 1, 1_000_000_000, 1000.0))
+    assert clock.earliest(1_001_000_000) == 1001.0
+
+
+async def test_a_grants_deadline_counts_from_when_it_was_granted(bench: Bench) -> None:
+    """Not from when its message is read."""
+    waiting = bench.enter()
+    (token,) = bench.engine.attempts
+    clock = ServerClock()
+    clock.observe(1_000_000_000, 1000.0)
+    bench.engine.clock = lambda: 1000.75
+    grant = Grant(7, 1_000_250_000, 1.0, token, b"lock:wallet")
+    bench.engine.delivery.on_grant(grant, clock)
+    assert waiting.result().lease.deadline == deadline(1000.25, 1.0)
+
+
+async def test_a_lease_that_is_being_passed_on_is_nobodys_to_renew(bench: Bench) -> None:
+    """It may be another's already."""
+    first, _ = bench.enter(), bench.enter()
+    bench.grant()
+    first.result()._give_back()
+    assert len(bench.store.calls("pass_on")) == 1
+    assert bench.engine.watchdog.leases() == []
+
+
+async def test_a_lease_renewed_for_the_next_holder_has_the_next_fencing_token(
+    bench: Bench,
+) -> None:
+    """As any that is handed over here."""
+    bench.engine.options = ClientOptions(handoff_span=60.0)
+    first, second = bench.enter(), bench.enter(ttl=30.0)
+    bench.grant()
+    first.result()._give_back()
+    (renewal,) = bench.store.calls("renew")
+    renewal.finish(Renewed(1000.0, 0))
+    assert [each.result().fence for each in (first, second)] == [1, 2]
+    bench.engine.watchdog.remove(second.result().lease)
+
+
+async def test_a_lease_renewed_for_one_who_leaves_meanwhile_is_given_up(bench: Bench) -> None:
+    """Nobody wants it any more, and others wait for it elsewhere."""
+    bench.engine.options = ClientOptions(handoff_span=60.0)
+    first, second = bench.enter(), bench.enter(ttl=30.0)
+    bench.grant()
+    first.result()._give_back()
+    assert len(bench.store.calls("renew")) == 1
+    second.cancel()
+    bench.contender.leave()
+    assert len(bench.store.calls("release")) == 1
+    assert bench.engine.watchdog.leases() == []
+
+
+@pytest.mark.parametrize("transient", [True, False])
+async def test_an_attempt_ends_when_all_have_given_up(bench: Bench, *, transient: bool) -> None:
+    """What it may have got or queued for is undone, and it asks no more."""
+    waiting = bench.enter()
+    for _ in range(2):
+        bench.store.calls("acquire")[-1].finish(Failed(OSError("none"), transient, 1000.0))
+        if waiting.done():
+            break
+        (attempt,) = bench.engine.attempts.values()
+        attempt.cancel_timer()
+        bench.engine.clock = lambda: 1000.0 + ClientOptions().unavailable_after
+        attempt.ask_again()
+    assert isinstance(waiting.exception(), StoreUnavailable)
+    assert bench.engine.attempts == {}
+    assert len(bench.store.calls("abandon")) == 1

@@ -86,8 +86,8 @@ MUTANTS = (
         "waiting/observation.py",
         "            self._again = True\n",
         "            pass\n",
-        tests="faults/test_elections.py::"
-        "test_nothing_is_missed_between_the_question_and_the_subscription faults/test_elections.py",
+        tests="unit/test_observation.py::"
+        "test_what_is_announced_while_a_question_is_under_way_is_asked_behind_it",
     ),
     mutant(
         "a dead leader is not missed",
@@ -95,8 +95,7 @@ MUTANTS = (
         "waiting/observation.py",
         "        pause = LOOK_EVERY if led.remaining is None else led.remaining\n",
         "        pause = 3600.0\n",
-        tests="faults/test_elections.py::"
-        "test_a_leader_that_dies_before_it_has_proclaimed_is_seen_and_missed",
+        tests="unit/test_observation.py::test_it_looks_when_the_lease_it_knows_of_must_be_over",
     ),
     mutant(
         "candidates of a process share a term",

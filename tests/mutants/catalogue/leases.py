@@ -10,7 +10,7 @@ MUTANTS = (
         "            lease.confirm(reply.sent_at + self._lasts)\n",
         "            lease.confirm(renewer._clock() + self._lasts)\n",
         theme="late answers to renewals",
-        tests="unit/test_watchdog.py",
+        tests="unit/test_watchdog.py::test_a_renewed_lease_goes_on",
     ),
     mutant(
         "a lost lease ends after its deadline",
@@ -18,7 +18,7 @@ MUTANTS = (
         "leases/watchdog.py",
         "        if now + GRAIN >= lease.deadline:\n",
         "        if now >= lease.deadline + 0.2 * lease.options.ttl:\n",
-        tests="unit/test_watchdog.py",
+        tests="unit/test_watchdog.py::test_silence_until_the_deadline_is_a_loss",
     ),
     mutant(
         "refused renewal is no loss",
@@ -27,7 +27,7 @@ MUTANTS = (
         "            renewer.refused(lease, reply.reason)\n",
         "            pass\n",
         theme="forgotten",
-        tests="unit/test_watchdog.py",
+        tests="unit/test_watchdog.py::test_a_refusal_is_a_loss_at_once",
     ),
     mutant(
         "body not cancelled on a loss",
@@ -35,7 +35,7 @@ MUTANTS = (
         "lease.py",
         "            self._body._cancel_body()\n",
         "            pass\n",
-        tests="contract/test_lose_lease.py",
+        tests="contract/test_lose_lease.py::test_the_body_is_cancelled_and_the_block_raises",
     ),
     mutant(
         "max_hold forgotten",
@@ -43,7 +43,7 @@ MUTANTS = (
         "leases/watchdog.py",
         "        elif lease.ends_at is not None and now + GRAIN >= lease.ends_at:\n",
         "        elif lease.ends_at is not None and now >= lease.ends_at + 1.0:\n",
-        tests="unit/test_watchdog.py",
+        tests="unit/test_watchdog.py::test_max_hold_ends_a_lease_that_could_be_renewed",
     ),
     mutant(
         "no connection is suspected",
@@ -52,7 +52,7 @@ MUTANTS = (
         "                self._store.connection.suspect(lease.renewal)\n",
         "                pass\n",
         theme="silent",
-        tests="unit/test_watchdog.py",
+        tests="unit/test_watchdog.py::test_silence_is_suspicious_and_not_yet_a_loss",
     ),
     mutant(
         "a shorter extension believed when it is answered",
@@ -61,7 +61,7 @@ MUTANTS = (
         "            lease.expect(now + lasts)\n",
         "            pass\n",
         theme="late answers to extensions",
-        tests="unit/test_watchdog.py faults/test_races.py",
+        tests="unit/test_watchdog.py",
     ),
     mutant(
         "any answer prolongs, not the latest only",
@@ -70,7 +70,8 @@ MUTANTS = (
         "        elif type(reply) is Renewed and latest:\n",
         "        elif type(reply) is Renewed:\n",
         theme="late answers to extensions",
-        tests="unit/test_watchdog.py",
+        tests="unit/test_watchdog.py::"
+        "test_an_answer_does_not_lengthen_a_lease_that_a_later_renewal_shortens",
     ),
     mutant(
         "a lost lease is renewed once more",
@@ -79,7 +80,7 @@ MUTANTS = (
         "        lease.drop_renewal()\n        lease.possessor",
         "        self.renew(lease)\n        lease.possessor",
         theme="late answers to renewals",
-        tests="unit/test_watchdog.py",
+        tests="unit/test_watchdog.py::test_a_refusal_is_a_loss_at_once",
     ),
     mutant(
         "an error to a renewal is a renewal",
@@ -87,7 +88,7 @@ MUTANTS = (
         "leases/renewal.py",
         "        # Failed: an error decides nothing; the next try follows, until the deadline.\n",
         "        else:\n            lease.confirm(renewer._clock() + self._lasts)\n",
-        tests="unit/test_watchdog.py",
+        tests="unit/test_watchdog.py::test_errors_until_the_deadline_are_a_loss",
     ),
     mutant(
         "the watchdog sleeps on after a suspend",
@@ -96,7 +97,8 @@ MUTANTS = (
         "looks_at = min(now + NAP, due_at)\n",
         "looks_at = due_at\n",
         theme="suspended",
-        tests="unit/test_watchdog.py",
+        tests="unit/test_watchdog.py::"
+        "test_a_machine_that_slept_does_not_have_the_watchdog_sleep_on",
     ),
     mutant(
         "only the first lease of a turn is renewed",
@@ -104,7 +106,7 @@ MUTANTS = (
         "leases/watchdog.py",
         "            self._look_at(lease, now)\n        self._wake",
         "            self._look_at(lease, now)\n            break\n        self._wake",
-        tests="unit/test_watchdog.py",
+        tests="unit/test_watchdog.py::test_all_that_are_due_leave_together",
     ),
     mutant(
         "a loss only signalled",
@@ -112,7 +114,7 @@ MUTANTS = (
         "lease.py",
         '        signals = lease._process_lease.options.on_lost == "signal"\n',
         "        signals = True\n",
-        tests="contract/test_lose_lease.py",
+        tests="contract/test_lose_lease.py::test_the_body_is_cancelled_and_the_block_raises",
     ),
     mutant(
         "held until somebody says it is lost",
@@ -120,6 +122,6 @@ MUTANTS = (
         "lease.py",
         "        return now < lease.deadline and (lease.ends_at is None or now < lease.ends_at)\n",
         "        return lease.ends_at is None or now < lease.ends_at\n",
-        tests="contract/test_lease.py unit/test_watchdog.py faults/test_loss.py",
+        tests="contract/test_once.py::test_nobody_begins_under_a_lease_that_is_over",
     ),
 )

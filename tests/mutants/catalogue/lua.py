@@ -15,7 +15,7 @@ MUTANTS = (
             " then return nil end\n  redis.call('PEXPIRE'",
             "  if not nobody_waits() then return nil end\n  redis.call('PEXPIRE'",
         ),
-        tests="redis/test_renew_script.py",
+        tests="redis/test_renew_script.py::test_a_key_that_is_gone_is_not_made_anew",
     ),
     mutant(
         "release without a look at the owner",
@@ -23,7 +23,7 @@ MUTANTS = (
         "protocol/lua/release.lua",
         "if not is_of_same_lease(holder, value) then return {OTHER, tag} end\n",
         "",
-        tests="redis/test_release_script.py",
+        tests="redis/test_release_script.py::test_with_a_waiter_the_lock_passes_to_it",
     ),
     mutant(
         "abandon without a look at the owner",
@@ -31,7 +31,7 @@ MUTANTS = (
         "protocol/lua/abandon.lua",
         "if not fence_of(holder, token) then return {DONE, tag, 0} end\n",
         "",
-        tests="redis/test_abandon_script.py",
+        tests="redis/test_abandon_script.py::test_a_waiter_leaves_the_queue",
     ),
     mutant(
         "abandon leaves its place in the queue",
@@ -39,7 +39,7 @@ MUTANTS = (
         "protocol/lua/abandon.lua",
         "if inbox ~= '' then leave_queue",
         "if inbox == 'x' then leave_queue",
-        tests="redis/test_abandon_script.py",
+        tests="redis/test_abandon_script.py::test_a_waiter_leaves_the_queue",
     ),
     mutant(
         "counter not read: the clock alone is the fence",
@@ -48,7 +48,7 @@ MUTANTS = (
         "  if now <= last then\n",
         "  if false then\n",
         theme="clock set",
-        tests="redis/test_fencing.py",
+        tests="redis/test_fencing.py::test_reported_handoffs_are_below_the_next_fence",
     ),
     mutant(
         "no gap left where the clock was set back",
@@ -57,7 +57,7 @@ MUTANTS = (
         "      if not is_marked(counter) then fence = fence + GAP end\n",
         "",
         theme="clock set back a little",
-        tests="redis/test_fencing.py",
+        tests="redis/test_fencing.py::test_where_the_clock_is_found_behind_the_gap_is_added_once",
     ),
     mutant(
         "what is void runs",
@@ -66,7 +66,7 @@ MUTANTS = (
         "if tag <= noted then\n",
         "if tag < 0 then\n",
         theme="sent twice",
-        tests="redis/test_void.py",
+        tests="redis/test_void.py::test_what_is_void_touches_nothing",
     ),
     mutant(
         "queue not driven by who finds the key free",
@@ -74,7 +74,7 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "  if redis.call('EXISTS', KEYS[2]) == 1 then\n",
         "  if false then\n",
-        tests="redis/test_acquire_script.py",
+        tests="redis/test_acquire_script.py::test_nobody_overtakes_the_queue_of_a_dead_holder",
     ),
     mutant(
         "whoever waits last is served first",
@@ -82,7 +82,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "    local record = redis.call('ZRANGE', KEYS[2], 0, 0)[1]\n",
         "    local record = redis.call('ZRANGE', KEYS[2], -1, -1)[1]\n",
-        tests="redis/test_release_script.py",
+        tests="redis/test_release_script.py::test_waiters_are_served_in_the_order_of_their_arrival",
     ),
     mutant(
         "waiters that are gone are granted",
@@ -90,7 +90,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "      if type(heard) == 'number' and heard > 0 then return token, fence end\n",
         "      if type(heard) == 'number' then return token, fence end\n",
-        tests="redis/test_release_script.py",
+        tests="redis/test_release_script.py::test_a_dead_waiter_is_skipped",
     ),
     mutant(
         "usual release without a look at the owner",
@@ -98,7 +98,7 @@ MUTANTS = (
         "protocol/lua/release.lua",
         "if others == 0 and redis.call('GET', KEYS[1]) == ARGV[1] then\n",
         "if others == 0 then\n",
-        tests="redis/test_release_script.py",
+        tests="redis/test_release_script.py::test_without_waiters_the_key_goes",
     ),
     mutant(
         "usual acquire before those who queue",
@@ -106,7 +106,7 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3])\n",
         "redis.call('EXISTS', KEYS[1], KEYS[3])\n",
-        tests="redis/test_acquire_script.py",
+        tests="redis/test_acquire_script.py::test_nobody_overtakes_the_queue_of_a_dead_holder",
     ),
     mutant(
         "usual acquire takes what is held",
@@ -114,7 +114,8 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3])\n",
         "redis.call('EXISTS', KEYS[2], KEYS[3])\n",
-        tests="redis/test_acquire_script.py",
+        tests="redis/test_acquire_script.py::"
+        "test_who_only_tries_is_told_the_holder_and_its_remaining_time",
     ),
     mutant(
         "usual acquire under a fence that was used",
@@ -123,7 +124,7 @@ MUTANTS = (
         "    if was >= now then\n",
         "    if false then\n",
         theme="clock set back a little",
-        tests="redis/test_fencing.py redis/test_clock.py",
+        tests="redis/test_clock.py::test_fences_rise_though_the_clock_stands_still",
     ),
     mutant(
         "granted again without a fresh ttl",
@@ -132,7 +133,8 @@ MUTANTS = (
         "if fence then\n  redis.call('PEXPIRE', KEYS[1], ttl)\n",
         "if fence then\n",
         theme="sent twice",
-        tests="redis/test_acquire_script.py",
+        tests="redis/test_acquire_script.py::"
+        "test_the_holder_gets_the_same_grant_again_with_its_ttl_anew",
     ),
     mutant(
         "acquired for ever",
@@ -140,7 +142,8 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "    redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. shown, 'PX', ARGV[2])\n",
         "    redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. shown)\n",
-        tests="redis/test_acquire_script.py",
+        tests="redis/test_acquire_script.py::"
+        "test_a_free_lock_is_granted_with_fence_and_server_time",
     ),
     mutant(
         "who tries goes before those who queue",
@@ -148,7 +151,8 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "    if holder == token then return {granted(), tag, fence, now} end\n",
         "    if inbox == '' then holder = nil end\n",
-        tests="redis/test_acquire_script.py",
+        tests="redis/test_acquire_script.py::"
+        "test_who_only_tries_drives_the_queue_without_joining_it",
     ),
     mutant(
         "released to nobody while others wait",
@@ -156,7 +160,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "    if ok and token then return 1 end\n",
         "    if ok and token == '' then return 1 end\n",
-        tests="redis/test_release_script.py",
+        tests="redis/test_release_script.py::test_with_a_waiter_the_lock_passes_to_it",
     ),
     mutant(
         "given up without a look at the queue",
@@ -164,7 +168,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "  if redis.call('EXISTS', KEYS[2]) == 1 then\n    local ok, token",
         "  if false then\n    local ok, token",
-        tests="redis/test_release_script.py",
+        tests="redis/test_release_script.py::test_with_a_waiter_the_lock_passes_to_it",
     ),
     mutant(
         "who asks again loses its place",
@@ -172,7 +176,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "  if not redis.call('ZSCORE', KEYS[2], record) then\n",
         "  if true then\n",
-        tests="redis/test_acquire_script.py",
+        tests="redis/test_acquire_script.py::test_a_waiter_that_asks_again_keeps_its_place",
     ),
     mutant(
         "whoever comes under a clock set back is first",
@@ -181,7 +185,8 @@ MUTANTS = (
         "    if last and tonumber(last) >= now then arrival = tonumber(last) + 1 end\n",
         "",
         theme="clock set",
-        tests="redis/test_acquire_script.py",
+        tests="redis/test_acquire_script.py::"
+        "test_the_queue_keeps_the_order_of_arrival_though_the_clock_is_set_back",
     ),
     mutant(
         "queue without an end",
@@ -189,7 +194,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "  redis.call('PEXPIRE', KEYS[2], queue_ttl)\n",
         "",
-        tests="redis/test_acquire_script.py",
+        tests="redis/test_acquire_script.py::test_a_waiter_that_asks_again_keeps_its_place",
     ),
     mutant(
         "what is void is noted for ever",
@@ -197,7 +202,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "  redis.call('SET', KEYS[3], void, 'PX', VOID_FOR)\n",
         "  redis.call('SET', KEYS[3], void)\n",
-        tests="redis/test_void.py",
+        tests="redis/test_void.py::test_what_a_request_declares_void_is_noted_before_it_runs",
     ),
     mutant(
         "pass_on without a look at the owner",
@@ -205,7 +210,8 @@ MUTANTS = (
         "protocol/lua/pass_on.lua",
         "if fence_of(holder, token) then\n",
         "if holder then\n",
-        tests="redis/test_pass_on_script.py",
+        tests="redis/test_pass_on_script.py::"
+        "test_where_others_wait_the_head_is_granted_and_we_queue",
     ),
     mutant(
         "passed on, and kept as well",
@@ -213,7 +219,8 @@ MUTANTS = (
         "protocol/lua/pass_on.lua",
         "  if not holder then\n    -- Nobody waits",
         "  if true then\n    -- Nobody waits",
-        tests="redis/test_pass_on_script.py",
+        tests="redis/test_pass_on_script.py::"
+        "test_where_others_wait_the_head_is_granted_and_we_queue",
     ),
     mutant(
         "kept under the same fence",
@@ -221,7 +228,7 @@ MUTANTS = (
         "protocol/lua/pass_on.lua",
         "    fence = fence or issue_fence(now, highest)\n",
         "    fence = fence or fence_of(redis.call('GET', KEYS[1]), token)\n",
-        tests="redis/test_pass_on_script.py",
+        tests="redis/test_pass_on_script.py::test_where_nobody_waits_the_lease_is_kept_and_fresh",
     ),
     mutant(
         "pass_on does not report",
@@ -230,7 +237,8 @@ MUTANTS = (
         "local highest = tonumber(ARGV[4])\n",
         "local highest = 0\n",
         theme="clock set back a little",
-        tests="redis/test_pass_on_script.py",
+        tests="redis/test_pass_on_script.py::"
+        "test_the_fresh_fence_is_above_what_local_handoffs_used",
     ),
     mutant(
         "release in a batch without a look at the owner",
@@ -238,7 +246,7 @@ MUTANTS = (
         "protocol/lua/batch.lua",
         "~= ARGV[a + 1] then return nil end\n  redis.call('DEL'",
         "== '' then return nil end\n  redis.call('DEL'",
-        tests="redis/test_batch_script.py redis/test_release_script.py redis/test_model.py",
+        tests="redis/test_release_script.py::test_without_waiters_the_key_goes",
     ),
     mutant(
         "acquire in a batch takes what is held",
@@ -246,7 +254,7 @@ MUTANTS = (
         "protocol/lua/batch.lua",
         "redis.call('EXISTS', KEYS[k + 1], KEYS[k + 2]) ~= 0",
         "false",
-        tests="redis/test_batch_script.py redis/test_acquire_script.py",
+        tests="redis/test_batch_script.py::test_an_error_harms_one",
     ),
     mutant(
         "nobody waits in a batch",
@@ -254,9 +262,7 @@ MUTANTS = (
         "protocol/lua/batch.lua",
         "local function nobody_waits() return clear or redis.call('EXISTS', KEYS[k + 2]) == 0 end",
         "local function nobody_waits() return true end",
-        tests=(
-            "redis/test_batch_script.py redis/test_acquire_script.py redis/test_release_script.py"
-        ),
+        tests="redis/test_batch_script.py::test_each_has_its_answer_in_its_place",
     ),
     mutant(
         "one number for all of a batch",
@@ -264,6 +270,6 @@ MUTANTS = (
         "protocol/lua/batch.lua",
         "starts[item], first + item - 1\n",
         "starts[item], first\n",
-        tests="redis/test_batch_script.py unit/test_batch.py faults/test_batches.py",
+        tests="redis/test_batch_script.py::test_each_has_its_answer_in_its_place",
     ),
 )

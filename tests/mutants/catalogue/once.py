@@ -66,7 +66,8 @@ MUTANTS = (
         "once.py",
         "        self.lease._client.let_go[held.token] = self.lease\n",
         "",
-        tests="faults/test_once.py faults/test_lost_releases.py",
+        tests="faults/test_once.py::"
+        "test_an_end_that_is_refused_for_a_while_is_not_given_up_by_who_waits_beside_it",
     ),
     mutant(
         "a mark goes down",

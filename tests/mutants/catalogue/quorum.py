@@ -13,7 +13,7 @@ MUTANTS = (
         "deployments/quorum/votes.py",
         "    return nodes // 2 + 1\n",
         "    return nodes // 2\n",
-        tests="unit/test_quorum.py",
+        tests="unit/test_quorum.py::test_two_majorities_share_a_node",
     ),
     _on_quorum(
         "fence not written back to a majority",
@@ -21,9 +21,8 @@ MUTANTS = (
         "deployments/quorum/rounds/fenced.py",
         "        if not behind:\n",
         "        if behind or not behind:\n",
-        tests=(
-            "deployments/test_quorum_data.py::test_the_highest_token_stands_at_a_majority_before_the_lease_begins"
-        ),
+        tests="deployments/test_quorum_data.py::"
+        "test_the_highest_token_stands_at_a_majority_before_the_lease_begins",
     ),
     _on_quorum(
         "the lowest fence of a majority is given",
@@ -31,7 +30,7 @@ MUTANTS = (
         "deployments/quorum/votes.py",
         "    fence = max(issued.values())\n",
         "    fence = min(issued.values())\n",
-        tests="unit/test_quorum.py",
+        tests="unit/test_quorum.py::test_the_highest_token_is_agreed_on",
     ),
     _on_quorum(
         "deadline counted from the end of a round",
@@ -40,7 +39,8 @@ MUTANTS = (
         "Granted(fence, fence, self.sent_at, self.token)",
         "Granted(fence, fence, self.quorum.clock(), self.token)",
         theme="late answers to renewals",
-        tests="deployments/test_quorum_faults.py deployments/test_quorum_edges.py",
+        tests="deployments/test_quorum_edges.py::"
+        "test_a_deadline_counts_from_the_beginning_of_the_round",
     ),
     _on_quorum(
         "renewed by one node only",
@@ -48,7 +48,7 @@ MUTANTS = (
         "deployments/quorum/rounds/renew.py",
         "            if self.votes_for == self.quorum.majority:\n",
         "            if self.votes_for == 1:\n",
-        tests="deployments/test_quorum_data.py deployments/test_quorum_faults.py",
+        tests="deployments/test_quorum_data.py::test_a_lease_that_a_majority_has_not_is_lost",
     ),
     _on_quorum(
         "quarantine ignored",
@@ -57,7 +57,7 @@ MUTANTS = (
         "  if remaining > 0 then",
         "  if false then",
         theme="amnesia",
-        tests="redis/test_quorum_scripts.py",
+        tests="redis/test_quorum_scripts.py::test_a_node_without_data_is_not_trusted",
     ),
     _on_quorum(
         "usual vote without a look at who has it",
@@ -65,7 +65,7 @@ MUTANTS = (
         "protocol/lua/vote.lua",
         "redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3])\n",
         "redis.call('EXISTS', KEYS[2], KEYS[3])\n",
-        tests="redis/test_quorum_scripts.py",
+        tests="redis/test_quorum_scripts.py::test_a_wrong_type_is_an_error_that_changes_nothing",
     ),
     _on_quorum(
         "vote given to a second one who would wait",
@@ -73,7 +73,7 @@ MUTANTS = (
         "protocol/lua/vote.lua",
         "if holder then\n",
         "if holder and inbox == '' then\n",
-        tests="redis/test_quorum_scripts.py",
+        tests="redis/test_quorum_scripts.py::test_who_waits_is_kept_once",
     ),
     _on_quorum(
         "vote taken back without a look at the owner",
@@ -81,7 +81,7 @@ MUTANTS = (
         "protocol/lua/unvote.lua",
         "waiter_of(holder) ~= token then return {OTHER, tag, 0} end\n",
         "holder == '' then return {OTHER, tag, 0} end\n",
-        tests="redis/test_quorum_scripts.py",
+        tests="redis/test_quorum_scripts.py::test_what_undoes_one_round_leaves_another_alone",
     ),
     _on_quorum(
         "vote renewed without a look at the owner",
@@ -89,7 +89,7 @@ MUTANTS = (
         "protocol/lua/renew_vote.lua",
         "if not fence_of(holder, token) then return {OTHER, tag} end\n",
         "",
-        tests="redis/test_quorum_scripts.py",
+        tests="redis/test_quorum_scripts.py::test_a_vote_for_another_is_not_renewed",
     ),
     _on_quorum(
         "votes of a lost round are kept",
@@ -105,6 +105,6 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "      fence, since = last + 1 + GAP, now\n",
         "      fence, since = last + 1, now\n",
-        tests="unit/test_quorum_fencing.py redis/test_quorum_scripts.py",
+        tests="redis/test_quorum_scripts.py::test_a_proposal_behind_the_counter_is_raised_above_it",
     ),
 )

@@ -48,7 +48,8 @@ MUTANTS = (
         file="together.py",
         old="            cleanups = _give_back(self._leases)\n",
         new="            cleanups: list[Call[Any] | None] = []\n",
-        tests="contract/test_together.py faults/test_together.py",
+        tests="contract/test_together.py::test_a_closed_client_ends_the_wait "
+        "faults/test_together.py::test_cancelled_it_gives_back_what_it_had_at_hand",
     ),
     _of_several(
         "a time for each, not one for all",

@@ -16,7 +16,7 @@ MUTANTS = (
         "waiting/attempt.py",
         "        until = reply.sent_at + self.options.relied_on\n",
         "        until = self.client.clock() + self.options.relied_on\n",
-        tests="faults/test_server_faults.py unit/test_contender.py",
+        tests="unit/test_contender.py::test_a_deadline_counts_from_before_the_request",
     ),
     mutant(
         "grant taken after its deadline",
@@ -26,7 +26,8 @@ MUTANTS = (
         "        if began is None:\n",
         _BODY_BEGINS,
         theme="late grants",
-        tests="unit/test_contender.py contract/test_entry.py faults/test_processes.py",
+        tests="contract/test_entry.py::"
+        "test_a_lease_that_ran_out_before_its_entry_is_acquired_again",
     ),
     mutant(
         "grant counted from when it was read",
@@ -35,7 +36,7 @@ MUTANTS = (
         "        attempt.contender.granted_by_message(attempt, grant, began, ttl)\n",
         "        attempt.contender.granted_by_message(attempt, grant, now, ttl)\n",
         theme="late grants",
-        tests="unit/test_contender.py faults/test_processes.py",
+        tests="unit/test_contender.py::test_a_grants_deadline_counts_from_when_it_was_granted",
     ),
     mutant(
         "grant believed for as long as the lock's ttl",
@@ -44,7 +45,7 @@ MUTANTS = (
         "        ttl = min(grant.ttl, attempt.options.grant_ttl_ms / 1000)\n",
         "        ttl = attempt.options.ttl\n",
         theme="late claims",
-        tests="unit/test_contender.py",
+        tests="unit/test_contender.py::test_a_grant_is_relied_on_for_no_longer_than_was_asked_for",
     ),
     mutant(
         "answer taken after its deadline",
@@ -53,7 +54,7 @@ MUTANTS = (
         "        if self.client.clock() < until:\n",
         "        if until:\n",
         _BODY_BEGINS,
-        tests="faults/test_server_faults.py",
+        tests="faults/test_server_faults.py::test_an_answer_later_than_the_ttl_is_no_lease",
     ),
     mutant(
         "claim forgotten",
@@ -62,7 +63,8 @@ MUTANTS = (
         "            self.client.watchdog.renew(lease)\n",
         "            pass\n",
         theme="busy bodies",
-        tests="contract/test_lease.py",
+        tests="unit/test_contender.py::"
+        "test_a_grant_that_is_shorter_than_its_lease_is_claimed_at_once",
     ),
     mutant(
         "abandon not sent by the last who leaves",
@@ -71,7 +73,7 @@ MUTANTS = (
         "            cleanup = self.abandon(attempt)\n",
         "            attempt.end()\n            self.attempt = None\n",
         theme="cancelled",
-        tests="contract/test_waiting.py",
+        tests="contract/test_waiting.py::test_a_timeout_names_the_holder",
     ),
     mutant(
         "what was granted to one who left is kept",
@@ -80,7 +82,7 @@ MUTANTS = (
         "            self._give_back(grant)\n\n    def _give_back",
         "            pass\n\n    def _give_back",
         theme="cancelled",
-        tests="faults/test_races.py faults/test_cancellation.py unit/test_contender.py",
+        tests="unit/test_contender.py::test_a_grant_to_one_who_has_left_is_given_back",
     ),
     mutant(
         "passed on under the old fence",
@@ -88,7 +90,7 @@ MUTANTS = (
         "waiting/hand_off.py",
         "        lease.fence = reply.fence\n",
         "",
-        tests="contract/test_fencing.py contract/test_exclusion.py unit/test_contender.py",
+        tests="contract/test_fencing.py::test_fencing_tokens_rise",
     ),
     mutant(
         "handed over at the end of a lease",
@@ -97,7 +99,7 @@ MUTANTS = (
         "    if deadline - now < ttl / 2:\n",
         "    if deadline - now < -ttl:\n",
         theme="all is well",
-        tests="unit/test_cohort.py",
+        tests="unit/test_cohort.py::test_the_step_after_a_release",
     ),
     mutant(
         "server's clock counted from when it was read",
@@ -106,7 +108,7 @@ MUTANTS = (
         ".observe(reply.server_us, reply.sent_at)\n",
         ".observe(reply.server_us, self.client.clock())\n",
         theme="late claims",
-        tests="unit/test_contender.py faults/test_processes.py unit/test_clock.py",
+        tests="unit/test_contender.py::test_the_servers_clock_is_known_by_when_it_was_asked",
     ),
     mutant(
         "deadline ignored when the body begins",
@@ -115,7 +117,8 @@ MUTANTS = (
         "    if lease.alive and lease.validity_at(client.clock()) > 0.0:\n",
         "    if lease.alive:\n",
         theme="slips",
-        tests="contract/test_entry.py",
+        tests="contract/test_entry.py::"
+        "test_a_lease_that_ran_out_before_its_entry_is_acquired_again",
     ),
     mutant(
         "a turn that comes with a cancellation is kept",
@@ -124,7 +127,8 @@ MUTANTS = (
         "    return None if holder is None else holder._give_back()\n",
         "    return None\n",
         theme="cancelled",
-        tests="contract/test_waiting.py faults/test_cancellation.py",
+        tests="contract/test_waiting.py::"
+        "test_a_waiter_cancelled_as_its_turn_comes_hands_the_lock_on",
     ),
     mutant(
         "close forgets who waits",
@@ -133,7 +137,7 @@ MUTANTS = (
         "            self.end_lingering(lease)\n        self.leave()\n",
         "            self.end_lingering(lease)\n",
         theme="closed",
-        tests="contract/test_client_life.py",
+        tests="contract/test_client_life.py::test_aclose_takes_a_place_in_the_queue_along",
     ),
     mutant(
         "close forgets what is held",
@@ -142,7 +146,7 @@ MUTANTS = (
         "            lease.possessor.close(problem)\n",
         "            pass\n",
         theme="closed",
-        tests="contract/test_client_life.py",
+        tests="contract/test_client_life.py::test_a_client_in_use_is_ended_by_aclose",
     ),
     mutant(
         "a lease that nobody wants any more is kept",
@@ -151,7 +155,8 @@ MUTANTS = (
         "            cleanup = self._give_up(lease)\n",
         "            pass\n",
         theme="cancelled",
-        tests="contract/test_waiting.py faults/test_cancellation.py unit/test_contender.py",
+        tests="unit/test_contender.py::"
+        "test_a_lease_renewed_for_one_who_leaves_meanwhile_is_given_up",
     ),
     mutant(
         "an attempt goes on when all have given up",
@@ -159,7 +164,7 @@ MUTANTS = (
         "waiting/contender.py",
         "        if self.waiters.first() is None:\n            self.abandon(attempt)\n",
         "        if self.waiters.first() is None:\n            pass\n",
-        tests="faults/test_server_faults.py faults/test_orphans.py contract/test_waiting.py",
+        tests="unit/test_contender.py::test_an_attempt_ends_when_all_have_given_up",
     ),
     mutant(
         "renewed for the next holder under the same fence",
@@ -167,7 +172,8 @@ MUTANTS = (
         "waiting/hand_off.py",
         "                return\n            lease.handoffs += 1\n",
         "                return\n",
-        tests="unit/test_contender.py contract/test_lease.py contract/test_fencing.py",
+        tests="unit/test_contender.py::"
+        "test_a_lease_renewed_for_the_next_holder_has_the_next_fencing_token",
     ),
     mutant(
         "given up without a word to Redis",
@@ -175,7 +181,7 @@ MUTANTS = (
         "waiting/grant.py",
         "        call = self.release_at_redis(lease)\n",
         "        call = self.client.store.renew(self.keys, lease.value, 50)\n",
-        tests="contract/test_waiting.py",
+        tests="contract/test_waiting.py::test_a_free_lock_is_had_at_once",
     ),
     mutant(
         "passed on, and looked after by the watchdog",
@@ -184,7 +190,7 @@ MUTANTS = (
         "        lease.drop_renewal()\n        attempt.call = self",
         "        self.client.watchdog.add(lease)\n        attempt.call = self",
         theme="late answers to renewals",
-        tests="faults/test_races.py unit/test_contender.py contract/test_exclusion.py",
+        tests="unit/test_contender.py::test_a_lease_that_is_being_passed_on_is_nobodys_to_renew",
     ),
     mutant(
         "next holder by the options of the former",
@@ -193,7 +199,7 @@ MUTANTS = (
         "        self.options = options\n        self.ends_at =",
         "        self.ends_at =",
         theme="all is well",
-        tests="contract/test_lease.py unit/test_lingering.py",
+        tests="unit/test_lingering.py::test_a_plain_lock_on_the_name_uses_it_once",
     ),
     mutant(
         "who waits never asks again",
@@ -201,6 +207,7 @@ MUTANTS = (
         "waiting/attempt.py",
         "        self.timer = client.timers.call_later(seconds, self.ask_again)\n",
         "        self.timer = client.timers.call_later(seconds + 1e6, self.ask_again)\n",
-        tests="redis/test_interoperability.py faults/test_processes.py",
+        tests="redis/test_interoperability.py::"
+        "test_waiters_behind_a_foreign_lock_get_their_turn_by_asking",
     ),
 )
