@@ -113,6 +113,20 @@ async def test_whoever_runs_out_of_time_leaves_none(
         pass
 
 
+async def test_cancelled_while_it_waits_it_leaves_none(
+    world: World, first: LockClient, second: LockClient
+) -> None:
+    """Those that it had already go back at once, not when their ttl is over."""
+    async with world.lock(second, "c"):
+        task = asyncio.create_task(together(world, first, "a", "b", "c", ttl=60.0).__aenter__())
+        await holding(world, second, "a", "b", "c")
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        await holding(world, second, "c")
+    await all_free(world, second, *NAMES)
+
+
 async def test_the_timeout_is_one_for_all() -> None:
     """What the wait for one name took is not there for the next."""
     clock = ManualClock()

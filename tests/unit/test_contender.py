@@ -367,3 +367,13 @@ async def test_an_attempt_ends_when_all_have_given_up(bench: Bench, *, transient
     assert isinstance(waiting.exception(), StoreUnavailable)
     assert bench.engine.attempts == {}
     assert len(bench.store.calls("abandon")) == 1
+
+
+async def test_whoever_waits_asks_again_when_the_holders_lease_must_be_over(bench: Bench) -> None:
+    """Its grant may be lost, or the holder dead."""
+    bench.enter()
+    bench.store.calls("acquire")[-1].finish(Queued("other", 0.5, 1, 1, 1000.0))
+    (attempt,) = bench.engine.attempts.values()
+    timer = cast(asyncio.TimerHandle, attempt.timer)
+    assert timer.when() < asyncio.get_running_loop().time() + 0.5 + 1.0
+    attempt.cancel_timer()

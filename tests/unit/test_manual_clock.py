@@ -313,3 +313,19 @@ async def test_a_hand_off_among_tasks_tells_time_by_the_clock(
     await clock.advance(2.0)
     await lease.release()
     assert figures(told) == [(Acquired, 0.0), (Released, 3.0), (Acquired, 3.0), (Released, 2.0)]
+
+
+async def test_a_lease_is_not_held_past_its_deadline_though_nobody_has_looked(
+    ours: LockClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that was blocked until then has told nobody of the loss yet."""
+    lease = await ours.lock("wallet", ttl=10.0).acquire()
+    engine = ours._engine("*")
+    began_at = engine.clock()
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "clock", lambda: began_at + 10.0)
+        assert not lease.is_held
+        with pytest.raises(LeaseLost):
+            lease.check()
+    lease.check()
+    await lease.release()

@@ -61,7 +61,8 @@ MUTANTS = (
         "            lease.expect(now + lasts)\n",
         "            pass\n",
         theme="late answers to extensions",
-        tests="unit/test_watchdog.py",
+        tests="unit/test_watchdog.py::"
+        "test_a_renewal_under_way_leaves_no_deadline_that_it_cuts_short",
     ),
     mutant(
         "any answer prolongs, not the latest only",
@@ -122,6 +123,7 @@ MUTANTS = (
         "lease.py",
         "        return now < lease.deadline and (lease.ends_at is None or now < lease.ends_at)\n",
         "        return lease.ends_at is None or now < lease.ends_at\n",
-        tests="contract/test_once.py::test_nobody_begins_under_a_lease_that_is_over",
+        tests="unit/test_manual_clock.py::"
+        "test_a_lease_is_not_held_past_its_deadline_though_nobody_has_looked",
     ),
 )

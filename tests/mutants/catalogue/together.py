@@ -48,8 +48,7 @@ MUTANTS = (
         file="together.py",
         old="            cleanups = _give_back(self._leases)\n",
         new="            cleanups: list[Call[Any] | None] = []\n",
-        tests="contract/test_together.py::test_a_closed_client_ends_the_wait "
-        "faults/test_together.py::test_cancelled_it_gives_back_what_it_had_at_hand",
+        tests="contract/test_together.py::test_cancelled_while_it_waits_it_leaves_none",
     ),
     _of_several(
         "a time for each, not one for all",

@@ -207,7 +207,7 @@ MUTANTS = (
         "waiting/attempt.py",
         "        self.timer = client.timers.call_later(seconds, self.ask_again)\n",
         "        self.timer = client.timers.call_later(seconds + 1e6, self.ask_again)\n",
-        tests="redis/test_interoperability.py::"
-        "test_waiters_behind_a_foreign_lock_get_their_turn_by_asking",
+        tests="unit/test_contender.py::"
+        "test_whoever_waits_asks_again_when_the_holders_lease_must_be_over",
     ),
 )
