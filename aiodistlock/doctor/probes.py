@@ -21,6 +21,7 @@ from redis.exceptions import ResponseError
 from aiodistlock.core.keys import LockKeys, void_key
 from aiodistlock.core.slots import tag_of
 from aiodistlock.core.value import value_of
+from aiodistlock.protocol import leader_calls, mark_calls
 from aiodistlock.protocol.operations import Operations
 from aiodistlock.protocol.redis_call import RedisCall
 from aiodistlock.protocol.refusals import is_transient
@@ -30,6 +31,10 @@ from .facts import Denial, NodeFacts
 from .session import Question, Session, Silent
 
 _LINE: Final = re.compile(r"@user_script: ?(\d+)")
+
+KEYS_OF_ELECTIONS: Final = "keys of elections"
+CHANNELS_OF_ELECTIONS: Final = "channels of elections"
+KEYS_OF_ONCE: Final = "keys of what is done once"
 
 LEAST_TTL_MS: Final = 5_000
 """Longer than the probes take, unless the way is long."""
@@ -103,7 +108,27 @@ async def probe(session: Session, node: NodeFacts, role: Role) -> list[Denial] |
     # who may SUBSCRIBE need not have the right to UNSUBSCRIBE.
     async with session.another() as second:
         denials += await _tried(second, [(subscribe, (subscribe, inbox))])
+        # Whoever lacks what locks need is told of that first.
+        if not role.votes and all(each.what in _ACKS for each in denials):
+            denials += await _beside_locks(session, second, keys, publish, subscribe)
     return denials
+
+
+async def _beside_locks(
+    session: Session, second: Session, keys: LockKeys, publish: str, subscribe: str
+) -> list[Denial]:
+    """Return what is refused of what only some programs use, beside locks."""
+    denials = []
+    for what, call in (
+        (KEYS_OF_ELECTIONS, leader_calls.leader(keys)),
+        (KEYS_OF_ONCE, mark_calls.look(keys)),
+    ):
+        refusal = await _run(session, call)
+        if refusal is not None:
+            denials.append(Denial(what, str(refusal[1]), is_transient(refusal[1])))
+    channel = keys.proclamation
+    denials += await _tried(session, [(CHANNELS_OF_ELECTIONS, (publish, channel, b"probe"))])
+    return denials + await _tried(second, [(CHANNELS_OF_ELECTIONS, (subscribe, channel))])
 
 
 def _marker_of(keys: LockKeys) -> bytes:
@@ -236,6 +261,7 @@ def denies_command(error: ResponseError) -> bool:
 
 
 _Attempt = tuple[str, Question]
+_ACKS = ("WAIT", "WAITAOF")
 
 
 def _extras(node: NodeFacts, role: Role) -> list[_Attempt]:

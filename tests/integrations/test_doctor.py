@@ -74,9 +74,19 @@ NEEDED = (
     "~aiodistlock:fence* ~aiodistlock:queue:* ~aiodistlock:void:*"
 )
 MESSAGES = "+publish +subscribe &aiodistlock:inbox:*"
+LEADERS = "~aiodistlock:leader:* &aiodistlock:leader:*"
+MARKS = "~aiodistlock:done:*"
 RIGHTS = {
     # rights: level, what the finding names
     "enough": (f"{NEEDED} {MESSAGES} +wait", "note", "WAITAOF"),
+    "no marks": (f"{NEEDED} {MESSAGES} {LEADERS}", "note", "nothing can be done once"),
+    "no elections": (f"{NEEDED} {MESSAGES} {MARKS}", "note", "there can be no elections"),
+    "no announcements": (
+        f"{NEEDED} {MESSAGES} {MARKS} ~aiodistlock:leader:*",
+        "note",
+        "channels of elections",
+    ),
+    "all of it": (f"{NEEDED} {MESSAGES} {LEADERS} {MARKS} +@all -info -config", "ok", "may do all"),
     "no EVALSHA": (f"{NEEDED} {MESSAGES} -evalsha", "danger", "EVALSHA"),
     "no EVAL": (f"{NEEDED} {MESSAGES} -eval", "danger", "EVAL"),
     "no ZADD": (f"{NEEDED} {MESSAGES} -zadd", "danger", "script acquire"),

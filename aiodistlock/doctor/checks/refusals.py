@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from aiodistlock.doctor.facts import Denial, Kind, NodeFacts
 from aiodistlock.doctor.findings import Finding, Level
+from aiodistlock.doctor.probes import CHANNELS_OF_ELECTIONS, KEYS_OF_ELECTIONS, KEYS_OF_ONCE
 
 
 def permissions(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
@@ -152,6 +153,18 @@ _CONSEQUENCES: tuple[tuple[Callable[[Denial], bool], Level, str, str], ...] = (
             "grant {user} PUBLISH and SUBSCRIBE (on a Cluster SPUBLISH and SSUBSCRIBE) on "
             "aiodistlock:inbox:*"
         ),
+    ),
+    (
+        _is(KEYS_OF_ELECTIONS, CHANNELS_OF_ELECTIONS),
+        Level.NOTE,
+        "there can be no elections, or their observers poll",
+        "grant {user} the keys and the channels aiodistlock:leader:* if you want any",
+    ),
+    (
+        _is(KEYS_OF_ONCE),
+        Level.NOTE,
+        "nothing can be done once a window",
+        "grant {user} the keys aiodistlock:done:* if you want that",
     ),
     (
         _is("WAIT", "WAITAOF"),
