@@ -16,6 +16,7 @@ from aiodistlock import (
     Lease,
     LeaseLost,
     LockClient,
+    ReadWriteLock,
     Run,
     Semaphore,
     Together,
@@ -53,6 +54,10 @@ class World:
         return self.here.election(
             f"n{self.round}", ttl=TTL, namespace=self.namespace, backoff=PATIENT, **options
         )
+
+    def rwlock(self, source: LockClient) -> ReadWriteLock:
+        """Build a read/write lock of the round's name."""
+        return source.rwlock(f"n{self.round}", ttl=TTL, namespace=self.namespace, backoff=PATIENT)
 
     async def queued(self, count: int) -> None:
         """Wait until so many wait at Redis."""
@@ -425,10 +430,85 @@ async def _all_permits(w: World) -> None:
     await (await _permits(w, w.there).acquire(timeout=5, permits=2)).release()
 
 
+async def reading(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """Two readers that share a lease, of which one leaves first."""
+
+    async def operation() -> None:
+        async with w.rwlock(w.here).read() as one, w.rwlock(w.here_no_span).read():
+            await one.extend(TTL)
+
+    return operation, _no_more
+
+
+async def reading_in_turn(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """Readers that wait for a writer's grant, and one that joins them."""
+    theirs = await w.rwlock(w.there).write().acquire()
+
+    async def read() -> None:
+        async with w.rwlock(w.here).read():
+            await asyncio.sleep(0)
+
+    ours = [asyncio.create_task(read()) for _ in range(2)]
+    await w.queued(1)
+
+    async def operation() -> None:
+        releasing = asyncio.create_task(theirs.release())
+        try:
+            await asyncio.gather(*ours, read())
+        finally:
+            with anyio.CancelScope(shield=True):
+                await releasing
+
+    async def end() -> None:
+        for each in ours:
+            each.cancel()
+        await asyncio.gather(*ours, return_exceptions=True)
+        await _release(theirs)
+
+    return operation, end
+
+
+async def writing(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """A writer that waits for a reader, and reads on."""
+    theirs = await w.rwlock(w.there).read().acquire()
+
+    async def operation() -> None:
+        releasing = asyncio.create_task(theirs.release())
+        try:
+            async with w.rwlock(w.here).write() as lease:
+                await lease.downgrade()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await releasing
+
+    return operation, lambda: _release(theirs)
+
+
+async def upgrading(w: World) -> tuple[Operation, Callable[[], Awaitable[None]]]:
+    """A reader that writes when another one has left, and reads on, and writes again."""
+    theirs = await w.rwlock(w.there).read().acquire()
+
+    async def operation() -> None:
+        releasing = None
+        try:
+            async with w.rwlock(w.here).upgradeable() as lease:
+                releasing = asyncio.create_task(theirs.release())
+                await lease.upgrade()
+                await lease.downgrade()
+                await lease.upgrade()
+        finally:
+            if releasing is not None:
+                with anyio.CancelScope(shield=True):
+                    await releasing
+
+    return operation, lambda: _release(theirs)
+
+
 SCENES = [
     free, free_try, contended, granted, block, handoff, passing_on, keeping, renewed_handoff,
     extending, releasing, once, begun_once, at_least, together, together_refused,
     together_in_turn, together_in_memory, leading, resigning, permits, permits_in_turn,
+    reading, reading_in_turn, writing, upgrading,
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count, pairwise
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import pytest
 import redis.asyncio as redis_asyncio
@@ -37,6 +37,7 @@ class Line:
     here: LockClient
     there: LockClient
     name: str
+    protocol: int
     fences: list[int] = field(default_factory=list)
 
     def lock(self, source: LockClient) -> AsyncLock:
@@ -132,7 +133,43 @@ async def begun_once(line: Line) -> None:
     await _done_once(line, "skip")
 
 
-SCENARIOS = [alone, contended, passed_on, done_once, begun_once]
+async def read_and_written(line: Line) -> None:
+    """Two read, one of them writes, reads on, and then the other one writes."""
+    # No grant is over while the machine is busy: what is lost of it is asked for again.
+    url = line.proxy.url
+    options: dict[str, Any] = {"protocol": line.protocol, "claim_window": TTL}
+    async with client(url, **options) as here, client(url, **options) as there:
+        await _read_and_write(line, here, there)
+
+
+async def _read_and_write(line: Line, here: LockClient, there: LockClient) -> None:
+    ours, theirs = (
+        each.rwlock(line.name, ttl=TTL, namespace=line.namespace, backoff=EAGER)
+        for each in (here, there)
+    )
+    group = f"aiodistlock:readers:{{{line.namespace}{line.name}}}"
+    one, other = await ours.upgradeable().acquire(), await theirs.read().acquire()
+    assert await line.redis.zcard(group) == 2
+    assert other.fencing_token == one.fencing_token
+    upgrading = asyncio.create_task(one.upgrade())
+    await asyncio.sleep(0)
+    await other.release()
+    await upgrading
+    await line.holds(one)
+    await one.downgrade()
+    other = await theirs.read().acquire()
+    assert other.fencing_token == one.fencing_token
+    assert await line.redis.zcard(group) == 2
+    writing = asyncio.create_task(theirs.write().acquire())
+    await _queued(line, writing)
+    await one.release()
+    await other.release()
+    writer = await writing
+    await line.holds(writer)
+    await line.release(writer)
+
+
+SCENARIOS = [alone, contended, passed_on, done_once, begun_once, read_and_written]
 
 
 async def _queued(line: Line, waiting: asyncio.Task[Lease]) -> None:
@@ -168,7 +205,7 @@ async def line_to(
     proxy.script_names = SCRIPTS
     async with proxy:
         here, there = (client(proxy.url, protocol=protocol, handoff_span=0.0) for _ in range(2))
-        line = Line(proxy, redis, namespace, here, there, "n0")
+        line = Line(proxy, redis, namespace, here, there, "n0", protocol)
         try:
             await load_scripts(redis)
             await contended(line)

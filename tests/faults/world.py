@@ -18,6 +18,7 @@ _ALL = {
         *("CLAIM", "MOVE_END", "LOOK", "MARK", "LEADER", "PROCLAIM", "BATCH"),
         *("ACQUIRE_PERMITS", "RELEASE_PERMITS", "RENEW_PERMITS", "ABANDON_PERMITS"),
         "INSPECT_PERMITS",
+        *("READ", "WRITE", "UPGRADE", "DOWNGRADE"),
     )
 }
 
@@ -53,9 +54,9 @@ async def eventually(
 
 
 async def left(redis: redis_asyncio.Redis, namespace: str) -> list[bytes]:
-    """Return the keys below a namespace, but what outlives locks: fence counters, what is void."""
+    """Return the keys below a namespace, but what outlives locks: fences, versions, and voids."""
     found = [key async for key in redis.scan_iter(match=f"*{namespace}*", count=1000)]
-    lasting = (b"aiodistlock:fence", b"aiodistlock:void:")
+    lasting = (b"aiodistlock:fence", b"aiodistlock:version:", b"aiodistlock:void:")
     return sorted(key for key in found if not key.startswith(lasting))
 
 
