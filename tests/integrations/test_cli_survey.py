@@ -200,6 +200,26 @@ async def here(*args: str, url: str) -> str:
     return str(done.stdout)
 
 
+@pytest.mark.bounded(60)
+async def test_who_reads_is_told(redis_url: str, namespace: str) -> None:
+    """Each process once; and a group is no holder of its own."""
+    at = ("--namespace", namespace)
+    async with LockClient.from_url(redis_url) as one, LockClient.from_url(redis_url) as other:
+        leases = [
+            await each.rwlock("page", namespace=namespace, ttl=600.0).read().acquire()
+            for each in (one, one, other)
+        ]
+        told = await shown(redis_url, "inspect", "page", *at)
+        listed = await here("ls", *at, url=redis_url)
+        whole = await here("inspect", "page", *at, url=redis_url)
+        for lease in leases:
+            await lease.release()
+    assert sorted(told["readers"]) == sorted({each.token for each in leases})
+    assert told["fencing_token"] == leases[0].fencing_token
+    assert " 2 readers " in listed.splitlines()[-1]
+    assert whole.count(f"pid {os.getpid()}") == 2
+
+
 async def test_handoffs_are_counted(locks: LockClient, redis_url: str, namespace: str) -> None:
     """A lock that changes hands again and again shows so, also if it is free at that instant."""
     lock = AsyncLock(locks, "busy", namespace=namespace, local_handoffs=0)

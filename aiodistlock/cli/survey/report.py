@@ -13,6 +13,7 @@ from aiodistlock.core.durations import in_words
 from aiodistlock.core.escaping import MOST_OF_ERROR, shown
 from aiodistlock.core.mark import Mark
 from aiodistlock.core.once_options import instant_of
+from aiodistlock.core.value import READERS
 
 from .state import Holder, LockState
 
@@ -27,6 +28,7 @@ def to_json(state: LockState, nodes: int) -> dict[str, Any]:
         "ttl": state.ttl,
         "may_linger": state.may_linger,
         "kept": state.kept,
+        "readers": list(state.readers),
         "waiters": [
             {**Holder.of(each.token)._asdict(), "waited": round(each.waited, 3)}
             for each in state.waiters
@@ -99,6 +101,8 @@ def show(console: Console, state: LockState, each: dict[int, LockState], nodes: 
     for number in range(nodes) if nodes > 1 else ():
         told = held_by(each[number]) if number in each else Text("does not answer", "red")
         grid.add_row(f"node {number + 1}", told)
+    for place, reader in enumerate(state.readers, 1):
+        grid.add_row(f"reader {place}", Text(shown(Holder.of(reader))))
     for place, waiter in enumerate(state.waiters, 1):
         who = shown(Holder.of(waiter.token))
         grid.add_row(f"waiter {place}", Text(f"{who}, for {in_words(waiter.waited)}"))
@@ -120,6 +124,8 @@ def held_by(state: LockState) -> Text:
         return Text(f"{count} permit{'s' * (count > 1)}")
     if state.holder is None:
         return Text("free", "dim")
+    if state.holder.startswith(READERS):
+        return Text("1 reader" if len(state.readers) == 1 else f"{len(state.readers)} readers")
     who = Text(shown(Holder.of(state.holder)))
     if state.kept:
         who.append(", done: the name is kept", "dim")

@@ -75,6 +75,7 @@ class LockState:
     :param may_linger: whether the lease stays with its process when it is released, until
         somebody asks for it; whether it does at this instant only that process knows
     :param permits: of a semaphore, which has no holder: the leases of its permits by their slots
+    :param readers: tokens of those who read, where readers hold the lock together
     """
 
     name: str
@@ -87,6 +88,7 @@ class LockState:
     proclaimed: str | None = None
     may_linger: bool = False
     permits: tuple[PermitState, ...] = ()
+    readers: tuple[str, ...] = ()
 
     @property
     def is_held(self) -> bool:

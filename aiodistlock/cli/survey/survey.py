@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import anyio
@@ -17,7 +18,7 @@ from aiodistlock.console.errors import EXIT_UNAVAILABLE, CommandError
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.mark import Mark, read_mark
 from aiodistlock.core.permits import read_lease
-from aiodistlock.core.value import read_value
+from aiodistlock.core.value import READERS, read_value
 from aiodistlock.deployments.quorum.votes import majority
 
 from .names import matches, name_of, scan_pattern
@@ -186,10 +187,11 @@ async def _look(
         pipeline.zrange(keys.queue, 0, -1, withscores=True)
     replies = await pipeline.execute(raise_on_error=False)
     held = await _permits(client, [keys.key for keys in batch], replies[::3], now)
-    return [
+    states = [
         _state(keys.name, replies[3 * n : 3 * n + 3], now, held.get(keys.key, ()))
         for n, keys in enumerate(batch)
     ]
+    return await _with_readers(client, batch, states, now)
 
 
 async def _permits(
@@ -222,6 +224,24 @@ def _leases(found: Iterable[tuple[bytes, float]], now: int) -> Iterator[PermitSt
 def _latest(leases: Iterable[PermitState]) -> int:
     """Return the fencing token of the lease that began last, 0 where there is none."""
     return max((lease.fence for lease in leases), default=0)
+
+
+async def _with_readers(
+    client: Redis | RedisCluster, batch: Sequence[LockKeys], states: list[LockState], now: int
+) -> list[LockState]:
+    """Ask who reads, of those names that readers hold."""
+    read = [n for n, state in enumerate(states) if (state.holder or "").startswith(READERS)]
+    if not read:
+        return states
+    pipeline = client.pipeline(transaction=False)
+    for n in read:
+        pipeline.zrange(batch[n].readers, 0, -1, withscores=True)
+    replies = await pipeline.execute(raise_on_error=False)
+    for n, reply in zip(read, replies, strict=True):
+        if not isinstance(reply, Exception):
+            readers = tuple(_text(token) for token, ends in reply if ends > now)
+            states[n] = replace(states[n], readers=readers)
+    return states
 
 
 async def _get(client: Redis | RedisCluster, keys: Sequence[bytes]) -> list[Any]:
