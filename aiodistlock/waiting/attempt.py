@@ -233,7 +233,8 @@ class Attempt:
         assert self.call is not None, "it was answered"
         self.client.connection.server_clock(self.call).observe(reply.server_us, reply.sent_at)
         self.contender.queued(reply)
-        self.ask_later(reply)
+        if not self.over:
+            self.ask_later(reply)
 
     def held(self, reply: Held) -> None:
         """Queue as soon as a grant would be heard; until then ask again."""

@@ -310,8 +310,14 @@ class ReadContender(Contender):
 
     def held(self, attempt: Attempt, reply: Held) -> None:
         """Take note of who holds the lock; all who only tried are answered."""
-        self._refuse_tries()
-        super().held(attempt, reply)
+        if attempt.queues:
+            self._refuse_tries()
+        for waiter in () if attempt.queues else self.waiters:
+            if not waiter.waits:
+                waiter.refuse()
+                self.waiters.note_left()
+        if not attempt.over:
+            super().held(attempt, reply)
 
     def queued(self, reply: Queued) -> None:
         """Take note of whom Redis has us wait for; all who only tried are answered."""
@@ -322,7 +328,7 @@ class ReadContender(Contender):
         for waiter in list(self.waiters):
             if not waiter.waits and not waiter.future.done():
                 waiter.refuse()
-                self.waiters.note_left()
+                self.leave()  # it may be the last one: who waited has left before
 
 
 class UpgradeableContender(ReadContender):

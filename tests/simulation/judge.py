@@ -46,6 +46,7 @@ from tests.simulation.known import Change, Grant, Held, Name, PlainHeld, Violati
 from tests.simulation.leaders import Leaders
 from tests.simulation.linearizability import stuck_at
 from tests.simulation.liveness import is_judged
+from tests.simulation.pages import Pages
 from tests.simulation.process import Process
 from tests.simulation.redis.server import RedisServer
 from tests.simulation.redis.session import Session
@@ -111,6 +112,7 @@ class Judge:
         self.servers: list[RedisServer] = []
         self.windows = Windows(self)
         self.leaders = Leaders(self)
+        self.pages = Pages(self)
         self.clock_stepped = False
         self._lost_at: dict[str, float] = {}
         self._before: list[tuple[bytes | None, int | None]] = []
@@ -227,7 +229,7 @@ class Judge:
         if token in name.given_up and not self.data_lost:
             self.note("again", f"{value!r} was granted, which had been given up")
         last = name.grants[-1].fence if name.grants else 0
-        if fence <= max(last, name.used) and self._fences_are_promised:
+        if fence <= max(last, name.used) and self.fences_are_promised:
             self.note(
                 "fence",
                 f"{value!r} was granted after {last}, {name.used} was used",
@@ -235,7 +237,7 @@ class Judge:
         name.grants.append(Grant(value, token, fence, self._timeline.now))
 
     @property
-    def _fences_are_promised(self) -> bool:
+    def fences_are_promised(self) -> bool:
         """Whether the clock covers what is lost."""
         return not (self.data_lost and self.clock_set_back)
 
@@ -286,7 +288,7 @@ class Judge:
         held = Held(process, lease, name_text, grant, self.now, asked_at, kind=kind)
         held.hardly = lease._process_lease.validity_at(process.last_reading) < KNOWN_WITHIN
         self._look_at_beginning(held)
-        if self._fences_are_promised:
+        if self.fences_are_promised:
             following = name.grants[place + 1 : place + 2]
             if following and fence >= following[0].fence:
                 self.note("fence", f"{held} is not below {following[0].value!r}, granted after it")
@@ -383,7 +385,7 @@ class Judge:
         place = name.grants.index(held.grant) if held.grant in name.grants else -1
         if fence < name.stored:
             return
-        if place < name.stored_grant and self._fences_are_promised:
+        if place < name.stored_grant and self.fences_are_promised:
             self.note("store", f"a write of {held} was accepted after one of a later lease")
         name.stored, name.stored_grant = fence, max(place, name.stored_grant)
 
@@ -394,7 +396,7 @@ class Judge:
 
     def look_at_history(self) -> None:
         """See whether all that holders saw can have come about one after the other."""
-        for name in self.names.values() if self._fences_are_promised else ():
+        for name in self.names.values() if self.fences_are_promised else ():
             operations = [
                 operation
                 for each in name.held
@@ -437,6 +439,7 @@ class Judge:
     def look_at_all(self) -> None:
         """See whether what holders rely on agrees, with each other and with the servers."""
         self._unclaimed.look()
+        self.pages.look()
         for text, name in self.names.items():
             if name.open:
                 if len(name.open) > 1:

@@ -60,7 +60,7 @@ class QuorumJudge(Judge):
             self.broken_at = math.inf
 
     @property
-    def _fences_are_promised(self) -> bool:
+    def fences_are_promised(self) -> bool:
         """Whether no majority has lost what it kept."""
         return self.broken_at < 0
 
@@ -77,7 +77,7 @@ class QuorumJudge(Judge):
             grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
         held = Held(process, lease, name_text, grant, self.now, asked_at, kind=kind)
         self._look_at_beginning(held)
-        if fence <= name.used and self._fences_are_promised:
+        if fence <= name.used and self.fences_are_promised:
             self.note("fence", f"{held} begins after {name.used} was used")
         name.used = max(name.used, fence)
         self._begin(name, held)
@@ -90,7 +90,7 @@ class QuorumJudge(Judge):
         fence = held.lease.fencing_token
         if fence < name.stored:
             return
-        if held.began_at < name.stored_since and self._fences_are_promised:
+        if held.began_at < name.stored_since and self.fences_are_promised:
             self.note("store", f"a write of {held} was accepted after one of a later lease")
         name.stored, name.stored_since = fence, max(held.began_at, name.stored_since)
 

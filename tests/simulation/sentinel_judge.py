@@ -43,7 +43,7 @@ class SentinelJudge(Judge):
             self.broken_at = math.inf
 
     @property
-    def _fences_are_promised(self) -> bool:
+    def fences_are_promised(self) -> bool:
         """Whether the clocks of successive primaries agree."""
         return not self.clock_stepped
 

@@ -359,8 +359,10 @@ function group()
   -- Whether a reader holds; drops those whose time is over.  Only if there are any: after a write
   -- that needs no memory Redis lets a script write without any.
   function it.has(now, token)
-    if redis.call('ZCOUNT', members, '-inf', shown(now)) > 0 then
-      redis.call('ZREMRANGEBYSCORE', members, '-inf', shown(now))
+    while true do
+      local first = redis.call('ZRANGE', members, 0, 0, 'WITHSCORES')
+      if not first[1] or tonumber(first[2]) > now then break end
+      redis.call('ZREM', members, first[1])
     end
     return redis.call('ZSCORE', members, token) ~= false
   end

@@ -9,6 +9,7 @@ from tests.mutants.catalogue import (
     lua,
     once,
     quorum,
+    readwrite,
     together,
     waiting,
 )
@@ -24,4 +25,5 @@ MUTANTS = (
     *once.MUTANTS,
     *election.MUTANTS,
     *together.MUTANTS,
+    *readwrite.MUTANTS,
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.uses.election import elect
 from tests.simulation.uses.once import do_once
+from tests.simulation.uses.readwrite import read_or_write
 from tests.simulation.uses.redis_py import lock_with_redis_py
 from tests.simulation.uses.together import take_together
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 USES: dict[str, Callable[[Worker, LockClient, str], Awaitable[object]]] = {
     "once": do_once,
     "election": elect,
+    "rwlock": read_or_write,
     "together": take_together,
     "redis-py": lock_with_redis_py,
 }

@@ -1,0 +1,84 @@
+"""What is read and written under read/write locks: by the word of who does so."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiodistlock import ReadWriteLease
+
+if TYPE_CHECKING:
+    from tests.simulation.judge import Judge
+
+
+@dataclass(eq=False)
+class Visit:
+    """
+    One lease in one mode, from its holder's word that it has it to its word that it has not.
+
+    :ivar since: true time at which it began
+    """
+
+    lease: ReadWriteLease
+    name: str
+    since: float
+    writes: bool
+
+    def relies(self) -> bool:
+        """Tell whether its holder relies on it at this instant, by the holder's own clock."""
+        return self.lease.is_held
+
+    def __str__(self) -> str:
+        return f"{'writer' if self.writes else 'reader'} {self.lease!r}"
+
+
+class Pages:
+    """
+    Notes a writer beside anybody (``overlap``), and versions out of order (``fence``).
+
+    What began before a server lost data, or had its clock stepped, is not judged by the first.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._open: defaultdict[str, list[Visit]] = defaultdict(list)
+        self._written: defaultdict[str, int] = defaultdict(int)
+        """The highest fencing token of each name's writers."""
+        self._read: defaultdict[str, int] = defaultdict(int)
+        """The highest version that was read of each name."""
+
+    def begins(self, name: str, lease: ReadWriteLease) -> Visit:
+        """Take in that somebody reads or writes from now on, under a lease."""
+        judge, fence = self._judge, lease.fencing_token
+        visit = Visit(lease, name, judge.now, lease.mode == "write")
+        judge.holds += 1
+        judge.holds_of["rwlock"] += 1
+        if judge.fences_are_promised and visit.relies():
+            if visit.writes and fence <= max(self._written[name], self._read[name]):
+                judge.note("fence", f"{visit} writes behind {self._written[name]}")
+            elif fence < self._written[name]:
+                judge.note("fence", f"{visit} reads behind {self._written[name]}")
+        if visit.writes:
+            self._written[name] = max(self._written[name], fence)
+        else:
+            self._read[name] = max(self._read[name], fence)
+        self._open[name].append(visit)
+        self.look()
+        return visit
+
+    def ends(self, visit: Visit) -> None:
+        """Take in that somebody reads or writes no more."""
+        self._open[visit.name].remove(visit)
+
+    def look(self) -> None:
+        """See that nobody is beside a writer."""
+        judge = self._judge
+        for visits in self._open.values():
+            if len(visits) < 2:
+                continue
+            relied_on = [each for each in visits if each.relies()]
+            writer = next((each for each in relied_on if each.writes), None)
+            for other in relied_on if writer is not None else ():
+                if other is not writer and min(other.since, writer.since) > judge.broken_at:  # type: ignore[union-attr]
+                    judge.note("overlap", f"{writer} beside {other}")
