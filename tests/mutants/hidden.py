@@ -1,10 +1,6 @@
 """Why some planted bugs hardly ever show in a schedule, as far as that is understood."""
 
 HIDDEN = {
-    "what was granted to one who left is kept": (
-        "its abandon is under way as well: only where that is lost with its server does the lock "
-        "stay with nobody, and for a claim window"
-    ),
     "a recall for an older token obeyed": (
         "costs a use, and breaks nothing that is promised; tests/unit/test_lingering.py sees it"
     ),
@@ -17,9 +13,6 @@ HIDDEN = {
     ),
     "used again while the clock is behind": (
         "takes a holder that dies, or a report that finds no memory, as well"
-    ),
-    "renewal counted from the reply": (
-        "takes an answer that is late by a good part of the ttl, and no other until its end"
     ),
 }
 """By their names; presumed, for what does not show is not traced."""

@@ -21,7 +21,7 @@ OPTIONS = (
 )
 
 _TOLD = re.compile(
-    r"^(tests/\S+?\.py::.+?)(?: (PASSED|FAILED|ERROR|SKIPPED|XFAIL).*|)$", re.MULTILINE
+    r"^(tests/\S+?\.py::.+?)(?: (PASSED|FAILED|ERROR|SKIPPED|XFAIL).*| Timeout .*|)$", re.MULTILINE
 )
 """A test, and what came of it: nothing, where it was the last before all stood still."""
 

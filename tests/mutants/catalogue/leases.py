@@ -9,7 +9,7 @@ MUTANTS = (
         "leases/renewal.py",
         "            lease.confirm(reply.sent_at + self._lasts)\n",
         "            lease.confirm(renewer._clock() + self._lasts)\n",
-        theme="late answers to renewals",
+        theme="none behind a slow answer",
         tests="unit/test_watchdog.py::test_a_renewed_lease_goes_on",
     ),
     mutant(

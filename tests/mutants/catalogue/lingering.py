@@ -147,7 +147,7 @@ MUTANTS = (
         "waiting/linger_rules.py",
         "IN_A_ROW = 3\n",
         "IN_A_ROW = 1\n",
-        theme="lingering",
+        theme="armed",
         tests="unit/test_lingering.py::"
         "test_auto_lingers_after_three_leases_that_would_have_been_used_again",
     ),
@@ -157,7 +157,7 @@ MUTANTS = (
         "waiting/linger_rules.py",
         "            self.armed, self._in_a_row = False, 0\n",
         "            pass\n",
-        theme="lingering",
+        theme="armed",
         tests="unit/test_linger_rules.py::"
         "test_a_recall_disarms_a_name_for_a_while_unless_it_was_worth_it",
     ),
@@ -167,7 +167,7 @@ MUTANTS = (
         "waiting/attempt.py",
         "            not options.linger_auto or client.lingering.arming(keys.key).armed\n",
         "            True\n",
-        theme="lingering",
+        theme="armed",
         tests="unit/test_lingering.py::"
         "test_auto_lingers_after_three_leases_that_would_have_been_used_again",
     ),
@@ -177,7 +177,7 @@ MUTANTS = (
         "waiting/linger_rules.py",
         "        again = now <= self._lingers_until and not others_wait\n",
         "        again = now <= self._lingers_until\n",
-        theme="lingering",
+        theme="armed",
         tests="unit/test_linger_rules.py::"
         "test_a_name_is_armed_by_leases_in_a_row_that_nobody_else_wanted",
     ),

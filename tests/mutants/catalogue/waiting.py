@@ -81,7 +81,8 @@ MUTANTS = (
         "waiting/grant_delivery.py",
         "            self._give_back(grant)\n\n    def _give_back",
         "            pass\n\n    def _give_back",
-        theme="cancelled",
+        deployment="sentinel",
+        theme="left before a failover",
         tests="unit/test_contender.py::test_a_grant_to_one_who_has_left_is_given_back",
     ),
     mutant(
