@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from aiodistlock.core.durations import in_words
 from aiodistlock.core.escaping import described, quoted, shown
+from aiodistlock.core.mark import KEPT
 
 
 class LockError(Exception):
@@ -66,8 +67,14 @@ class AcquireTimeout(LockError, TimeoutError):
             held = f"Redis gave no answer ({_told(causes)})"
         if holder is not None:
             left = "with no ttl" if holder_ttl is None else f"for {_said(holder_ttl)} more"
-            seen = f", when last seen: {held}" if causes else " (it may renew)"
-            held = f"held by {shown(holder)} {left}{seen}"
+            kept = holder.startswith(KEPT)  # nobody renews that
+            seen = f", when last seen: {held}" if causes else "" if kept else " (it may renew)"
+            who = (
+                f"kept by {shown(holder.removeprefix(KEPT))}"
+                if kept
+                else f"held by {shown(holder)}"
+            )
+            held = f"{who} {left}{seen}"
         seen = "" if dead_lock is None else f"; {dead_lock}"
         LockError.__init__(self, name, f"not acquired within {timeout:g} s; {held}{seen}")
         self.timeout = timeout

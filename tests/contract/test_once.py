@@ -257,8 +257,11 @@ async def test_the_name_is_kept_for_the_time_that_a_job_is_to_take(
         assert outcome.at is not None
         holders.add(f"kept:{outcome.by}")
         # Ours by its beginning only: who waits in the process that kept it leaves it alone.
-        with pytest.raises(AcquireTimeout):
+        with pytest.raises(AcquireTimeout) as caught:
             await world.lock(client, "job", timeout=0.3).acquire()
+        if caught.value.holder is not None:  # on a busy machine nobody may have said
+            assert f"kept by {outcome.by} for" in str(caught.value)
+            assert "renew" not in str(caught.value)
     info = await lock.inspect()
     assert {info.holder} == holders
     assert info.ttl is not None
