@@ -256,6 +256,6 @@ def test_an_interrupt_in_a_woken_task_ends_the_loop_before_the_others_run() -> N
     # In a process of its own: an interrupt that leaves a task upsets CPython 3.11's count of
     # its recursion, and then pytest cannot compile.
     code = "from tests.unit.test_wake import interrupted; print(*interrupted(), sep=', ')"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=20, check=False)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
     told = ran.stdout.decode().split(", ")
     assert told[2:] == ["a got it", "read", "interrupted", "b got it\n"], ran.stderr.decode()
