@@ -125,8 +125,9 @@ class ClientState(Generic[A]):
 
     def forget_holder(self, lease: ProcessLease) -> None:
         """Take note that nobody here holds a lease any more."""
-        if self.holders.get(lease.held_as) is lease:
-            del self.holders[lease.held_as]
+        held_as = lease.held_as
+        if self.holders.get(held_as) is lease:
+            del self.holders[held_as]
 
     @property
     def usable(self) -> bool:

@@ -315,6 +315,41 @@ async def test_an_operator_takes_it_from_the_other(world: World) -> None:
     assert (await old.release(world.key, f"{token} {fence}"))[0] == DONE
 
 
+async def test_who_knows_nothing_of_readers_keeps_them_out_and_hands_over_to_them(
+    world: World,
+) -> None:
+    """It waits for a group as for any holder; a reader that it hands the lock has it alone."""
+    old, one, other = await world.old(), await world.today(), await world.today()
+    sides = [
+        each.rwlock(world.name, ttl=TTL, namespace=world.namespace, backoff=PATIENT)
+        for each in (one, other)
+    ]
+    readers = [await each.read().acquire() for each in sides]
+    token = old.token()
+    assert (await old.acquire(world.key, token, waits=False))[0] == HELD
+    assert (await old.acquire(world.key, token))[0] == QUEUED
+    waiting = asyncio.create_task(sides[0].read().acquire())
+    await readers[0].release()
+    await world.in_queue(2)
+    await readers[1].release()
+    fence = await old.granted(world.key, token)
+    assert fence > readers[0].fencing_token
+    behind = asyncio.create_task(sides[1].read().acquire())
+    await world.in_queue(2)
+    assert (await old.release(world.key, f"{token} {fence}"))[2] == 1
+    with fail_after(WOKEN):
+        first = await waiting
+    assert first.fencing_token > fence
+    await first.extend(TTL)
+    assert (await old.acquire(world.key, old.token(), waits=False))[0] == HELD
+    assert not behind.done()
+    await first.release()
+    with fail_after(WOKEN):
+        await (await behind).release()
+    async with sides[0].write():
+        pass
+
+
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_batches_of_both(redis_url: str, namespace: str, protocol: int) -> None:
     """Six names in one request of either: all are handed over, and handed back."""

@@ -10,6 +10,7 @@ from aiodistlock.protocol import scripts
 from tests.redis.driver import GRANT_TTL, QUEUE_TTL, TTL, Inbox, Scripts
 
 MINE, OTHER = "host:1:00000001:1", "host:2:00000002:1"
+READER = "host:1:00000000:1r"
 VOTE = f"{MINE}.1"
 
 Requests = dict[str, tuple[scripts.Script, tuple[str | int, ...]]]
@@ -37,6 +38,10 @@ def requests(inbox: str, fence: str, queue: str, void: str) -> Requests:
         "mark": (scripts.MARK, (MINE, 7, "done", 1_000, 0)),
         "proclaim": (scripts.PROCLAIM, (MINE, "text", 1_000)),
         "leader": (scripts.LEADER, ()),
+        "read": (scripts.READ, (READER, 1_000, inbox, GRANT_TTL, QUEUE_TTL)),
+        "write": (scripts.WRITE, (MINE, 1_000, inbox, GRANT_TTL, QUEUE_TTL)),
+        "upgrade": (scripts.UPGRADE, (MINE, "wanted", 1_000, "", 0, QUEUE_TTL)),
+        "downgrade": (scripts.DOWNGRADE, (MINE, READER, 1_000, 0, "", 0)),
         "vote": (scripts.VOTE, (MINE, 1_000, 1, inbox, QUEUE_TTL, 0)),
         "unvote": (scripts.UNVOTE, (MINE, 0, "")),
         "keep": (scripts.KEEP, (MINE, 1_000, 2**52, 0)),

@@ -115,7 +115,7 @@ class Groups(ABC):
                         del entry.queue[token]
                         self.write(entry, token, fence, now + ttl)
                 return first
-            elif asks and deliver is None:
+            elif asks and letter and deliver is None:
                 del entry.queue[token]
             else:
                 return first

@@ -421,7 +421,8 @@ function group()
   end
 
   -- Lets in who is first in the queue, as long as these are readers; `me` needs no message.  With
-  -- `asks` a writer before them that is gone is dropped: a recall finds it out, and does no harm.
+  -- `asks` a writer before them that is gone is dropped: a recall finds it out, and does no harm (of
+  -- a plain lock it may be of a version that knows none, and is left for whoever hands over).
   -- Returns the token of the first that came in.
   function it.admit(now, version, me, my_ttl, asks)
     local first
@@ -448,7 +449,7 @@ function group()
         return first
       elseif token then
         local recalled = 'recall ' .. WIRE .. ' ' .. token .. ' ' .. KEYS[1]
-        if not asks or publish(inbox, recalled) ~= 0 then return first end
+        if not asks or not letter or publish(inbox, recalled) ~= 0 then return first end
         redis.call('ZREM', KEYS[2], record)
       else
         redis.call('ZREM', KEYS[2], record) -- no record of ours
