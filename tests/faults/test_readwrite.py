@@ -281,6 +281,7 @@ async def test_a_flush_ends_what_is_read_and_the_version_rises(
                 seen.append(lease.fencing_token)
                 await admin.flushall()
                 await asyncio.sleep(20)
+                raise AssertionError("the body went on")
 
         with pytest.raises(LeaseLost):
             await read()
