@@ -37,7 +37,8 @@ class Pages:
     """
     Notes a writer beside anybody (``overlap``), and versions out of order (``fence``).
 
-    What began before a server lost data, or had its clock stepped, is not judged by the first.
+    What began before a server lost data, or had its clock stepped, is not judged by the first, and
+    versions that are read are not judged once data was lost.
     """
 
     def __init__(self, judge: Judge) -> None:
@@ -57,7 +58,8 @@ class Pages:
         if judge.fences_are_promised and visit.relies():
             if visit.writes and fence <= max(self._written[name], self._read[name]):
                 judge.note("fence", f"{visit} writes behind {self._written[name]}")
-            elif fence < self._written[name]:
+            # A server that comes up with data of before has a version of before.
+            elif fence < self._written[name] and not judge.data_lost:
                 judge.note("fence", f"{visit} reads behind {self._written[name]}")
         if visit.writes:
             self._written[name] = max(self._written[name], fence)
