@@ -66,16 +66,16 @@ def _cases(plan: Plan) -> Sequence[Case]:
     ]
 
 
-def _candidate(server: BenchServer) -> Spec:
+def _candidate(server: BenchServer, ttl: float = 10.0) -> Spec:
     return Spec(
-        "handoff", "", server.url, sibling="election", hot=True, seconds=0.0, warmup=0.0, ttl=TTL
+        "handoff", "", server.url, sibling="election", hot=True, seconds=0.0, warmup=0.0, ttl=ttl
     )
 
 
-def killed(server: BenchServer, side: Side, times: int = 4) -> Metrics:
+def killed(server: BenchServer, side: Side, times: int = 4, ttl: float = TTL) -> Metrics:
     """Measure how long nobody leads after a leader is killed."""
     server.clear()
-    spec = _candidate(server)
+    spec = _candidate(server, ttl)
     took = []
     with ExitStack() as stack:
         # All are there beforehand: to start one takes longer than a lease without renewal lasts.

@@ -78,7 +78,9 @@ async def test_what_is_entered_is_held_and_left(
 def test_windows_are_done_or_found_done(peer: str, hot: bool) -> None:
     """Each task has waits of its own, and none is done by two at once."""
     with BenchServer() as server:
-        spec = Spec("windows", "", server.url, sibling="windows", tasks=4, hot=hot, warmup=0.05)
+        spec = Spec(
+            "windows", "", server.url, sibling="windows", tasks=4, hot=hot, seconds=3.0, warmup=0.05
+        )
         found = measure.cycles(server, Side(peer), spec)
     assert found["cycles"] > 0
     assert found["overlaps"] == 0
@@ -90,7 +92,8 @@ def test_a_leader_is_followed_when_it_resigns_and_when_it_is_killed(peer: str) -
     """The one takes no lease's length, the other about one."""
     with BenchServer() as server:
         resigned = hand_overs(server, Side(peer), siblings._candidate(server), 2)
-        killed = siblings.killed(server, Side(peer), 1)
+        # Long, for a busy machine: a lease that is over before its time is another story.
+        killed = siblings.killed(server, Side(peer), 1, ttl=8.0)
     assert len(resigned["times"]) == 2
     assert 0 < resigned["p50"] < 10
-    assert 0 < killed["p50"] < siblings.TTL + 10
+    assert 0 < killed["p50"] < 8.0 + 10
