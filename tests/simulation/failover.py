@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -51,6 +53,19 @@ class Failover:
         self._replicated_until = math.inf
         """When the primary stopped telling its replica what is written."""
         judge.primary = self.primary
+        for each in servers:
+            each.acknowledge = partial(self._acknowledge, each)
+
+    def _acknowledge(
+        self, server: RedisServer, within: float, tell: Callable[[int], object]
+    ) -> None:
+        """Tell when the replica has all that was written, if that is in time."""
+        now = self._timeline.now
+        has_all_at = self._states[-1][0] + self._lag if self._states else now
+        if server is self.primary and has_all_at <= now + within:
+            self._timeline.at(has_all_at, lambda: tell(int(server is self.primary)))
+        else:
+            self._timeline.after(within, tell, 0)
 
     def written(self, server: RedisServer) -> None:
         """Take down what the primary has, to be had by the replica later."""

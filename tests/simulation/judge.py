@@ -88,7 +88,9 @@ class Judge:
         self._all_is_well = quick and not plan.strikes
         bodies_tell = not any(KINDS[each].may_have_no_body for each in plan.kinds)
         self._hand_overs_are_judged = self._all_is_well and not plan.busy and bodies_tell
+        self._claims_are_judged = is_judged(plan) and bodies_tell
         self.observers_are_judged = self._all_is_well and not plan.busy
+        self._undoes = plan.ack != "local"
         self._forgets_only = quick and plan.faults == ("flush",)
         # On a quorum it may be one of a bare majority, and is missed after a second only.
         only_silent = plan.faults == ("silent",) and not plan.is_quorum and not plan.extends
@@ -177,7 +179,7 @@ class Judge:
                 inbox = record.split()[1]
                 if not asked and not server.subscribers.get(inbox):
                     self.note("idle", f"{value!r} was granted, and nobody hears it")
-                elif not asked and self._waits_are_judged:
+                elif not asked and self._claims_are_judged:
                     self._unclaimed.granted(name, value, inbox, server)
                 return
             if record in left:
@@ -225,8 +227,9 @@ class Judge:
             return
         token, _, shown = value.rpartition(b" ")
         fence = int(shown)
-        # Where data was lost it is not known any more what is void.
-        if token in name.given_up and not self.data_lost:
+        # Where data was lost it is not known any more what is void; and what was undone for lack
+        # of an acknowledgement is asked for again, under the same token.
+        if token in name.given_up and not self.data_lost and not self._undoes:
             self.note("again", f"{value!r} was granted, which had been given up")
         last = name.grants[-1].fence if name.grants else 0
         if fence <= max(last, name.used) and self.fences_are_promised:
@@ -305,7 +308,9 @@ class Judge:
     def _count(self, kind: str, lease: Lease) -> None:
         self.holds += 1
         self.holds_of[kind] += 1
-        self.holds_of["lingering"] += bool(lease._process_lease.options.linger)
+        options = lease._process_lease.options
+        self.holds_of["lingering"] += bool(options.linger)
+        self.holds_of["acknowledged"] += options.ack != "local"
 
     def _look_at_beginning(self, held: Held) -> None:
         """See that a lease was not over when the library looked last."""

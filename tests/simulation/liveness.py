@@ -56,6 +56,6 @@ class Wait:
 
 def is_judged(plan: Plan) -> bool:
     """Tell whether nothing in a schedule keeps anybody who lives from asking."""
-    quick = not {"spikes", "slow"} & {*plan.weathers} and not plan.slips and not plan.busy
+    quick = plan.is_quick and not plan.busy
     once = "once" in plan.kinds
     return quick and not once and HINDERS_NOBODY.issuperset(plan.faults) and not plan.is_quorum

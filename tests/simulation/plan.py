@@ -99,6 +99,8 @@ class Plan:
     lingers: tuple[float | str, ...] = (0.0,)
     kinds: tuple[str, ...] = ()
     """What half of what is done is done with, besides plain locks: keys of ``kinds.KINDS``."""
+    ack: str = "local"
+    """What half of the locks wait for that may have it."""
     faults: tuple[str, ...] = ()
     weathers: tuple[str, ...] = ()
     theme: str = ""
@@ -117,8 +119,9 @@ class Plan:
 
     @property
     def is_quick(self) -> bool:
-        """Whether neither the network nor a process is slow, but by a strike."""
-        return not {"spikes", "slow"} & {*self.weathers} and not self.slips
+        """Whether neither the network nor a process nor a disk is slow, but by a strike."""
+        slow = {"spikes", "slow"} & {*self.weathers} or self.ack != "local"
+        return not slow and not self.slips
 
     @property
     def only_closes(self) -> bool:
@@ -148,6 +151,9 @@ LINGERS: tuple[tuple[float | str, ...], ...] = (
     *((0.0,), (0.0, 0.05), (0.02, 0.3), (5.0,)),
     *(("auto",), (0.0, "auto", 0.3)),
 )
+
+
+ACKS = {"single": "fsync", SENTINEL: "replicas:1"}
 
 
 def draw(seed: int, deployment: str = "single") -> Plan:
@@ -193,6 +199,7 @@ def draw(seed: int, deployment: str = "single") -> Plan:
         strikes=tuple(strikes),
         # Drawn apart, so that the rest of each schedule stays what it was.
         lingers=Random(f"{seed}:lingers").choice(LINGERS),
+        ack=ACKS.get(deployment, "local") if Random(f"{seed}:ack").random() < 0.25 else "local",
     )
     plan = replace(plan, kinds=kinds_of(seed, deployment, plan.names, plan.faults))
     theme = theme_of(seed, deployment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from tests.simulation.world import Outcome
@@ -53,7 +53,8 @@ class Tally:
 
     def told(self) -> dict[str, Any]:
         """Return all of it as plain values."""
-        return asdict(self)
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: dict(it) if type(it) is Counter else it for name, it in values.items()}
 
     def __str__(self) -> str:
         return (

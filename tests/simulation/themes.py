@@ -51,7 +51,14 @@ class Theme:
 
 
 THEMES = {
-    "all is well": Theme(ttls=(0.06, 0.4), workers=(3, 8), bodies="short"),
+    "all is well": Theme(ttls=(0.06, 0.4), workers=(3, 8), kinds=(), bodies="short"),
+    "leading while all is well": Theme(
+        ttls=(0.06, 0.4),
+        workers=(1, 3),
+        kinds=("election",),
+        bodies="short",
+        deployments=NOT_QUORUMS,
+    ),
     "busy bodies": Theme(ttls=(1.5,), claim_window=0.06, lingers=(0.0,), busy=True),
     "lingering": Theme(
         ttls=(0.4, 1.5), names=1, workers=(1, 2, 3), lingers=(0.0, 0.3, 5.0), bodies="short"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.simulation.known import Name
+from tests.simulation.process import Process
 
 if TYPE_CHECKING:
     from tests.simulation.judge import Judge
@@ -55,7 +56,10 @@ class Unclaimed:
         """See whether any has stayed for too long."""
         judge = self._judge
         for name, each in list(self._granted.items()):
+            assert isinstance(each.heard_by.owner, Process)
             listens = each.heard_by in each.server.subscribers.get(each.inbox, ())
+            # A machine that is gone is subscribed for as long as the server knows nothing of that.
+            listens = listens and not each.heard_by.owner.dead
             if not listens or judge.struck() != each.struck or name.grants[-1].used:
                 del self._granted[name]
             elif judge.now - each.at > TAKES:

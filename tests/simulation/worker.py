@@ -83,7 +83,9 @@ class Worker:
         return lock
 
     def lingers(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Draw for how long what has these options lingers, if it may."""
+        """Draw what waits for an acknowledgement, and for how long what else may does linger."""
+        if self.plan.ack != "local" and self._lingers.random() < 0.5:
+            return {"ack": self.plan.ack}
         may_linger = options.get("auto_renew", True) and options.get("local_handoffs", 1)
         if not may_linger or self.plan.is_quorum:
             return {}
@@ -156,6 +158,8 @@ class Worker:
         """Use a lock again and again, and await nothing but that."""
         judge = self.judge
         for _ in range(150):
+            if self.stopping:
+                return
             asked_at = judge.now
             async with lock.hold() as lease:
                 judge.ended(judge.began(self.process, name, lease, asked_at))

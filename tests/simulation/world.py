@@ -58,6 +58,8 @@ VOID = b"aiodistlock:void:"
 MARK = b"aiodistlock:done:"
 VERSION = b"aiodistlock:version:"
 
+PROCLAIMED = b"aiodistlock:leader:"
+
 STAYS = (b"aiodistlock:fence", VOID, MARK, VERSION, b"aiodistlock:marker")
 """What stays on a server, by docs/design.md."""
 
@@ -154,12 +156,18 @@ class World:
             rate = 1 if self.plan.deployment == SENTINEL else 1 + self.rng.uniform(-0.003, 0.003)
             server = RedisServer(name, lambda: self.timeline.now, self, rate)
         self.network.add(server)
+        server.acknowledge = self._write_to_disk
         if self.plan.busy:  # a claim that has to be sent again comes behind what a body does
             for script in vars(scripts).values():
                 if isinstance(script, scripts.Script):
                     server.learn(script.source)
                     server.learn(script.sharded.source)
         return server
+
+    def _write_to_disk(self, within: float, tell: Callable[[int], object]) -> None:
+        """Have a disk take its time."""
+        takes = 0.001 if self.rng.random() < 0.7 else self.rng.uniform(0.0, 1.2)
+        self.timeline.after(min(takes, within), tell, int(takes < within))
 
     def before(self, server: RedisServer) -> None:
         """Look before a request runs."""
@@ -298,12 +306,10 @@ class World:
 
     def _note_who_must_clean_up(self, client: LockClient, patience: float) -> None:
         """Take down a client that is about to be closed while all is well."""
-        # Who gives up on a server sooner than faults end leaves to the ttl what it asked for; so
-        # it is where a server refused to undo it.
-        refused = any(self.striker.struck[each] for each in REFUSALS)
+        # Who gives up on a server sooner than faults end leaves to the ttl what it asked for.
         # Of a quorum a minority may be out of reach, and keep what it has until it expires.
         away = len(self.servers) > 1 and self.striker.struck.total() > 0
-        if patience > SETTLES_WITHIN / 2 and not refused and not away:
+        if patience > SETTLES_WITHIN / 2 and not away:
             engines = client._engines.values()
             self.must_clean_up += [engine.token_prefix for engine in engines]
 
@@ -385,6 +391,8 @@ class World:
         :param alive: of those who came to their end while all was well
         """
         ours = self.must_clean_up
+        # Nobody asks again to take back what was proclaimed: it counts for nothing.
+        refused = any(self.striker.struck[each] for each in REFUSALS)
         served = {each.token for name in self.judge.names.values() for each in name.grants}
         for server in self.servers:
             server.keys.now_us = server.clock_us()
@@ -392,7 +400,7 @@ class World:
             for key, value in server.keys.values.items():
                 if key.startswith((VOID, MARK, VERSION)) and key not in server.keys.ends:
                     self.judge.note("left", f"{key!r} stays for ever")
-                if key.startswith(STAYS):
+                if key.startswith(STAYS) or (refused and alive and key.startswith(PROCLAIMED)):
                     continue
                 texts = list(value) if isinstance(value, dict) else [value]
                 if alive:

@@ -82,6 +82,8 @@ class RedisServer:
         """Which of :data:`REFUSALS` it answers."""
         self._wrote = False
         self._numbers = 0
+        self.acknowledge: Callable[[float, Callable[[int], object]], object] = _nobody
+        """Tells, within some seconds, whether a replica or the disk has all that was written."""
 
     @property
     def run_id(self) -> bytes:
@@ -176,3 +178,7 @@ class RedisServer:
         self.scripts.clear()
         if not keeps_data:
             self.keys = Keyspace()
+
+
+def _nobody(_within: float, tell: Callable[[int], object]) -> None:
+    tell(0)

@@ -45,6 +45,8 @@ class Session:
         self.resp3 = False
         self.channels: set[bytes] = set()
         self.over = False
+        self._waits = False
+        """Whether nothing more is run before an acknowledgement has come."""
         self._line = line
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
         self._commands: dict[bytes, Callable[..., Any]] = {
@@ -56,6 +58,8 @@ class Session:
             b"INFO": self._info,
             b"ROLE": self._role,
             b"SCRIPT": self._script,
+            b"WAIT": self._wait,
+            b"WAITAOF": self._wait_for_disk,
             b"EVALSHA": self._evalsha,
             b"EVAL": self._eval,
         }
@@ -63,7 +67,10 @@ class Session:
     def receive(self, data: bytes) -> None:
         """Take in bytes, and run each whole command."""
         self._reader.feed(data)
-        while not self.over:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while not self.over and not self._waits:
             words = self._reader.gets()
             if words is _INCOMPLETE:
                 return
@@ -139,6 +146,23 @@ class Session:
         if source is None:
             return Refusal(b"NOSCRIPT No matching script. Please use EVAL.")
         return self._evaluate(source, rest)
+
+    def _wait(self, replicas: bytes, within_ms: bytes) -> Any:
+        if self.server.follows:
+            return Refusal(b"ERR WAIT cannot be used with replica instances.")
+        self._waits = True
+        self.server.acknowledge(int(within_ms) / 1000, self._acknowledged)
+        return self.NO_REPLY
+
+    def _wait_for_disk(self, _local: bytes, _replicas: bytes, within_ms: bytes) -> Any:
+        self._waits = True
+        self.server.acknowledge(int(within_ms) / 1000, lambda count: self._acknowledged([count, 0]))
+        return self.NO_REPLY
+
+    def _acknowledged(self, reply: Any) -> None:
+        self._waits = False
+        self.say(reply)
+        self._go_on()
 
     def _evaluate(self, source: bytes, rest: tuple[bytes, ...]) -> Any:
         keys = int(rest[0])

@@ -27,6 +27,7 @@ async def elect(worker: Worker, client: LockClient, name: str) -> None:
         ttl=rng.choice(worker.plan.ttls),
         backoff=worker.backoff,
         namespace=NAMESPACE,
+        ack=rng.choice(("local", worker.plan.ack)),
     )
     worker.doing = f"{election!r}"
     asked_at = judge.now
