@@ -67,12 +67,17 @@ class ElectionKeywords(TypedDict, total=False):
     ack: str
 
 
-class SemaphoreKeywords(TypedDict, total=False):
-    """Options of a semaphore, besides its limit, which are :class:`~aiodistlock.Semaphore`'s."""
+class UntimedSemaphoreKeywords(TypedDict, total=False):
+    """Options of a semaphore, besides its limit, for what has a ``timeout`` of its own."""
 
     ttl: Duration
-    timeout: Duration | None
     max_hold: Duration | None
     on_lost: Literal["cancel", "signal"]
     backoff: Backoff | None
     namespace: str
+
+
+class SemaphoreKeywords(UntimedSemaphoreKeywords, total=False):
+    """Options of a semaphore, besides its limit, which are :class:`~aiodistlock.Semaphore`'s."""
+
+    timeout: Duration | None

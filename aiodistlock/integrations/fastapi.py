@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import chain
 from typing import Annotated, Any, Literal, Unpack
 
 from fastapi import Depends, FastAPI, Header, Query
 from starlette.requests import HTTPConnection
 
-from aiodistlock import Lease, LockClient
+from aiodistlock import AcquireTimeout, Lease, LockClient
 from aiodistlock.client import UrlKeywords
 from aiodistlock.core.durations import Duration
-from aiodistlock.core.keywords import UntimedLockKeywords
+from aiodistlock.core.keywords import UntimedLockKeywords, UntimedSemaphoreKeywords
 from aiodistlock.core.validation import check_all
 from aiodistlock.integrations import starlette
 from aiodistlock.integrations.asgi import SET_UP_APP, covered, watch_client
 from aiodistlock.integrations.fastapi_routes import LockedRoute, Parameters, locked_routes
 from aiodistlock.integrations.leading import leading
-from aiodistlock.integrations.problems import documented
-from aiodistlock.integrations.request_lock import check_options, held, templates_of
+from aiodistlock.integrations.problems import NoPermit, documented
+from aiodistlock.integrations.request_lock import check_options, held, lock_named, templates_of
 from aiodistlock.integrations.starlette import lock_lifespan, mounted
 
-__all__ = ["LockDependency", "get_locks", "leading", "lock_lifespan", "setup_locks"]
+__all__ = [
+    "LockDependency",
+    "PermitDependency",
+    "get_locks",
+    "leading",
+    "lock_lifespan",
+    "setup_locks",
+]
 
 
 def setup_locks(
@@ -104,6 +112,44 @@ def LockDependency(  # noqa: N802 - written where FastAPI's own Depends and Path
     return Depends(_Hold(names, given), scope=scope)
 
 
+def PermitDependency(  # noqa: N802 - as LockDependency
+    name: str | Callable[..., Any],
+    limit: int,
+    *,
+    permits: int = 1,
+    timeout: Duration | None = 5.0,
+    scope: Literal["function", "request"] = "request",
+    **options: Unpack[UntimedSemaphoreKeywords],
+) -> Any:
+    """
+    Hold a permit while a request is served; what is injected is its :class:`SemaphoreLease`.
+
+    So many requests at a time, over all processes; for a request that has none within ``timeout``
+    it is 429 with ``Retry-After``.  Everything else is as of :func:`LockDependency`.
+
+    ::
+
+        Gpu = Annotated[SemaphoreLease, PermitDependency("gpu", 4, timeout=1.0)]
+
+        @app.post("/images")
+        async def draw(lease: Gpu) -> None: ...  # on GPU lease.slot
+
+    :param name: a template, as of :func:`LockDependency`, or a function that returns the name
+    :param limit: how many permits there are
+    :param permits: how many the request needs, all of them or none
+    :param timeout: how long to wait before 429, ``None`` without end
+    :param options: options of :class:`~aiodistlock.Semaphore`, but for ``timeout``
+    :raises ValueError: naming all that is wrong in the template and the options
+    """
+    given: dict[str, Any] = {**options, "timeout": timeout}
+
+    def check() -> None:
+        LockClient.in_memory().semaphore("options", limit, **given).hold(permits=permits)
+
+    check_all(check, lambda: templates_of((name,)))
+    return Depends(_HoldPermits(name, limit, permits, given), scope=scope)
+
+
 class _Hold:
     """The dependency: holds the locks of a request around the rest of it."""
 
@@ -136,9 +182,23 @@ class _Hold:
         watch_client(connection.scope)
         # FastAPI enters and leaves async generators in the task of the request, where
         # its endpoint runs as well: the one that is cancelled when a lease is lost.
-        async with held(locks, names, self.options) as leases:
+        async with self._held(locks, names) as leases:
             with covered(connection.scope, leases):
                 yield leases[0] if len(leases) == 1 else leases
+
+    def _held(
+        self, locks: LockClient, names: Sequence[object]
+    ) -> AbstractAsyncContextManager[tuple[Lease, ...]]:
+        """Hold what is named so."""
+        return held(locks, names, self.options)
+
+    def check(self, locks: LockClient) -> None:
+        """
+        Check that the options fit the client.
+
+        :raises ValueError: naming the one that does not
+        """
+        locks.lock("options", **self.options)
 
     def _look_at_routes(self, connection: HTTPConnection) -> None:
         """
@@ -160,6 +220,41 @@ class _Hold:
         """
         for each in self.parameters:
             each.bind(route)
+
+
+class _HoldPermits(_Hold):
+    """The dependency: holds permits of a semaphore around the rest of a request."""
+
+    def __init__(
+        self, name: str | Callable[..., Any], limit: int, permits: int, options: dict[str, Any]
+    ) -> None:
+        super().__init__((name,), options)
+        self._limit = limit
+        self._permits = permits
+
+    @asynccontextmanager
+    async def _held(
+        self, locks: LockClient, names: Sequence[object]
+    ) -> AsyncIterator[tuple[Lease, ...]]:
+        (name,) = names
+        # Named as a lock: what cannot be one's name is the client's mistake, and is told so.
+        namespace = {key: self.options[key] for key in ("namespace",) if key in self.options}
+        checked = lock_named(locks, name, namespace).name
+        semaphore = locks.semaphore(checked, self._limit, **self.options)
+        try:
+            lease = await semaphore.acquire(permits=self._permits)
+        except AcquireTimeout as error:
+            raise NoPermit(error) from error
+        async with lease:
+            yield (lease,)
+
+    def check(self, locks: LockClient) -> None:
+        """
+        Check that the options fit the client.
+
+        :raises ValueError: naming the one that does not; on a quorum
+        """
+        locks.semaphore("options", self._limit, **self.options)
 
 
 def _each_once(names: Iterable[Iterable[str]]) -> tuple[str, ...]:
@@ -193,7 +288,7 @@ def _check(app: FastAPI) -> None:
         if not isinstance(each, FastAPI):
             continue
         for route, hold in locked_routes(each.routes, _Hold, path):
-            app.state.locks.lock("options", **hold.options)
+            hold.check(app.state.locks)
             hold.bind(route)
         _extend_openapi(each)
 
@@ -217,10 +312,11 @@ class _OpenAPI:
 def _document(operation: dict[str, Any], hold: _Hold) -> None:
     """Add what a lock answers, and that its name needs what it needs."""
     responses = operation.setdefault("responses", {})
-    for status, response in documented().items():
+    told = documented(permits=isinstance(hold, _HoldPermits))
+    for status, response in told.items():
         responses.setdefault(status, response)
     # FastAPI's own 422 is of the parameters that it validates itself.
-    responses["422"].setdefault("content", {}).update(documented()["422"]["content"])
+    responses["422"].setdefault("content", {}).update(told["422"]["content"])
     needed = {"header": hold.headers, "query": hold.queries}
     for each in operation.get("parameters", ()):
         if each["name"] in needed.get(each["in"], ()):

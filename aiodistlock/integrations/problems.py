@@ -20,13 +20,26 @@ MEDIA_TYPE = "application/problem+json"
 CLIENT_GONE = 499
 """Status for the logs when there is no client to read it; nginx's "client closed request"."""
 
-LockProblem = AcquireTimeout | LeaseLost | StoreUnavailable | UnusableName
+
+class NoPermit(Exception):
+    """
+    No permit of a semaphore was free in time.
+
+    :ivar timeout: what told so
+    """
+
+    def __init__(self, timeout: AcquireTimeout) -> None:
+        super().__init__(str(timeout))
+        self.timeout = timeout
+
+
+LockProblem = AcquireTimeout | LeaseLost | NoPermit | StoreUnavailable | UnusableName
 """What is answered with a problem document."""
 
 _SOON = 1
 """After how many seconds to try again where nobody knows when it will help."""
 
-LOCK_PROBLEMS = (AcquireTimeout, LeaseLost, StoreUnavailable, UnusableName)
+LOCK_PROBLEMS = (AcquireTimeout, LeaseLost, NoPermit, StoreUnavailable, UnusableName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +78,13 @@ def problem_of(error: LockProblem) -> Problem:
         return Problem(422, str(error))
     if isinstance(error, LeaseLost):
         return Problem(503, "The lock was lost while the request was served.", _SOON)
-    if isinstance(error, StoreUnavailable) or _unanswered(error):
+    timeout = error.timeout if isinstance(error, NoPermit) else error
+    if isinstance(timeout, StoreUnavailable) or _unanswered(timeout):
         return Problem(503, "The lock service is unavailable.", _SOON)
-    seconds = retry_after(error.holder_ttl)
+    if isinstance(error, NoPermit):
+        # What is left of a lease says nothing here: it is renewed, and others end before.
+        return Problem(429, "As many as may are served; try again in 1 s.", _SOON)
+    seconds = retry_after(timeout.holder_ttl)
     return Problem(423, f"Another request holds the lock; try again in {seconds} s.", seconds)
 
 
@@ -90,16 +107,22 @@ def retry_after(holder_ttl: float | None) -> int:
     return 1 if holder_ttl is None else max(1, math.ceil(holder_ttl))
 
 
-def documented() -> dict[str, Any]:
-    """Return the responses by status, as OpenAPI describes them."""
+def documented(*, permits: bool = False) -> dict[str, Any]:
+    """
+    Return the responses by status, as OpenAPI describes them.
+
+    :param permits: of a semaphore
+    """
     retry = {"description": "Seconds to wait before another try", "schema": {"type": "integer"}}
     return {
         "422": {
             "description": "The request names nothing that can be locked",
             "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
         },
-        "423": {
-            "description": "Another request holds the lock",
+        "429" if permits else "423": {
+            "description": "As many as may are served"
+            if permits
+            else "Another request holds the lock",
             "headers": {"Retry-After": retry},
             "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
         },

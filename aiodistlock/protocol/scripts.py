@@ -201,6 +201,14 @@ ON_CLUSTER = Scripts(*(each.sharded for each in _ON_ONE))
 
 # Of a slot on its way: the key alone, and the names of its companions as arguments.
 RELEASE_ALONE = _load("release_alone", 3 + RELEASE.args, keys=1, declares=False)
+RELEASE_PERMITS_ALONE = _load(
+    "release_permits_alone",
+    3 + RELEASE_PERMITS.args,
+    keys=1,
+    declares=False,
+    shared=_PERMITS,
+)
+RENEW_PERMITS_ALONE = _load("renew_permits_alone", 2 + RENEW_PERMITS.args, keys=1, declares=False)
 RENEW_ALONE = _load("renew_alone", 2 + RENEW.args, keys=1, declares=False)
 
 # On each node of a quorum; the last key of `vote` and of `trust` is the node's marker.

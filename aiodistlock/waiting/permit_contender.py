@@ -220,6 +220,6 @@ class PermitContender(Contender):
         for waiter in self.waiters:
             waiter.fail(LockError(self.keys.name, problem))
         for lease in list(self.leases.values()):
-            if lease.holder is not None:
-                lease.lose(problem)
+            lease.lose(problem)
+            self._give_up(lease)
         self.leave()

@@ -376,7 +376,7 @@ async def test_a_closed_client_gives_its_permits_back(
 ) -> None:
     """Closing releases what is held, and ends the waits."""
     closing = world.open()
-    semaphore = make(closing, 1)
+    semaphore = make(closing, 1, ttl=HOUR)
 
     async def hold(began: asyncio.Event) -> None:
         async with semaphore:
@@ -393,8 +393,9 @@ async def test_a_closed_client_gives_its_permits_back(
         await holding
     with pytest.raises(LockError, match="closed"):
         await waits
-    async with make(first, 1):
-        pass
+    with fail_after(30):
+        async with make(first, 1):
+            pass
     await free(make(first, 1))
 
 

@@ -75,6 +75,30 @@ async def test_a_contended_lock_waits_for_its_slot_and_goes_on_as_it_arrives(
         await newer.release()
 
 
+async def test_permits_are_renewed_and_given_back_while_their_slot_is_on_its_way(
+    growing: tuple[Cluster, Node],
+) -> None:
+    """Whoever waits has them when the slot has arrived."""
+    cluster, newcomer = growing
+    name = name_on(cluster, cluster.nodes[0], "lock:")
+    async with clients(cluster, 2) as made:
+        mine, theirs = (each.semaphore(name, 2, ttl=20.0, backoff=EAGER) for each in made)
+        lease, other = await mine.acquire(), await mine.acquire()
+        waiting = asyncio.create_task(theirs.acquire(permits=2))
+        while cluster.sharded and not (await mine.inspect()).waiters:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(cluster.begin_migration, f"lock:{name}", newcomer)
+        await lease.extend(20.0)
+        await lease.release()
+        await asyncio.to_thread(cluster.move_keys, f"lock:{name}", newcomer)
+        await other.extend(20.0)
+        await asyncio.to_thread(cluster.end_migration, f"lock:{name}", newcomer)
+        await other.extend(20.0)
+        await other.release()
+        async with asyncio.timeout(30):
+            await (await waiting).release()
+
+
 def pipes(locks: LockClient) -> PrimaryPipes:
     """Return the pipes of a client."""
     connection = locks._engine("*").connection

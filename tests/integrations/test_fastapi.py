@@ -10,8 +10,14 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query
 from pydantic import BaseModel
 
-from aiodistlock import Lease, LockClient
-from aiodistlock.integrations.fastapi import LockDependency, get_locks, lock_lifespan, setup_locks
+from aiodistlock import Lease, LockClient, SemaphoreLease
+from aiodistlock.integrations.fastapi import (
+    LockDependency,
+    PermitDependency,
+    get_locks,
+    lock_lifespan,
+    setup_locks,
+)
 from aiodistlock.testing.discovery import free_port
 from tests.integrations.asgi_server import called, served
 
@@ -62,6 +68,69 @@ async def test_a_lock_may_stand_in_dependencies(
         async with elsewhere.lock("wallet:7", namespace=namespace):
             assert (await client.get("/wallets/7")).status_code == 423
             assert (await client.get("/wallets/8")).status_code == 200
+
+
+async def test_so_many_requests_at_a_time_and_429_for_others(
+    app: FastAPI, elsewhere: LockClient, namespace: str
+) -> None:
+    """The lease has a slot; who has none within the timeout is told when to come again."""
+    gpu = PermitDependency("gpu:{kind}", 2, timeout=0, namespace=namespace)
+
+    @app.get("/{kind}")
+    async def draw(lease: Annotated[SemaphoreLease, gpu]) -> dict[str, Any]:
+        return {"slot": lease.slot, "held": lease.is_held}
+
+    semaphore = elsewhere.semaphore("gpu:big", 2, namespace=namespace)
+    async with called(app) as client:
+        assert (await client.get("/big")).json() == {"slot": 0, "held": True}
+        async with semaphore:
+            assert (await client.get("/big")).json() == {"slot": 1, "held": True}
+            async with semaphore:
+                answer = await client.get("/big")
+                assert answer.status_code == 429
+                assert answer.headers["retry-after"] == "1"
+                assert answer.headers["content-type"] == PROBLEM
+                assert (await client.get("/small")).status_code == 200
+        assert (await client.get("/big")).status_code == 200
+        responses = (await client.get("/openapi.json")).json()["paths"]["/{kind}"]["get"][
+            "responses"
+        ]
+        assert "429" in responses
+        assert "423" not in responses
+        assert (await semaphore.inspect()).leases == ()
+
+
+async def test_several_permits_are_held_for_one_request(
+    app: FastAPI, elsewhere: LockClient, namespace: str
+) -> None:
+    """All of them or none."""
+    all_of_them = PermitDependency("gpu", 2, permits=2, timeout=0, namespace=namespace)
+
+    @app.get("/", dependencies=[all_of_them])
+    async def draw() -> None: ...
+
+    async with called(app) as client:
+        assert (await client.get("/")).status_code == 200
+        async with elsewhere.semaphore("gpu", 2, namespace=namespace):
+            assert (await client.get("/")).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 2, "permits": 3}, "permits"),
+        ({"limit": 2, "timeout": -1}, "timeout"),
+        ({"limit": 2, "ttl": 0}, "ttl"),
+    ],
+    ids=str,
+)
+def test_bad_options_of_permits_are_refused_where_they_stand(
+    given: dict[str, Any], said: str
+) -> None:
+    """Before the application starts."""
+    with pytest.raises(ValueError, match=said):
+        PermitDependency("gpu", **given)
 
 
 async def test_contention_is_answered_with_423(

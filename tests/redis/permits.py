@@ -44,6 +44,16 @@ class Permits:
         """Release what a token has."""
         return self.run(scripts.RELEASE_PERMITS, self.lease(count), highest)
 
+    def release_alone(self, count: int, highest: int = 0) -> Reply:
+        """Release by a request for the key alone."""
+        companions = (self.queue, self.void, self.fence)
+        return self.run(scripts.RELEASE_PERMITS_ALONE, *companions, self.lease(count), highest)
+
+    def renew_alone(self, count: int, ttl: int = TTL) -> Reply:
+        """Renew by a request for the key alone."""
+        args = (self.queue, self.void, self.lease(count), ttl)
+        return self.run(scripts.RENEW_PERMITS_ALONE, *args)
+
     def renew(self, count: int, ttl: int = TTL) -> Reply:
         """Renew what a token has."""
         return self.run(scripts.RENEW_PERMITS, self.lease(count), ttl)

@@ -112,6 +112,34 @@ def test_a_renewal_is_of_one_lease(permits: Permits) -> None:
     assert permits.command("PTTL", permits.key) > 5_000
 
 
+def test_alone_a_renewal_only_puts_the_end_off(permits: Permits, inbox: Inbox) -> None:
+    """It needs the key only, and makes nothing."""
+    permits.acquire("1*2", ttl=5_000)
+    permits.acquire("2*1", inbox.channel)
+    assert permits.renew_alone(1) == ("DONE", 1)
+    assert permits.inspect()[1][1] > 5_000
+    assert permits.renew_alone(1, 300) == ("DONE", 1)
+    assert permits.inspect()[1][1] > 5_000
+    permits.command("DEL", permits.queue, permits.fence)
+    assert permits.renew_alone(1) == ("DONE", 0)
+    assert permits.command("EXISTS", permits.key, permits.queue, permits.fence) == 1
+    permits.expire(1)
+    assert permits.renew_alone(1) == ("GONE",)
+
+
+def test_alone_a_release_serves_where_all_is_here(permits: Permits, inbox: Inbox) -> None:
+    """Else it only gives up: who waits polls."""
+    permits.acquire("1*2")
+    permits.acquire("2*1", inbox.channel)
+    assert permits.release_alone(1) == ("DONE", 0)
+    assert (permits.held, inbox.grants()) == ({2: (0,)}, [f"{CLIENT}2"])
+    permits.acquire("3*2", inbox.channel)
+    permits.command("DEL", permits.fence)
+    assert permits.release_alone(2) == ("DONE", 0)
+    assert permits.release_alone(2) == ("GONE",)
+    assert (permits.held, permits.waiters) == ({}, [3])
+
+
 def test_what_is_over_is_not_renewed(permits: Permits) -> None:
     """GONE: somebody else may have its slot by now, or not yet."""
     permits.acquire("1*1")
@@ -143,10 +171,16 @@ def test_the_first_who_asks_needs_no_message(permits: Permits, inbox: Inbox) -> 
 def test_a_dead_waiter_is_passed_over(permits: Permits, inbox: Inbox) -> None:
     """Whose inbox nobody hears gets nothing, and has nobody wait."""
     permits.acquire("1*2")
-    permits.acquire("2*1", "nobody")
-    permits.acquire("3*1", inbox.channel)
+    permits.acquire("2*1 3*1", "nobody")
     permits.release(1)
-    assert (permits.held, permits.waiters) == ({3: (0,)}, [])
+    assert permits.command("EXISTS", permits.key, permits.queue) == 0
+    permits.acquire("1*2")
+    inbox.close()
+    permits.acquire("4*1", inbox.channel)
+    inbox.open()
+    permits.acquire("4*1 5*1", inbox.channel)
+    permits.release(1)
+    assert permits.held == {4: (0,), 5: (1,)}
 
 
 def test_a_dead_waiter_that_does_not_fit_is_passed_over(permits: Permits, inbox: Inbox) -> None:

@@ -40,12 +40,15 @@ MAX_REDIRECTS = 8
 _ALONE = {
     scripts.ON_CLUSTER.release: scripts.RELEASE_ALONE.sharded,
     scripts.ON_CLUSTER.renew: scripts.RENEW_ALONE,
+    scripts.ON_CLUSTER.release_permits: scripts.RELEASE_PERMITS_ALONE.sharded,
+    scripts.RENEW_PERMITS: scripts.RENEW_PERMITS_ALONE,
 }
 _UNDOING = (
     scripts.ON_CLUSTER.release,
     _ALONE[scripts.ON_CLUSTER.release],
     scripts.ON_CLUSTER.abandon,
     scripts.ON_CLUSTER.release_permits,
+    _ALONE[scripts.ON_CLUSTER.release_permits],
     scripts.ON_CLUSTER.abandon_permits,
 )
 

@@ -10,6 +10,7 @@ from tests.mutants.catalogue import (
     once,
     quorum,
     readwrite,
+    semaphore,
     together,
     waiting,
 )
@@ -26,4 +27,5 @@ MUTANTS = (
     *election.MUTANTS,
     *together.MUTANTS,
     *readwrite.MUTANTS,
+    *semaphore.MUTANTS,
 )
