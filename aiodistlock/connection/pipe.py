@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -43,7 +43,7 @@ from aiodistlock.core.clock import ServerClock
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.protocol.batch import Batch, divided
 from aiodistlock.protocol.call import Call
-from aiodistlock.protocol.operations import usual_answer
+from aiodistlock.protocol.operations import read_usual
 from aiodistlock.protocol.owner import PipeOwner
 from aiodistlock.protocol.redis_call import RedisCall
 from aiodistlock.protocol.refusals import is_to_be_sent_again
@@ -98,21 +98,27 @@ class Pipe(Resender):
 
     def submit(self, call: RedisCall[Any]) -> None:
         """Send a call with the others of this loop turn."""
-        unsent = self._backlog.unsent
-        if self._wire is None and self._keeper.stopped:
-            call.issued_at = self._clock()
-            call.fail(ConnectionError("the LockClient was closed, or its tasks cancelled"))
+        wire, unsent = self._wire, self._backlog.unsent
+        if wire is None:
+            self._submit_offline(call)
             return
         unsent.append(call)
-        if self._wire is None:
-            call.issued_at = min(call.issued_at, self._clock())
-            self._look_later()
-            self._keeper.start()
-        elif len(unsent) >= MOST_TOGETHER:
+        if len(unsent) >= MOST_TOGETHER:
             self._flush()
-        elif not (self._wire.reading or self._flush_soon_planned):
+        elif not (wire.reading or self._flush_soon_planned):
             self._flush_soon_planned = True
             self._loop.call_soon(self._flush_turn)
+
+    def _submit_offline(self, call: RedisCall[Any]) -> None:
+        now = self._clock()
+        if self._keeper.stopped:
+            call.issued_at = now
+            call.fail(ConnectionError("the LockClient was closed, or its tasks cancelled"))
+            return
+        self._backlog.unsent.append(call)
+        call.issued_at = min(call.issued_at, now)
+        self._look_later()
+        self._keeper.start()
 
     def _flush_turn(self) -> None:
         self._flush_soon_planned = False
@@ -210,9 +216,8 @@ class Pipe(Resender):
         else:
             raise Unreadable("it does not match our request", reply)
 
-    def _settle(self, call: RedisCall[Any], answer: Any) -> None:
-        """Deliver an answer, of a call that is on the wire no more."""
-        call.finish(answer)
+    _settle: Callable[[RedisCall[Any], Any], None] = staticmethod(RedisCall.finish)
+    """Delivers an answer, of a call that is on the wire no more."""
 
     def _answered_together(self, batch: Batch, reply: list[Any]) -> None:
         calls, settle = batch.calls, self._settle
@@ -227,10 +232,10 @@ class Pipe(Resender):
                     break  # the connection was given up meanwhile: they were taken back
                 call = calls[0]  # if it cannot be read, or we are turned away, it stays
                 if type(each) is int:
-                    each = usual_answer(each, server_us)  # noqa: PLW2901
-                elif type(each) is not list or len(each) < 2 or each[1] != call.tag:
-                    if not isinstance(each, ResponseError):
-                        raise Unreadable("it does not match our request", reply)
+                    answer = read_usual(each, server_us, call)
+                elif type(each) is list and len(each) > 1 and each[1] == call.tag:
+                    answer = call.decode(each, call.sent_at)
+                elif isinstance(each, ResponseError):
                     self._gate.check(each)
                     calls.popleft()
                     if is_to_be_sent_again(each):
@@ -238,7 +243,8 @@ class Pipe(Resender):
                     else:
                         call.refuse(each)
                     continue
-                answer = call.decode(each, call.sent_at)
+                else:
+                    raise Unreadable("it does not match our request", reply)
                 calls.popleft()
                 settle(call, answer)
         finally:

@@ -44,7 +44,7 @@ class Batch:
         count = len(calls)
         keys = b"%d" % (2 * count + 2)
         # Command, script, number of keys, keys, letters, counters and arguments, tag.
-        taken = sum([call.script.keys - 3 + call.script.args for call in calls])
+        taken = sum([call.script.taken for call in calls])
         parts = 3 + 2 * count + 2 + count + taken + 1
         head = (_IN_FULL if source else _BY_NAME) % (parts, len(keys), int(keys))
         return b"".join(

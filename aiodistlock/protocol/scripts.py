@@ -41,6 +41,8 @@ class Script:
     """Whether its requests say what is void, for it to note."""
     letter: bytes = b""
     """Its letter in a batch, packed; ``b""``: it travels alone."""
+    taken: int = field(init=False)
+    """How many arguments its item takes in a batch, the fence counter's key among them."""
     sha: bytes = field(init=False)
     head: bytes = field(init=False)
     """What every EVALSHA of it begins with, up to the keys."""
@@ -51,6 +53,7 @@ class Script:
         # SHA-1 is how EVALSHA names a script; nothing here relies on it for secrecy.
         digest = sha1(self.source, usedforsecurity=False).hexdigest()
         object.__setattr__(self, "sha", digest.encode())
+        object.__setattr__(self, "taken", self.keys - 3 + self.args)
         # Command, script, number of keys, keys, arguments, tag.
         head = b"*%d\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$1\r\n%d\r\n"
         parts, keys, sha = 3 + self.keys + self.args + 1, self.keys, digest.encode()
@@ -147,7 +150,7 @@ def _load_batch(*own: tuple[str, Script]) -> Script:
         return re.sub(r"\bARGV\[(\d+)\]", r"ARGV[a + \1]", lua)
 
     # Where a script has a fourth key, its item has it before the arguments.
-    takes = ", ".join(f"{_LETTERS[name]} = {script.keys - 3 + script.args}" for name, script in own)
+    takes = ", ".join(f"{_LETTERS[name]} = {script.taken}" for name, script in own)
     skips = ", ".join(f"{_LETTERS[name]} = {script.keys - 3}" for name, script in own)
     functions = [_FUNCTIONS] + [
         f"whole.{_LETTERS[name]} = function()\n{_parts(name, 'prelude')[1]}end\n" for name, _ in own
