@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Sequence
 from inspect import CO_ASYNC_GENERATOR
 from types import CoroutineType, FrameType, TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from aiodistlock.core.durations import Duration
 from aiodistlock.core.keys import LockKeys
@@ -136,7 +136,7 @@ class LockLike:
     def _contend(self) -> tuple[Contender, asyncio.Task[Any] | None]:
         """Return who contends for the name in this event loop, and the task that asks."""
         contender = self._contender
-        if contender is not None and contender.client.usable:
+        if contender is not None:
             task = contender.client.task_here()
             if task is not None:
                 return contender, task
@@ -155,7 +155,7 @@ class LockLike:
         """Acquire; ``None`` if ``timeout`` is 0 and the lock is not free."""
         client = contender.client
         held = client.holders.get(self._keys.key)
-        ours = None if held is None or held.holder is None else cast("Lease | None", held.holder())
+        ours: Any = None if held is None or held.holder is None else held.holder()
         if ours is not None and ours._task is task:
             same = ours._client is client
             if self._options.reentrant and same:

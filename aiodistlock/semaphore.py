@@ -267,7 +267,7 @@ class Semaphore(LockLike):
 
     def _contend(self) -> tuple[Contender, asyncio.Task[Any] | None]:
         contender = self._contender
-        if contender is not None and contender.client.usable:
+        if contender is not None:
             task = contender.client.task_here()
             if task is not None:
                 return contender, task

@@ -35,16 +35,12 @@ class PermitLease(ProcessLease):
     ) -> None:
         super().__init__(possessor, keys, permit.token, permit.fence, server_us, options, deadline)
         self.slots = permit.slots
+        self.held_as = b"%b %b" % (keys.key, permit.token)  # each for itself
 
     @property
     def value(self) -> bytes:
         """What stands for it among the permits."""
         return lease_of_permits(self.token, self.fence, self.slots)
-
-    @property
-    def held_as(self) -> bytes:
-        """Under what it stands among those that somebody here holds: each for itself."""
-        return b"%b %b" % (self.keys.key, self.token)
 
     def ask_to_renew(
         self, store: Store, ttl_ms: int, on_reply: Callable[[RenewReply], object], until: float

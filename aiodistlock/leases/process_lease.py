@@ -10,11 +10,7 @@ from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.options import LockOptions
 from aiodistlock.core.value import value_of
 from aiodistlock.events.story import Story
-from aiodistlock.leases.states import (
-    TRANSITIONS,
-    LeaseEvent,
-    LeaseState,
-)
+from aiodistlock.leases.states import HELD, LOST, TRANSITIONS, LeaseEvent, LeaseState
 from aiodistlock.protocol.answers import NotOurs, ReleaseReply, RenewReply
 from aiodistlock.protocol.call import Call
 from aiodistlock.protocol.store import Store
@@ -89,6 +85,7 @@ class ProcessLease:
         "ends_at",
         "fence",
         "handoffs",
+        "held_as",
         "holder",
         "keys",
         "options",
@@ -114,13 +111,15 @@ class ProcessLease:
     ) -> None:
         self.possessor = possessor
         self.keys = keys
+        self.held_as = keys.key
+        """Under what it stands among those that somebody here holds."""
         self.token = token
         self.fence = fence
         self.server_us = server_us
         """Server time of the grant, µs; 0: unknown."""
         self.options = options
         """Options of the local holder: its ttl is what renewals ask for."""
-        self.state = LeaseState.HELD
+        self.state = HELD
         self.deadline = deadline
         self.due_at = deadline - options.renewed_before
         """When the watchdog looks at it next."""
@@ -141,11 +140,6 @@ class ProcessLease:
     def value(self) -> bytes:
         """What stands at the key."""
         return value_of(self.token, self.fence)
-
-    @property
-    def held_as(self) -> bytes:
-        """Under what it stands among those that somebody here holds."""
-        return self.keys.key
 
     def ask_to_renew(
         self, store: Store, ttl_ms: int, on_reply: Callable[[RenewReply], object], until: float
@@ -179,7 +173,7 @@ class ProcessLease:
 
     def confirm(self, deadline: float) -> None:
         """Take in that the server lets the lease last until ``deadline``."""
-        if self.state is not LeaseState.HELD:
+        if self.state is not HELD:
             self.event(LeaseEvent.CONFIRMED)
         self.deadline = deadline
         self.due_at = deadline - self.options.renewed_before
@@ -212,8 +206,7 @@ class ProcessLease:
     def matters_until(self) -> float:
         """Local instant after which the server has let the lock go anyway."""
         # Lost, perhaps only to us: a renewal that nobody confirmed may have run until then.
-        lost = self.state is LeaseState.LOST
-        return self.deadline + self.options.ttl if lost else self.deadline
+        return self.deadline + self.options.ttl if self.state is LOST else self.deadline
 
     def drop_renewal(self) -> None:
         """Let go of a renewal under way: its answer is about what is over."""
@@ -229,4 +222,4 @@ class ProcessLease:
     @property
     def alive(self) -> bool:
         """Whether the lease has neither been lost nor released."""
-        return self.state is LeaseState.HELD or self.state is LeaseState.UNCERTAIN
+        return self.state is HELD or self.state is LeaseState.UNCERTAIN

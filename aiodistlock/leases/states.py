@@ -59,3 +59,9 @@ TRANSITIONS: dict[tuple[LeaseState, LeaseEvent], LeaseState] = {
     **{(_S.LOST, event): _S.LOST for event in LeaseEvent},
     **{(_S.RELEASED, event): _S.RELEASED for event in LeaseEvent},
 }
+
+# By its own name, for what runs for every lease: through the class it takes 0.1 us to look up
+# (Python 3.11).
+HELD = LeaseState.HELD
+LOST = LeaseState.LOST
+GIVEN_UP = LeaseEvent.GIVEN_UP

@@ -38,16 +38,16 @@ _woken: dict[asyncio.AbstractEventLoop, list[_Step]] = {}
 
 def settle(future: asyncio.Future[R], result: R) -> None:
     """Set a future's result; the one task that waits for it runs when the read is over."""
-    woken = _woken.get(future.get_loop()) if _woken else None
-    # A private of asyncio's, there from 3.4 to 3.14: where it goes, only time is lost.
-    waiting = None if woken is None else getattr(future, "_callbacks", None)
-    if woken is None or waiting is None or len(waiting) != 1:
-        future.set_result(result)
-        return
-    ((callback, context),) = waiting
-    future.remove_done_callback(callback)
+    if _woken and (woken := _woken.get(future.get_loop())) is not None:
+        # A private of asyncio's, there from 3.4 to 3.14: where it goes, only time is lost.
+        waiting = getattr(future, "_callbacks", None)
+        if waiting is not None and len(waiting) == 1:
+            callback, context = waiting[0]
+            future.remove_done_callback(callback)
+            future.set_result(result)
+            woken.append((context.run, callback, future))
+            return
     future.set_result(result)
-    woken.append((context.run, callback, future))
 
 
 def read_begins(loop: asyncio.AbstractEventLoop) -> list[_Step]:

@@ -10,7 +10,7 @@ from aiodistlock.core.options import Kind, LockOptions
 from aiodistlock.events.log import log_event
 from aiodistlock.events.story import Story
 from aiodistlock.leases.process_lease import Holder
-from aiodistlock.leases.states import LeaseState
+from aiodistlock.leases.states import HELD
 from aiodistlock.protocol.call import Call
 from aiodistlock.protocol.cleanup import confirmed
 from aiodistlock.waiting.client_state import ClientState
@@ -66,7 +66,7 @@ async def acquire(  # noqa: PLR0917  # runs for every lease, and keywords cost
         return None
     lease = waiter.lease
     # Mostly it is not even to be renewed yet, which is quickly asked.
-    if lease.state is LeaseState.HELD and client.clock() < lease.due_at:
+    if lease.state is HELD and client.clock() < lease.due_at:
         return holder
     if lease.alive and lease.validity_at(client.clock()) > 0.0:
         return holder

@@ -90,7 +90,6 @@ class Attempt:
         "call",
         "client",
         "contender",
-        "failing_since",
         "failure",
         "keys",
         "lingers",
@@ -112,12 +111,12 @@ class Attempt:
         self.client = client
         self.keys = keys
         self.options = options = first.options
-        self.lingers = options.linger > 0 and (
+        self.lingers = lingers = options.linger > 0 and (
             not options.linger_auto or client.lingering.arming(keys.key).armed
         )
         """Whether its lease may linger: by its token others know whether to recall it."""
-        self.token = client.next_lingering_token() if self.lingers else client.next_token()
-        client.attempts[self.token] = self
+        self.token = token = client.next_lingering_token() if lingers else client.next_token()
+        client.attempts[token] = self
         self.queues = first.waits
         """Whether to wait in the queue; not if the only waiter just tries."""
         self.call: Call[Any] | None = None
@@ -125,9 +124,8 @@ class Attempt:
         self.tries = 0
         self.splits = 0
         """How many votes in a row were split."""
-        self.failing_since: float | None = None
         self.failure: Failed | None = None
-        """The last answer, if that decided nothing."""
+        """The last answer, if that decided nothing, since the first of its kind in a row."""
         self.moved = False
         """Whether to ask once more when the answer under way is there."""
         self.unheard = False
@@ -207,7 +205,7 @@ class Attempt:
             self.granted(reply)
             return
         if type(reply) is not Failed:
-            self.failing_since = self.failure = None
+            self.failure = None
         if type(reply) is Queued:
             self.queued(reply)
         elif type(reply) is Held:
@@ -252,8 +250,8 @@ class Attempt:
 
     def failed(self, failed: Failed) -> None:
         """Go on for those whose time with an unavailable Redis is not over."""
-        if self.failing_since is None:
-            self.failing_since = failed.since
+        if self.failure is not None:
+            failed = failed._replace(since=self.failure.since)
         self.failure = failed
         self.contender.failed(self, failed)
         if not self.over:

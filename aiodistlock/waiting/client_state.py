@@ -125,23 +125,20 @@ class ClientState(Generic[A]):
 
     def forget_holder(self, lease: ProcessLease) -> None:
         """Take note that nobody here holds a lease any more."""
-        held_as = lease.held_as
-        if self.holders.get(held_as) is lease:
-            del self.holders[held_as]
-
-    @property
-    def usable(self) -> bool:
-        """Whether it can be used, in its own event loop."""
-        return not (self.closed or self.forked or self.connection.stopped)
+        holders, held_as = self.holders, lease.held_as
+        if holders.get(held_as) is lease:
+            del holders[held_as]
 
     def task_here(self) -> asyncio.Task[Any] | None:
         """
-        Return the task that runs now, if that can be told to be one of this event loop.
+        Return the task that runs now, if that is one of this event loop, and locks can be used.
 
         ``None`` leaves it open.  ``asyncio.get_running_loop`` would know, but on Python 3.11
         it asks the system for the process id each time, which is 2 % of an acquisition.
         """
-        return asyncio.current_task(self.loop) if get_ident() == self._thread else None
+        if self.closed or self.forked or get_ident() != self._thread or self.connection.stopped:
+            return None
+        return asyncio.current_task(self.loop)
 
     def check(self, name: str) -> None:
         """

@@ -23,8 +23,11 @@ class Step(Enum):
     """Nobody waits here."""
 
 
-def next_step(
-    *,
+HAND_OVER = Step.HAND_OVER
+"""By its own name, for every hand-off: through the class it takes 0.1 us to look up."""
+
+
+def next_step(  # noqa: PLR0917
     waiting: bool,
     handoffs: int,
     local_handoffs: int,
@@ -50,4 +53,4 @@ def next_step(
         return Step.PASS_ON
     if deadline - now < ttl / 2:
         return Step.RENEW
-    return Step.HAND_OVER
+    return HAND_OVER

@@ -85,8 +85,8 @@ class Contender(Grantor):
             self.seen_before = self.last_seen
             self.waiters.push(waiter)
             self.ask(waiter)
-        elif self.process_lease is not None and self.lingers(self.process_lease):
-            self.end_lingering(self.process_lease)
+        elif self.lingering is not None and self.lingering.lease is not None:
+            self.end_lingering(self.lingering.lease)
             self.enter(waiter)
         elif waiter.waits:
             self.waiters.push(waiter)
@@ -210,12 +210,11 @@ class Contender(Grantor):
 
     def failed(self, attempt: Attempt, failed: Failed) -> None:
         """Fail those whose time with an unavailable Redis is over; go on for the rest."""
-        client, failing_since = self.client, attempt.failing_since
-        assert failing_since is not None, "it failed"
+        client = self.client
         latest = client.clock() - client.options.unavailable_after
         gave_up = 0
         for waiter in self.waiters:
-            since = max(waiter.entered_at, failing_since)
+            since = max(waiter.entered_at, failed.since)
             if not failed.transient or since <= latest:
                 waiter.fail(StoreUnavailable(self.keys.name, failed.causes))
                 gave_up += 1

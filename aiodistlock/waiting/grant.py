@@ -21,7 +21,7 @@ from aiodistlock.core.options import LockOptions
 from aiodistlock.core.validity import deadline
 from aiodistlock.events.story import Story
 from aiodistlock.leases.process_lease import Possessor, ProcessLease
-from aiodistlock.leases.states import LeaseEvent
+from aiodistlock.leases.states import GIVEN_UP
 from aiodistlock.protocol.answers import Granted, ReleaseReply
 from aiodistlock.protocol.call import Call
 from aiodistlock.protocol.grant_message import Grant
@@ -152,7 +152,7 @@ class Grantee(Possessor):
     def _give_up(self, lease: ProcessLease) -> Call[ReleaseReply]:
         self.process_lease = None
         self.client.watchdog.remove(lease)
-        lease.event(LeaseEvent.GIVEN_UP)
+        lease.event(GIVEN_UP)
         if lease.renewal is not None:
             lease.drop_renewal()
         call = self.release_at_redis(lease)

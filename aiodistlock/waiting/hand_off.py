@@ -14,11 +14,11 @@ from weakref import ref
 from aiodistlock.core.fencing import covered, report
 from aiodistlock.core.options import LockOptions
 from aiodistlock.leases.process_lease import Holder, ProcessLease
-from aiodistlock.leases.states import LeaseEvent
+from aiodistlock.leases.states import GIVEN_UP
 from aiodistlock.protocol.answers import Failed, Kept, PassOnReply, ReleaseReply, RenewReply
 from aiodistlock.protocol.call import Call
 from aiodistlock.waiting.attempt import Attempt, Contending
-from aiodistlock.waiting.cohort import Step, next_step
+from aiodistlock.waiting.cohort import HAND_OVER, Step, next_step
 from aiodistlock.waiting.dropped_lease import dropped
 from aiodistlock.waiting.grant import Grantee
 from aiodistlock.waiting.waiters import Waiter
@@ -57,21 +57,23 @@ class Grantor(Grantee, Contending):
         if lease.story is not None:
             lease.story.released()
             lease.story = None
-        most = first.options.local_handoffs if covered(lease.fence, lease.server_us) else 0
+        options, handoffs = first.options, lease.handoffs
+        # Whether it is covered was seen to at its first hand-off, and stays so.
+        may_go_on = handoffs or covered(lease.fence, lease.server_us)
         step = next_step(
-            waiting=True,
-            handoffs=lease.handoffs,
-            local_handoffs=most,
-            now=self.client.clock(),
-            span_ends_at=lease.span_ends_at,
-            deadline=lease.deadline,
-            ttl=first.options.ttl,
+            True,  # here and below: runs for every hand-off, and keywords cost
+            handoffs,
+            options.local_handoffs if may_go_on else 0,
+            self.client.clock(),
+            lease.span_ends_at,
+            lease.deadline,
+            options.ttl,
         )
-        if step is Step.HAND_OVER:
+        if step is HAND_OVER:
             lease.handoffs += 1
             self._hand_to_first(lease)
         elif step is Step.RENEW:
-            self._renew(lease, first.options)
+            self._renew(lease, options)
         else:
             self._pass_on(lease, first)
         return None
@@ -125,7 +127,7 @@ class Grantor(Grantee, Contending):
                 self.comes_from_another(local=True)
                 self._keep(lease, attempt, reply, until)
                 return
-        lease.event(LeaseEvent.GIVEN_UP)
+        lease.event(GIVEN_UP)
         if late or type(reply) is Failed:
             self.release_at_redis(lease)
 
@@ -143,7 +145,7 @@ class Grantor(Grantee, Contending):
         """Look after a lease no longer; at Redis it lasts until its ttl is over."""
         self.process_lease = lease.holder = None
         self.client.watchdog.remove(lease)
-        lease.event(LeaseEvent.GIVEN_UP)
+        lease.event(GIVEN_UP)
         lease.drop_renewal()
 
     def on_dropped(self, lease: ProcessLease, holder: ref[Holder]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from aiodistlock.core.fencing import covered
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.leases.process_lease import ProcessLease
-from aiodistlock.leases.states import LeaseState
+from aiodistlock.leases.states import HELD
 from aiodistlock.protocol.connection import Line
 from aiodistlock.waiting.client_state import ClientState
 from aiodistlock.waiting.linger_rules import may_be_used
@@ -104,7 +104,7 @@ class Lingering:
         if (
             line is None
             or line is not self._line
-            or lease.state is not LeaseState.HELD
+            or lease.state is not HELD
             or not covered(lease.fence, lease.server_us)
             or not may_be_used(
                 now, lease.deadline, options.ttl, lease.handoffs, line.heard_at, until

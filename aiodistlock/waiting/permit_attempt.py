@@ -145,7 +145,7 @@ class PermitAttempt(Attempt):
             self.failed(reply)
             return
         assert isinstance(reply, Permits), "the only other answer"
-        self.failing_since = self.failure = None
+        self.failure = None
         until = reply.sent_at + self.options.relied_on
         if reply.leases and self.client.clock() >= until:
             self.ask()  # read too late: for a fresh ttl
