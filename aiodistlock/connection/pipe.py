@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -41,9 +41,8 @@ from aiodistlock.connection.turned_away import Gate
 from aiodistlock.connection.wire import Unreadable, Wire, pack
 from aiodistlock.core.clock import ServerClock
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.protocol.batch import Batch, divided
+from aiodistlock.protocol.batch import Batch, divided, read_usual
 from aiodistlock.protocol.call import Call
-from aiodistlock.protocol.operations import read_usual
 from aiodistlock.protocol.owner import PipeOwner
 from aiodistlock.protocol.redis_call import RedisCall
 from aiodistlock.protocol.refusals import is_to_be_sent_again
@@ -216,8 +215,9 @@ class Pipe(Resender):
         else:
             raise Unreadable("it does not match our request", reply)
 
-    _settle: Callable[[RedisCall[Any], Any], None] = staticmethod(RedisCall.finish)
-    """Delivers an answer, of a call that is on the wire no more."""
+    def _settle(self, call: RedisCall[Any], answer: Any) -> None:
+        """Deliver an answer, of a call that is on the wire no more."""
+        call.finish(answer)
 
     def _answered_together(self, batch: Batch, reply: list[Any]) -> None:
         calls, settle = batch.calls, self._settle

@@ -60,7 +60,7 @@ class Share(ProcessLease):
     :param task: the one that reads
     """
 
-    __slots__ = ("_number", "shared", "task")
+    __slots__ = ("shared", "task")
 
     def __init__(
         self, shared: SharedLease, options: LockOptions, task: asyncio.Task[Any] | None
@@ -77,12 +77,8 @@ class Share(ProcessLease):
         self.span_ends_at = shared.span_ends_at
         self.shared = shared
         self.task = task
-        self._number = next(_numbers)
-
-    @property
-    def held_as(self) -> bytes:
-        """Under what it stands among those that somebody here holds: of one key there are many."""
-        return b"%b %b %d" % (self.keys.key, self.token, self._number)
+        # Of one key there are many.
+        self.held_as = b"%b %b %d" % (shared.keys.key, shared.token, next(_numbers))
 
     @property
     def renewed_as(self) -> ProcessLease:

@@ -6,7 +6,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from aiodistlock.core.fencing import BEYOND
 from aiodistlock.core.keys import fence_key
+from aiodistlock.protocol.answers import Done, Granted
+from aiodistlock.protocol.operations import read_acquire, read_release, usual_answer
 from aiodistlock.protocol.redis_call import RedisCall, tagged
 from aiodistlock.protocol.scripts import BATCH, bulks
 
@@ -79,3 +82,17 @@ def divided(calls: list[RedisCall[Any]]) -> Iterator[list[RedisCall[Any]]]:
             names.add(call.keys.packed)
     if together:
         yield together
+
+
+_DID = Done()
+
+
+def read_usual(number: int, server_us: Any, call: RedisCall[Any]) -> Any:
+    """Read the number that stands for a script's answer in that of ``batch.lua``."""
+    read = call.decode
+    # As these would, but for the list that it stands for.
+    if read is read_acquire and type(server_us) is int and 0 < number < BEYOND:
+        return Granted(number, server_us, call.sent_at)
+    if read is read_release and number == 0:
+        return _DID
+    return read(usual_answer(number, server_us), call.sent_at)

@@ -291,6 +291,11 @@ def _queued(reply: list[Any], sent_at: float) -> Queued:
     return Queued(_holder(value), _seconds(remaining), position, server_us, sent_at)
 
 
+def usual_answer(number: int, server_us: Any) -> list[Any]:
+    """Return what stands for a script's answer in that of ``batch.lua``, but for the tag."""
+    return [_GRANTED, 0, number, server_us] if number else [_DONE, 0, 0]
+
+
 def read_acquire(reply: list[Any], sent_at: float) -> AcquireReply:
     """Read the answer of ``acquire.lua``."""
     code = reply[0]
@@ -346,21 +351,6 @@ def read_release(reply: list[Any], _sent_at: float) -> ReleaseReply:
         if type(granted) is int:
             return _DID
     return _not_ours(reply)
-
-
-def read_usual(number: int, server_us: Any, call: RedisCall[Any]) -> Any:
-    """Read the number that stands in the answer of ``batch.lua`` for that of a script."""
-    read = call.decode
-    if read is read_acquire and type(server_us) is int and 0 < number < BEYOND:
-        return Granted(number, server_us, call.sent_at)
-    if read is read_release and number == 0:
-        return _DID
-    return read(usual_answer(number, server_us), call.sent_at)
-
-
-def usual_answer(number: int, server_us: Any) -> list[Any]:
-    """Return what a number stands for, but for the tag."""
-    return [_GRANTED, 0, number, server_us] if number else [_DONE, 0, 0]
 
 
 def read_abandon(reply: list[Any], _sent_at: float) -> AbandonReply:
