@@ -59,7 +59,7 @@ THEMES = {
         bodies="short",
         deployments=NOT_QUORUMS,
     ),
-    "busy bodies": Theme(ttls=(1.5,), claim_window=0.06, lingers=(0.0,), busy=True),
+    "busy bodies": Theme(ttls=(1.5,), claim_window=0.06, lingers=(0.0,), extends=0.0, busy=True),
     "lingering": Theme(
         ttls=(0.4, 1.5), names=1, workers=(1, 2, 3), lingers=(0.0, 0.3, 5.0), bodies="short"
     ),

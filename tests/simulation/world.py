@@ -26,7 +26,7 @@ from tests.simulation.cluster_judge import ClusterJudge
 from tests.simulation.failover import Failover
 from tests.simulation.inside import Inside
 from tests.simulation.judge import Judge
-from tests.simulation.known import Violation
+from tests.simulation.known import Violation, token_of
 from tests.simulation.leaders import LOOKS_WITHIN
 from tests.simulation.network import Network
 from tests.simulation.plan import CLUSTER, SENTINEL, Plan
@@ -289,6 +289,8 @@ class World:
         """Close a client while it is used; where all is well else, it leaves nothing."""
         prefixes = [engine.token_prefix for engine in client._engines.values()]
         first = not client._closed
+        # What was lost keeps others out until its body has ended, or its ttl.
+        lost = {token for engine in client._engines.values() for token in engine.let_go}
         await client.aclose()
         if not first or not self.plan.only_closes:
             return
@@ -297,6 +299,7 @@ class World:
                 texts = list(value) if isinstance(value, dict) else [value]
                 # A group is named after its first reader, who may have left.
                 texts = [text for text in texts if not text.startswith(READERS.encode())]
+                texts = [text for text in texts if token_of(text) not in lost]
                 tells = any(own in text for own in prefixes for text in texts)
                 if tells and not key.startswith(STAYS):
                     self.judge.note("left", f"{key!r} has {texts!r} of a client that was closed")
