@@ -30,6 +30,7 @@ COLUMNS = ("room", "planted bug", "breaks", "schedules", "found by", "on", "test
 
 NOT_IN = "not in "
 NO_TEST = "none"
+UNKNOWN = "not known, or only that the schedules were few"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def table(mutants: Sequence[Mutant], rows: Mapping[str, Row]) -> str:
     missed = [mutant for mutant, row in known if row.schedules.startswith(NOT_IN)]
     if missed:
         lines += ["", "What no schedule shows is a gap; behind each, its presumed reason:", ""]
-        lines += [f"- {each.name}: {HIDDEN.get(each.name, 'not known')}." for each in missed]
+        lines += [f"- {each.name}: {HIDDEN.get(each.name, UNKNOWN)}." for each in missed]
     return "\n".join(lines) + "\n"
 
 
