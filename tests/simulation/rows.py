@@ -24,8 +24,8 @@ class _Counted(dict[Any, Any]):
         return super().__getitem__(row)
 
 
-def _next_step(**facts: Any) -> Any:
-    step = next_step(**facts)
+def _next_step(*facts: Any) -> Any:
+    step = next_step(*facts)
     reached[f"cohort {step.name}"] += 1
     return step
 
