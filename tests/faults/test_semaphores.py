@@ -282,7 +282,7 @@ async def test_whatever_happens_to_any_frame_no_permit_is_lost(  # noqa: PLR0917
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each operation has the effect of one: never more than the limit, and nothing stays."""
-    monkeypatch.setattr(silence, "ANSWER_WITHIN", 0.04)
+    monkeypatch.setattr(silence, "ANSWER_WITHIN", 0.2)
     async with AsyncExitStack() as stack:
         here, there = [
             await stack.enter_async_context(client(named.url, protocol=protocol, handoff_span=0.0))
