@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _State = tuple[dict[bytes, bytes | dict[bytes, float]], dict[bytes, int]]
 
+KEEPS_UP = 0.003
+"""Seconds that a replica may be late for the shortest of leases to be acknowledged in time."""
+
 
 class Failover:
     """
@@ -44,7 +47,7 @@ class Failover:
         self._timeline = network.timeline
         self._judge = judge
         self._sentinels = sentinels
-        self._lag = rng.choice((0.0003, 0.003, 0.05))
+        self._lag = rng.choice((0.0003, KEEPS_UP, 0.05))
         self.primary, self._replica = servers
         self._replica.follows = True
         self._states: deque[tuple[float, _State]] = deque()
@@ -146,7 +149,10 @@ class Failover:
         former.end_sessions()
 
     def end(self) -> None:
-        """Finish what is under way, at once."""
+        """Finish what is under way, at once, and have the replica keep up."""
+        # Else nobody ever leads whose lease is too short for it to be acknowledged, and who
+        # goes on trying for as long as that is so does not come to an end.
+        self._lag = min(self._lag, KEEPS_UP)
         if not self.under_way:
             return
         if not self._replica.follows:  # promoted: the former one does not know yet

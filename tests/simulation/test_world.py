@@ -4,6 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.simulation.failover import Failover
+from tests.simulation.patches import deterministic
+from tests.simulation.plan import SENTINEL, Plan
+from tests.simulation.world import World
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -31,3 +36,20 @@ def test_a_schedule_replays_exactly() -> None:
     once, again = (simulation(*asked) for _ in range(2))
     assert once.stdout == again.stdout
     assert once.stdout.count("\n") > 100
+
+
+def test_who_tries_for_as_long_as_a_replica_is_late_comes_to_an_end_with_the_faults() -> None:
+    """Candidates of leases too short to be acknowledged in time lead once the replica keeps up."""
+    plan = Plan(
+        7, SENTINEL, workers=8, until=0.5, ttls=(0.06,), kinds=("election",), ack="replicas:1"
+    )
+    with deterministic():
+        world = World(plan)
+        try:
+            assert isinstance(world.failover, Failover)
+            world.failover._lag = 0.05
+            outcome = world.run()
+        finally:
+            world.bury()
+    assert outcome.violations == ()
+    assert outcome.kinds["acknowledged"] > 0
