@@ -180,7 +180,8 @@ class _Taking:
     def _keep(self) -> int:
         """Give back what is behind a lease that was lost meanwhile; return how many are kept."""
         leases = self._leases
-        lost = (place for place, lease in enumerate(leases) if not lease.is_held)
+        now = self._client.clock()  # one look for all: a later one may find the first ones over
+        lost = (place for place, lease in enumerate(leases) if not _is_held(lease, now))
         kept = next(lost, len(leases))
         _give_back(leases[kept:])
         del leases[kept:]
@@ -226,6 +227,12 @@ def _held_by(task: asyncio.Task[Any] | None, contender: Contender) -> Lease | No
     held = contender.client.holders.get(contender.keys.key)
     lease = None if held is None or held.holder is None else cast("Lease | None", held.holder())
     return lease if lease is not None and lease._task is task else None
+
+
+def _is_held(lease: Lease, now: float) -> bool:
+    """Tell whether a lease can be relied on by a look at the clock that was for others too."""
+    over = lease._released or lease._lost_reason is not None
+    return not over and lease._process_lease.validity_at(now) > 0.0
 
 
 def _give_back(leases: Sequence[Lease]) -> list[Call[Any] | None]:

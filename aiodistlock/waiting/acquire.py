@@ -99,7 +99,7 @@ def use_again(  # noqa: PLR0917  # runs for every use, and keywords cost
     story = None
     if client.listeners.all or logger.isEnabledFor(logging.DEBUG):
         story = begin_story(client, contender.keys.name, timeout, options.kind)
-    fence = contender.use_again(lease, options, story)
+    fence = contender.use_again(lease, options, story, now)
     holder = make_holder(client, lease, fence, task, owner)
     lease.hand_to(holder)
     return holder

@@ -124,12 +124,18 @@ class Grantee(Possessor):
         if lease.story is not None:
             lease.story.acquired(fence, handed_over=lease.handoffs > 0)
 
-    def use_again(self, lease: ProcessLease, options: LockOptions, story: Story | None) -> int:
-        """Go on with a lease that lingered, for its next holder; return the fencing token."""
+    def use_again(
+        self, lease: ProcessLease, options: LockOptions, story: Story | None, now: float
+    ) -> int:
+        """
+        Go on with a lease that lingered, for its next holder; return the fencing token.
+
+        :param now: when it was seen that it may be used
+        """
         lease.handoffs += 1
         if options is not lease.options or lease.ends_at is not None:
             self.client.watchdog.remove(lease)
-            lease.go_by(options, self.client.clock())
+            lease.go_by(options, now)
             self.client.watchdog.add(lease)
         fence = local_fence(lease.fence, lease.handoffs)
         if lease.story is not None:

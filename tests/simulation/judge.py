@@ -270,10 +270,21 @@ class Judge:
         """The true time."""
         return self._timeline.now
 
-    def began(
-        self, process: Process, name_text: str, lease: Lease, asked_at: float, kind: str = "lock"
+    def began(  # noqa: PLR0917  # as its holder says it
+        self,
+        process: Process,
+        name_text: str,
+        lease: Lease,
+        asked_at: float,
+        kind: str = "lock",
+        looked_at: float | None = None,
     ) -> Held:
-        """Take in a holder's word that it has a lease, for which it asked before."""
+        """
+        Take in a holder's word that it has a lease, for which it asked before.
+
+        :param looked_at: what the library's clock showed when it looked last; default: that is
+            the last reading of all
+        """
         name = self.names[name_text]
         self._count(kind, lease)
         token, fence = lease.token.encode(), lease.fencing_token
@@ -290,7 +301,7 @@ class Judge:
             grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
         held = Held(process, lease, name_text, grant, self.now, asked_at, kind=kind)
         held.hardly = lease._process_lease.validity_at(process.last_reading) < KNOWN_WITHIN
-        self._look_at_beginning(held)
+        self._look_at_beginning(held, looked_at)
         if self.fences_are_promised:
             following = name.grants[place + 1 : place + 2]
             if following and fence >= following[0].fence:
@@ -312,11 +323,13 @@ class Judge:
         self.holds_of["lingering"] += bool(options.linger)
         self.holds_of["acknowledged"] += options.ack != "local"
 
-    def _look_at_beginning(self, held: Held) -> None:
+    def _look_at_beginning(self, held: Held, looked_at: float | None) -> None:
         """See that a lease was not over when the library looked last."""
+        if looked_at is None:
+            looked_at = held.process.last_reading
         lease = held.lease
         over = lease._released or lease._lost_reason is not None
-        if over or lease._process_lease.validity_at(held.process.last_reading) <= 0.0:
+        if over or lease._process_lease.validity_at(looked_at) <= 0.0:
             self.note("late", f"{held} was over when its body began")
 
     def _handed_on(self, held: Held) -> None:

@@ -64,8 +64,14 @@ class QuorumJudge(Judge):
         """Whether no majority has lost what it kept."""
         return self.broken_at < 0
 
-    def began(
-        self, process: Process, name_text: str, lease: Lease, asked_at: float, kind: str = "lock"
+    def began(  # noqa: PLR0917  # as Judge's
+        self,
+        process: Process,
+        name_text: str,
+        lease: Lease,
+        asked_at: float,
+        kind: str = "lock",
+        looked_at: float | None = None,
     ) -> Held:
         """Take in a holder's word that it has a lease, for which it asked before."""
         name = self.names[name_text]
@@ -76,7 +82,7 @@ class QuorumJudge(Judge):
             self.note("order", f"{lease!r} was granted by nobody")
             grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
         held = Held(process, lease, name_text, grant, self.now, asked_at, kind=kind)
-        self._look_at_beginning(held)
+        self._look_at_beginning(held, looked_at)
         if fence <= name.used and self.fences_are_promised:
             self.note("fence", f"{held} begins after {name.used} was used")
         name.used = max(name.used, fence)

@@ -32,7 +32,7 @@ MUTANTS = (
     _of_several(
         "one that is lost before the last one is there is kept",
         file="together.py",
-        old="for place, lease in enumerate(leases) if not lease.is_held)\n",
+        old="for place, lease in enumerate(leases) if not _is_held(lease, now))\n",
         new="for place, lease in enumerate(leases) if lease is None)\n",
         tests="contract/test_together.py::test_one_that_is_lost_meanwhile_is_acquired_again",
     ),

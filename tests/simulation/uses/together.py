@@ -38,8 +38,10 @@ async def take_together(worker: Worker, client: LockClient, name: str) -> None:
     asked_at = judge.now
     worker.doing = f"{names} together, {options}"
     async with worker.bounded(), client.together(*names, **options) as leases:
+        # The judge looks at a clock for each that begins, and the process may stand still there.
+        looked_at = worker.process.last_reading
         held = [
-            judge.began(worker.process, each, lease, asked_at, kind="together")
+            judge.began(worker.process, each, lease, asked_at, "together", looked_at)
             for each, lease in zip(names, leases, strict=True)
         ]
         await worker.body(held, cancelled=options.get("on_lost") != "signal")
