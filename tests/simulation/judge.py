@@ -283,7 +283,7 @@ class Judge:
         Take in a holder's word that it has a lease, for which it asked before.
 
         :param looked_at: what the library's clock showed when it looked last; default: that is
-            the last reading of all
+            the last look of all
         """
         name = self.names[name_text]
         self._count(kind, lease)
@@ -326,7 +326,7 @@ class Judge:
     def _look_at_beginning(self, held: Held, looked_at: float | None) -> None:
         """See that a lease was not over when the library looked last."""
         if looked_at is None:
-            looked_at = held.process.last_reading
+            looked_at = held.process.last_look
         lease = held.lease
         over = lease._released or lease._lost_reason is not None
         if over or lease._process_lease.validity_at(looked_at) <= 0.0:

@@ -20,10 +20,21 @@ if TYPE_CHECKING:
 ALSO = 1e-9
 """Seconds by which a turn comes behind its timer, so that no rounding has it come before."""
 
+CONNECTIONS = tuple(
+    f"aiodistlock.deployments.{each}"
+    for each in ("durable.pipe", "cluster.connection", "cluster.primary_pipe")
+)
+"""Modules that send requests: behind the last look at a lease, too, what a leader proclaims."""
+
 
 def _is_for_a_story() -> bool:
     """Tell whether the library looks at a clock to tell it: what is told must not change."""
     return bool(sys._getframe(2).f_globals["__name__"].startswith("aiodistlock.events."))
+
+
+def _is_for_a_request() -> bool:
+    """Tell whether a connection looks, to time what it sends: that says nothing of leases."""
+    return sys._getframe(2).f_globals["__name__"] in CONNECTIONS
 
 
 class Process:
@@ -79,6 +90,8 @@ class Process:
         """Seconds, by its own clock, for which it has stood still in this turn."""
         self.last_reading = 0.0
         """What its clock showed when anything looked last."""
+        self.last_look = 0.0
+        """The same, but for looks that only time requests."""
         self.patience = 0.0
         """Its clients' ``unavailable_after``."""
         self.redis_py: Any = None
@@ -95,6 +108,8 @@ class Process:
         now = self.turned_at + self.slipped
         if Process.current is self and not _is_for_a_story():
             self.last_reading = now
+            if not _is_for_a_request():
+                self.last_look = now
             self.slipped += self._look_costs
             if self._slips and self._slip_rng.random() < self._slips:
                 self.slipped += self._slip_rng.choice((0.001, 0.1, 0.4)) * self._slip_rng.random()

@@ -39,7 +39,7 @@ async def take_together(worker: Worker, client: LockClient, name: str) -> None:
     worker.doing = f"{names} together, {options}"
     async with worker.bounded(), client.together(*names, **options) as leases:
         # The judge looks at a clock for each that begins, and the process may stand still there.
-        looked_at = worker.process.last_reading
+        looked_at = worker.process.last_look
         held = [
             judge.began(worker.process, each, lease, asked_at, "together", looked_at)
             for each, lease in zip(names, leases, strict=True)
