@@ -27,7 +27,7 @@ from aiodistlock.protocol.call import Call
 from aiodistlock.protocol.store import ElectionStore, Store
 
 LOOK_EVERY = 5.0
-"""Seconds between two questions while nobody leads: for announcements that were lost."""
+"""Seconds between two questions at most: for announcements that were lost."""
 
 POLL_EVERY = 1.0
 """The same while no announcement is heard."""
@@ -162,7 +162,8 @@ class Observation:
 
     def _pause(self, led: Led) -> float:
         """Return after how many seconds to ask without having heard anything."""
-        pause = LOOK_EVERY if led.remaining is None else led.remaining
+        # What remains is believed no longer than that: the server's clock may be set meanwhile.
+        pause = LOOK_EVERY if led.remaining is None else min(led.remaining, LOOK_EVERY)
         if not self._store.hear_leaders(self.keys):
             pause = min(pause, POLL_EVERY)
         # Not all processes in the same instant.

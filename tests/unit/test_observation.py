@@ -61,7 +61,9 @@ async def test_what_is_announced_while_a_question_is_under_way_is_asked_behind_i
     assert len(bench.asked) == 2
 
 
-@pytest.mark.parametrize(("remaining", "pause"), [(None, LOOK_EVERY), (0.4, 0.4), (60.0, 60.0)])
+@pytest.mark.parametrize(
+    ("remaining", "pause"), [(None, LOOK_EVERY), (0.4, 0.4), (3_600.0, LOOK_EVERY)]
+)
 async def test_it_looks_when_the_lease_it_knows_of_must_be_over(
     bench: Bench, remaining: float | None, pause: float
 ) -> None:

@@ -93,7 +93,7 @@ MUTANTS = (
         "a dead leader is not missed",
         "9, elections",
         "waiting/observation.py",
-        "        pause = LOOK_EVERY if led.remaining is None else led.remaining\n",
+        "        pause = LOOK_EVERY if led.remaining is None else min(led.remaining, LOOK_EVERY)\n",
         "        pause = 3600.0\n",
         tests="unit/test_observation.py::test_it_looks_when_the_lease_it_knows_of_must_be_over",
     ),
