@@ -39,6 +39,13 @@ The event loop's clock stands still while the machine is suspended; the leases' 
 not.  So after a resume the task must not sleep on for what was left before.
 """
 
+STANDSTILL = 0.001
+"""Seconds from a look at the clock to a timer planned by it, from which on it is too late.
+
+A timer counts from when it is planned.  A process that the machine gave no time in between
+would find the loss by as much later, at most a nap, while bodies run again.
+"""
+
 LOSSES_FOR = 60.0
 """Seconds for which a loss is counted among the recent ones."""
 
@@ -118,6 +125,9 @@ class Watchdog(Renewer):
         now = self._clock()
         self._wheel.looks_at = looks_at = min(now + NAP, due_at)
         self._timer = self._timers.call_later(max(0.0, looks_at - now), self._tick)
+        if self._clock() - now > STANDSTILL:
+            self._cancel_timer()
+            self._timer = self._timers.call_later(0.0, self._tick)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -1,4 +1,4 @@
-"""A process that is given no time behind a look at its clock begins no block on what is over."""
+"""A process that stands still behind a look at its clock begins and goes on with nothing over."""
 
 import asyncio
 from collections.abc import Sequence
@@ -87,3 +87,29 @@ async def test_a_lease_that_lingered_is_begun_by_one_look() -> None:
                 assert used_again
                 return
     raise AssertionError("it looks at its clock without end")
+
+
+async def test_a_loss_is_found_as_soon_as_the_process_goes_on() -> None:
+    """Also where it stood still while it planned when to look: no nap passes by then."""
+    for place in range(1000):
+        clock = SlippingClock(2 * TTL)
+        async with LockClient.in_memory(clock=clock) as locks:
+            body = asyncio.create_task(_wait_in_body(locks))
+            await clock.advance(TTL / 2)
+            assert await locks.lock("a").locked()
+            clock.readings_left = place
+            await clock.advance(1.0)
+            if clock.readings_left >= 0:
+                body.cancel()
+                return
+            await clock.advance(0.0)
+            with anyio.fail_after(30):
+                assert await body == "lost", f"behind {place} readings"
+    raise AssertionError("it looks at its clock without end")
+
+
+async def _wait_in_body(locks: LockClient) -> str:
+    with suppress(LeaseLost):
+        async with locks.lock("a", ttl=TTL, auto_renew=False).hold():
+            await asyncio.Event().wait()
+    return "lost"
