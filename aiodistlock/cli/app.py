@@ -6,6 +6,7 @@ Errors are one line on stderr and an exit status, never a traceback.
 from __future__ import annotations
 
 import io
+import os
 import sqlite3
 import sys
 from pathlib import Path
@@ -152,6 +153,11 @@ def main() -> None:
     command = typer.main.get_command(app)
     try:
         status = command.main(prog_name="aiodistlock", standalone_mode=False)
+        sys.stdout.flush()  # not as Python exits, where nobody could take in that it fails
+    except BrokenPipeError:
+        # Whoever read has gone, as `head` does.  What is left to say goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     except Exception as error:  # noqa: BLE001 - raised again if unknown
         status = _explain(error)
     sys.exit(status)

@@ -130,6 +130,7 @@ async def test_the_version_is_the_last_of_several_local_writers(
         assert lease.fencing_token == fences[-1]
 
 
+@pytest.mark.needs_queue
 async def test_a_plain_lock_of_the_name_is_a_writer(
     world: World, first: LockClient, second: LockClient
 ) -> None:
@@ -151,6 +152,7 @@ async def test_a_plain_lock_of_the_name_is_a_writer(
         await (await writing).release()
 
 
+@pytest.mark.needs_queue
 async def test_who_wants_to_read_behind_a_writer_that_waits_comes_after_it(
     world: World, processes: list[LockClient]
 ) -> None:
@@ -171,6 +173,7 @@ async def test_who_wants_to_read_behind_a_writer_that_waits_comes_after_it(
     assert page.log == ["w", "r", "r", "w", "r"]
 
 
+@pytest.mark.needs_queue
 async def test_a_try_to_read_does_not_pass_a_writer_that_waits(
     world: World, processes: list[LockClient]
 ) -> None:
@@ -185,6 +188,7 @@ async def test_a_try_to_read_does_not_pass_a_writer_that_waits(
         await (await writing).release()
 
 
+@pytest.mark.needs_queue
 async def test_a_writer_that_gives_up_lets_the_readers_behind_it_in(
     world: World, processes: list[LockClient]
 ) -> None:
@@ -203,6 +207,7 @@ async def test_a_writer_that_gives_up_lets_the_readers_behind_it_in(
         pass
 
 
+@pytest.mark.needs_queue
 async def test_a_stream_of_readers_does_not_starve_a_writer(
     world: World, processes: list[LockClient]
 ) -> None:
@@ -251,6 +256,7 @@ async def test_everybody_gets_on_and_nobody_writes_beside_anybody(
     assert page.log.count("r") == 28
 
 
+@pytest.mark.needs_queue
 async def test_an_upgradeable_reader_reads_beside_others_and_only_one_at_a_time(
     world: World, first: LockClient, second: LockClient
 ) -> None:
@@ -268,6 +274,7 @@ async def test_an_upgradeable_reader_reads_beside_others_and_only_one_at_a_time(
         await other.release()
 
 
+@pytest.mark.needs_queue
 async def test_an_upgrade_waits_for_the_readers_and_comes_before_those_in_the_queue(
     world: World, processes: list[LockClient]
 ) -> None:
@@ -294,6 +301,7 @@ async def test_an_upgrade_waits_for_the_readers_and_comes_before_those_in_the_qu
     await other.release()
 
 
+@pytest.mark.needs_queue
 async def test_an_upgrade_of_the_only_reader_is_granted_at_once(
     world: World, first: LockClient, second: LockClient
 ) -> None:
@@ -308,6 +316,7 @@ async def test_an_upgrade_of_the_only_reader_is_granted_at_once(
         await (await writing).release()
 
 
+@pytest.mark.needs_queue
 async def test_a_downgrade_lets_readers_in_and_no_writer(
     world: World, processes: list[LockClient]
 ) -> None:
@@ -349,6 +358,7 @@ async def test_who_was_upgradeable_is_so_again_after_a_downgrade(
         pass
 
 
+@pytest.mark.needs_queue
 async def test_an_upgrade_that_is_out_of_time_reads_on(
     world: World, processes: list[LockClient]
 ) -> None:
@@ -390,6 +400,7 @@ async def test_a_plain_reader_is_told_at_once_that_it_cannot_upgrade(
             await lease.upgrade()
 
 
+@pytest.mark.needs_queue
 async def test_a_task_is_told_that_it_would_wait_for_itself(
     world: World, first: LockClient
 ) -> None:
@@ -416,6 +427,7 @@ async def test_a_task_is_told_that_it_would_wait_for_itself(
                 await side.acquire()
 
 
+@pytest.mark.needs_queue
 async def test_the_end_of_the_client_ends_what_is_read_and_waited_for(
     world: World, first: LockClient, second: LockClient
 ) -> None:

@@ -426,9 +426,10 @@ def test_what_only_looks_like_a_lock_hides_none(redis_url: str, namespace: str) 
     assert (seen["name"], seen["holder"]["token"], seen["waiters"]) == ("job", "somebody", [])
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("flags", [(), ("--json",)], ids=["table", "json"])
 def test_a_pipe_that_is_closed_ends_a_command_silently(
-    redis_url: str, namespace: str, flags: tuple[str, ...]
+    redis_url: str, namespace: str, flags: tuple[str, ...], unbuffered: str
 ) -> None:
     """As ``| head`` does: no message, no traceback, status 1."""
     reads, writes = os.pipe()
@@ -438,7 +439,7 @@ def test_a_pipe_that_is_closed_ends_a_command_silently(
         try:
             done = subprocess.run(
                 [*COMMAND, "ls", "--namespace", namespace, *flags],
-                env=environment(redis_url),
+                env={**environment(redis_url), "PYTHONUNBUFFERED": unbuffered},
                 stdout=writes,
                 stderr=subprocess.PIPE,
                 text=True,
