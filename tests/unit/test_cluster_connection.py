@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from aiodistlock.connection.backlog import Backlog
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.core.slots import SLOTS, Address, SlotRange
+from aiodistlock.core.slots import SLOTS, Address, SlotMap, SlotRange
 from aiodistlock.deployments.cluster.connection import ClusterConnection
 from aiodistlock.deployments.cluster.inboxes import MAX_SLOTS, ShardInboxes
 from aiodistlock.deployments.cluster.members import Members
@@ -251,6 +251,19 @@ async def test_a_stranded_call_is_given_up_in_the_end(tap: Wiretap) -> None:
     tap.now = 31.0
     tap.connection._tick()
     assert isinstance(call.reply, Failed)
+
+
+async def test_what_no_node_ever_took_has_an_excuse_when_it_is_given_up(tap: Wiretap) -> None:
+    """Whoever asked may give up in the same turn of the loop, and ask why."""
+    tap.connection._routes._map = SlotMap()  # no node has told yet
+    error = ConnectionError("no node tells about the cluster")
+    tap.connection._no_view(error, transient=True)
+    call = tap.submit()
+    assert tap.connection.excuses(call) == (error,)
+    tap.now = 31.0
+    tap.connection._tick()
+    assert isinstance(call.reply, Failed)
+    assert tap.connection.excuses(call) == (error,)
 
 
 def test_grants_are_published_to_the_slot() -> None:

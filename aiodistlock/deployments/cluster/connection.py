@@ -215,9 +215,10 @@ class ClusterConnection:
     def excuses(self, call: Call[Any]) -> Sequence[Exception]:
         """Return why a call has no answer yet, as far as that is known."""
         assert isinstance(call, RedisCall), "it was submitted"
-        if self._unroutable.holds(call.keys):
+        # One that no node ever took may have been given up in this very turn of the loop.
+        pipe: PrimaryPipe | None = getattr(call, "pipe", None)
+        if pipe is None or self._unroutable.holds(call.keys):
             return () if self._last_error is None else (self._last_error,)
-        pipe: PrimaryPipe = call.pipe
         return pipe.excuses(call)
 
     def suspect(self, call: Call[Any]) -> None:
