@@ -227,7 +227,7 @@ async def test_handoffs_are_counted(locks: LockClient, redis_url: str, namespace
     async def work() -> None:
         while True:
             async with lock:
-                await anyio.sleep(0.01)
+                await anyio.sleep(0.05)  # on a busy machine `top` looks a few times only
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(work)
