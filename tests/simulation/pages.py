@@ -38,7 +38,7 @@ class Pages:
     Notes a writer beside anybody (``overlap``), and versions out of order (``fence``).
 
     What began before a server lost data, or had its clock stepped, is not judged by the first, and
-    versions that are read are not judged once data was lost.
+    versions that are read are not judged once either has been.
     """
 
     def __init__(self, judge: Judge) -> None:
@@ -58,8 +58,9 @@ class Pages:
         if judge.fences_are_promised and visit.relies():
             if visit.writes and fence <= max(self._written[name], self._read[name]):
                 judge.note("fence", f"{visit} writes behind {self._written[name]}")
-            # A server that comes up with data of before has a version of before.
-            elif fence < self._written[name] and not judge.data_lost:
+            # A server that comes up with data of before has a version of before; one whose clock is
+            # set forward ends a lease by which its holder reads on, beside the next writer.
+            elif fence < self._written[name] and not judge.data_lost and judge.broken_at < 0:
                 judge.note("fence", f"{visit} reads behind {self._written[name]}")
         if visit.writes:
             self._written[name] = max(self._written[name], fence)
