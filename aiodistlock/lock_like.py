@@ -79,13 +79,13 @@ class LockLike:
         frame = sys._getframe(1)
         blocks = self._open_blocks
         if blocks and blocks[-1]._frame is frame:
-            return blocks[-1].__aexit__(exc_type, exc, traceback)  # type: ignore[return-value]
+            return blocks[-1].__aexit__(exc_type, exc, traceback)  # type: ignore[return-value]  # as above
         try:
             task = asyncio.current_task()
         except RuntimeError:  # no loop runs: a child process leaves the parent's block
-            return _leave_to_the_parent()  # type: ignore[return-value]
+            return _leave_to_the_parent()  # type: ignore[return-value]  # as above
         block = block_left(blocks, frame, task, self.name)
-        return block.__aexit__(exc_type, exc, traceback)  # type: ignore[return-value]
+        return block.__aexit__(exc_type, exc, traceback)  # type: ignore[return-value]  # as above
 
     async def acquire(self, timeout: Timeout = _UNSET) -> Lease:
         """

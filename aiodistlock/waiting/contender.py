@@ -34,16 +34,18 @@ What enters, asks, leaves or loses the lease stands here; a contender is a ``Gra
 
 from __future__ import annotations
 
+import itertools
 import logging
 from asyncio import Task
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
 from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.options import LockOptions
 from aiodistlock.errors import AcquireTimeout, LockError, StoreUnavailable
 from aiodistlock.leases.process_lease import ProcessLease
-from aiodistlock.protocol.answers import AbandonReply, Failed, Held, Queued
+from aiodistlock.protocol.answers import Failed, Held, Queued
 from aiodistlock.protocol.call import Call
 from aiodistlock.waiting.attempt import Attempt
 from aiodistlock.waiting.client_state import ClientState
@@ -138,25 +140,35 @@ class Contender(Grantor):
         """End an attempt that nobody wants any more, and undo it at Redis."""
         attempt.end()
         self.attempt = None
-        return self._undo(attempt, self.client.clock() + attempt.options.ttl)
+        return self._undo(lambda: self._ask_to_undo(attempt), attempt.options)
 
-    def _undo(self, attempt: Attempt, until: float, tries: int = 0) -> Call[Any]:
-        """Undo an attempt, again and again while one Redis refuses for a passing reason."""
-        client, options = self.client, attempt.options
+    def _ask_to_undo(self, attempt: Attempt) -> Call[Any]:
+        """Send the request that undoes an attempt."""
+        grant_ttl_ms = attempt.options.grant_ttl_ms if attempt.queues else None
+        return self.client.store.abandon(self.keys, attempt.token, grant_ttl_ms)
 
-        def undone(reply: AbandonReply) -> None:
+    def _undo(self, send: Callable[[], Call[Any]], options: LockOptions) -> Call[Any]:
+        """
+        Undo an attempt, again and again while one Redis refuses for a passing reason.
+
+        :param send: sends the request that does it
+        :return: the first one
+        """
+        client, tries = self.client, itertools.count()
+        until = client.clock() + options.ttl
+
+        def undone(reply: Any) -> None:
             if type(reply) is not Failed or not reply.transient or client.on_quorum:
                 return
-            pause = options.backoff.delay(tries, client.rng)
+            pause = options.backoff.delay(next(tries), client.rng)
             if not client.closed and client.clock() + pause < until:
                 client.timers.call_later(pause, again)
 
         def again() -> None:
             if not client.closed:
-                self._undo(attempt, until, tries + 1)
+                send().tell(undone)
 
-        grant_ttl_ms = options.grant_ttl_ms if attempt.queues else None
-        call = client.store.abandon(self.keys, attempt.token, grant_ttl_ms)
+        call = send()
         call.tell(undone)
         return call
 

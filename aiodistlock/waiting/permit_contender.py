@@ -24,7 +24,7 @@ from aiodistlock.core.keys import LockKeys
 from aiodistlock.errors import LockError
 from aiodistlock.leases.permit_lease import PermitLease
 from aiodistlock.leases.process_lease import ProcessLease
-from aiodistlock.protocol.answers import AbandonReply, Failed, Permits, ReleaseReply
+from aiodistlock.protocol.answers import Permits, ReleaseReply
 from aiodistlock.protocol.call import Call
 from aiodistlock.protocol.permits import PermitStore, Want
 from aiodistlock.waiting.attempt import Attempt
@@ -101,26 +101,13 @@ class PermitContender(Contender):
         wants = list(attempt.wants.values())
         return self._undo_wants(attempt, wants) if wants else None
 
-    def _undo_wants(self, attempt: PermitAttempt, wants: list[Want], tries: int = 0) -> Call[Any]:
-        """Take back what was wanted, again while Redis refuses for a passing reason."""
-        client, options = self.client, attempt.options
-        until = client.clock() + options.ttl
-
-        def undone(reply: AbandonReply) -> None:
-            if type(reply) is not Failed or not reply.transient:
-                return
-            pause = options.backoff.delay(tries, client.rng)
-            if not client.closed and client.clock() + pause < until:
-                client.timers.call_later(pause, again)
-
-        def again() -> None:
-            if not client.closed:
-                self._undo_wants(attempt, wants, tries + 1)
-
-        store = cast("PermitStore", client.store)
-        call = store.abandon_permits(self.keys, wants, attempt.limit, options.grant_ttl_ms)
-        call.tell(undone)
-        return call
+    def _undo_wants(self, attempt: PermitAttempt, wants: list[Want]) -> Call[Any]:
+        """Take back what was wanted."""
+        options, store = attempt.options, cast("PermitStore", self.client.store)
+        return self._undo(
+            lambda: store.abandon_permits(self.keys, wants, attempt.limit, options.grant_ttl_ms),
+            options,
+        )
 
     def answered(self, attempt: PermitAttempt, reply: Permits, until: float) -> None:
         """Give what was granted to the first local waiters, and go on for the rest."""

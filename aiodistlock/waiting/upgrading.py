@@ -22,7 +22,6 @@ from aiodistlock.leases.shared_lease import Share, SharedLease
 from aiodistlock.protocol.answers import (
     Downgraded,
     DowngradeReply,
-    Failed,
     NotOurs,
     UpgradeReply,
 )
@@ -117,31 +116,16 @@ class Upgrade(WriteContender):
             waiter.fail(LeaseLost(self.keys.name, reason, self.reader.fence))
         self.leave()
 
-    def _undo(self, attempt: Attempt, until: float, tries: int = 0) -> Call[Any]:
+    def _ask_to_undo(self, attempt: Attempt) -> Call[Any]:
         """Have the reader read on; if it has lost its lease, undo all."""
-        if not self.reader.alive:
-            return super()._undo(attempt, until, tries)
-        client, options = self.client, attempt.options
-
-        def undone(reply: DowngradeReply) -> None:
-            if type(reply) is not Failed or not reply.transient:
-                return
-            pause = options.backoff.delay(tries, client.rng)
-            if not client.closed and client.clock() + pause < until:
-                client.timers.call_later(pause, again)
-
-        def again() -> None:
-            if not client.closed:
-                self._undo(attempt, until, tries + 1)
-
-        store = cast("ReadersStore", client.store)
+        reader, options = self.reader, attempt.options
+        if not reader.alive:
+            return super()._ask_to_undo(attempt)
+        store = cast("ReadersStore", self.client.store)
         grant_ttl_ms = options.grant_ttl_ms if attempt.queues else None
-        reader = self.reader
-        call = store.stay_reader(
+        return store.stay_reader(
             self.keys, attempt.token, reader.token, options.ttl_ms, grant_ttl_ms
         )
-        call.tell(undone)
-        return call
 
 
 def downgrade(

@@ -227,7 +227,7 @@ async def test_a_stream_of_readers_does_not_starve_a_writer(
         with fail_after(20):
             await holding(rwlock(world, processes[3]).write(), page)
         read = page.log.count("r")
-        await eventually(lambda read=read: page.log.count("r") > read)  # type: ignore[misc]
+        await eventually(lambda read=read: page.log.count("r") > read)  # type: ignore[misc]  # a default
     stop.set()
     await asyncio.gather(*tasks)
 

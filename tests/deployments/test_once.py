@@ -91,7 +91,7 @@ async def test_a_window_is_done_once_the_slot_has_arrived(
 
     async with clients(cluster) as (here, there), asyncio.timeout(60):
         ours, theirs = (
-            each.once("job", ttl=60.0, namespace=cluster_namespace, **options)  # type: ignore[arg-type]
+            each.once("job", ttl=60.0, namespace=cluster_namespace, **options)  # type: ignore[arg-type]  # any
             for each in (here, there)
         )
         assert isinstance(await ours.run(at_once, window=1), Ran)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,7 @@ async def test_a_stream_of_fifty_readers_lets_a_writer_in(
 
             writing = asyncio.create_task(write())
             await eventually(
-                lambda writing=writing: _queued_or_done(redis, namespace, writing),  # type: ignore[misc]
+                partial(_queued_or_done, redis, namespace, writing),
                 True,
                 within=60,
             )

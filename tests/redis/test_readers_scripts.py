@@ -236,7 +236,7 @@ def test_a_writer_that_lives_is_not_dropped(
 ) -> None:
     """It hears a recall, that is all."""
     lock.read(A)
-    with client.pubsub() as heard:  # type: ignore[no-untyped-call]
+    with client.pubsub() as heard:  # type: ignore[no-untyped-call]  # redis-py's
         heard.subscribe("inbox:w")
         assert heard.get_message(timeout=5)["type"] == "subscribe"
         lock.write(W, "inbox:w")

@@ -82,6 +82,8 @@ class Pages:
                 continue
             relied_on = [each for each in visits if each.relies()]
             writer = next((each for each in relied_on if each.writes), None)
-            for other in relied_on if writer is not None else ():
-                if other is not writer and min(other.since, writer.since) > judge.broken_at:  # type: ignore[union-attr]
+            if writer is None:
+                continue
+            for other in relied_on:
+                if other is not writer and min(other.since, writer.since) > judge.broken_at:
                     judge.note("overlap", f"{writer} beside {other}")

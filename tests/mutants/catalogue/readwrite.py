@@ -137,10 +137,10 @@ MUTANTS = (
         "an upgrade that is given up goes on",
         "9, read/write",
         "waiting/upgrading.py",
-        "        call = store.stay_reader(\n"
+        "        return store.stay_reader(\n"
         "            self.keys, attempt.token, reader.token, options.ttl_ms, grant_ttl_ms\n"
         "        )\n",
-        "        call = store.stay_reader(\n"
+        "        return store.stay_reader(\n"
         "            self.keys, attempt.token, reader.token, options.ttl_ms, None\n"
         "        )\n",
         tests="contract/test_readwrite.py::test_an_upgrade_that_is_out_of_time_reads_on",
