@@ -242,8 +242,12 @@ class Cluster:
         """Make the target the owner of a slot; it learns that first, as it should."""
         slot, source = slot_of(key.encode()), self.owner(key)
         for node in (target, source, *self.nodes):
-            if node.command("ROLE")[0] == b"master":
+            try:
                 node.command("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+            # Replicas are told by their primaries; who gives its last slot away becomes one.
+            except ResponseError:
+                if node.command("ROLE")[0] == b"master":
+                    raise
 
     def add(self, node: Node) -> None:
         """Introduce a primary without slots, and wait until all know it."""

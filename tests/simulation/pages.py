@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Visit:
-    """
-    One lease in one mode, from its holder's word that it has it to its word that it has not.
-
-    :ivar since: true time at which it began
-    """
+    """One lease in one mode, from its holder's word that it has it to its word that it has not."""
 
     lease: ReadWriteLease
     name: str
-    since: float
     writes: bool
 
     def relies(self) -> bool:
         """Tell whether its holder relies on it at this instant, by the holder's own clock."""
         return self.lease.is_held
+
+    def confirmed_at(self, now: float) -> float:
+        """Return a time before which its server has not spoken of it last."""
+        lease = self.lease
+        return now - (lease._process_lease.options.ttl - lease.validity)
 
     def __str__(self) -> str:
         return f"{'writer' if self.writes else 'reader'} {self.lease!r}"
@@ -37,8 +37,9 @@ class Pages:
     """
     Notes a writer beside anybody (``overlap``), and versions out of order (``fence``).
 
-    What began before a server lost data, or had its clock stepped, is not judged by the first, and
-    versions that are read are not judged once either has been.
+    What was not confirmed since a server lost data, or had its clock stepped, is not judged: its
+    holder may rely on what nobody else knows of.  Versions that are read are not judged once either
+    has been.
     """
 
     def __init__(self, judge: Judge) -> None:
@@ -52,12 +53,14 @@ class Pages:
     def begins(self, name: str, lease: ReadWriteLease) -> Visit:
         """Take in that somebody reads or writes from now on, under a lease."""
         judge, fence = self._judge, lease.fencing_token
-        visit = Visit(lease, name, judge.now, lease.mode == "write")
+        visit = Visit(lease, name, lease.mode == "write")
         judge.holds += 1
         judge.holds_of["rwlock"] += 1
         if judge.fences_are_promised and visit.relies():
-            if visit.writes and fence <= max(self._written[name], self._read[name]):
-                judge.note("fence", f"{visit} writes behind {self._written[name]}")
+            if visit.writes:
+                known = visit.confirmed_at(judge.now) > judge.broken_at
+                if known and fence <= max(self._written[name], self._read[name]):
+                    judge.note("fence", f"{visit} writes behind {self._written[name]}")
             # A server that comes up with data of before has a version of before; one whose clock is
             # set forward ends a lease by which its holder reads on, beside the next writer.
             elif fence < self._written[name] and not judge.data_lost and judge.broken_at < 0:
@@ -85,5 +88,6 @@ class Pages:
             if writer is None:
                 continue
             for other in relied_on:
-                if other is not writer and min(other.since, writer.since) > judge.broken_at:
+                known = min(each.confirmed_at(judge.now) for each in (other, writer))
+                if other is not writer and known > judge.broken_at:
                     judge.note("overlap", f"{writer} beside {other}")
