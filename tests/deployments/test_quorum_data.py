@@ -120,6 +120,32 @@ async def test_a_lease_that_a_majority_has_not_is_lost(nodes: Nodes) -> None:
         await nodes.soon(nodes.keys, [])
 
 
+async def test_one_node_that_renews_first_decides_nothing(nodes: Nodes) -> None:
+    """Though a node that has the lease answers first, it is lost by the majority that has not."""
+    told = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        proxies = [
+            await stack.enter_async_context(ChaosProxy.before(nodes.urls[n])) for n in (0, 1, 2, 3)
+        ]
+        nodes.urls[:4] = [proxy.url for proxy in proxies]
+        client = await stack.enter_async_context(nodes.client())
+        await warm(client)
+        # Long, for a round is bounded by a part of it.
+        lease = await client.lock("a", ttl=60.0).acquire()
+        await nodes.soon(lambda: nodes.holders("a"), [lease.token] * 5)
+        for node, proxy in enumerate(proxies):
+            proxy.script_names = SCRIPTS
+            if node < 3:
+                nodes.redis(node).delete("lock:a")
+                proxy.rules.append(on("reply", "RENEW_VOTE", Hold(told), number=1))
+        extending = asyncio.create_task(lease.extend(60.0))
+        for proxy in proxies:
+            await proxy.seen("reply", "RENEW_VOTE")
+        told.set()
+        with pytest.raises(LeaseLost, match="gone"):
+            await extending
+
+
 async def test_a_fenced_store_takes_no_stale_write_after_all_was_lost(
     nodes: Nodes, tmp_path: Path
 ) -> None:

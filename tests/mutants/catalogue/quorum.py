@@ -48,7 +48,7 @@ MUTANTS = (
         "deployments/quorum/rounds/renew.py",
         "            if self.votes_for == self.quorum.majority:\n",
         "            if self.votes_for == 1:\n",
-        tests="deployments/test_quorum_data.py::test_a_lease_that_a_majority_has_not_is_lost",
+        tests="deployments/test_quorum_data.py::test_one_node_that_renews_first_decides_nothing",
     ),
     _on_quorum(
         "quarantine ignored",
