@@ -153,11 +153,15 @@ NOTES = {
         "serve on machines of their own does not."
     ),
     "siblings": (
-        "× is the ratio to the same by hand, on redis-py's Lock, in its row: once, a mark that is "
+        "× is the ratio to the same by hand, on redis-py, in its row: once, a mark that is "
         "looked at before and behind the lock, and written under it; elections, the lock polled "
         "every 0.1 s; together, locks one by one in the order of their names. Wait: until the body "
         "runs, or need not; of elections from the end of the leader to the body of the next one, "
-        "idle otherwise. Any two that hold 3 of 5 names have one in common."
+        "idle otherwise. Any two that hold 3 of 5 names have one in common. Semaphore: a sorted "
+        "set of leases and a script, polled every 0.1 s, and the one library that we found to go "
+        "with this redis-py and to have permits that are leases. Read/write locks: such a set of "
+        "readers, whom the writer's lock bars; of libraries for asyncio we found only redishilok, "
+        "which wants redis-py below 6."
     ),
     "limit": (
         "A cycle is acquire and release; for the pipe, one empty script; for "

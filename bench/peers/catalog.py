@@ -77,6 +77,9 @@ def _python_version(_package: str) -> str:
 
 _SCRIPTS = ("evalsha", "eval")
 
+SEMAPHORE = "py-redis-semaphore"
+"""The library that has a semaphore, and no lock that is measured."""
+
 PEERS = {
     peer.key: peer
     for peer in (
@@ -119,6 +122,14 @@ PEERS = {
             processes=False,
             command=installs.node_command,
             version=lambda _package: installs.NODE_REDLOCK,
+        ),
+        PeerInfo(
+            SEMAPHORE,
+            SEMAPHORE,
+            "py_redis_semaphore",
+            SEMAPHORE,
+            # A PEXPIRE goes with each LPUSH; those of its scripts are not to count.
+            (*_SCRIPTS, "blpop", "lpush", "lpush", "ltrim"),
         ),
         PeerInfo("mutex", "asyncio.Lock", "mutex", "", processes=False, version=_python_version),
         PeerInfo("setnx", "naive SETNX", "setnx", "redis", ("set", "del")),

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from aiodistlock import LockClient, Ran, Run
-from bench.peers.siblings import Entry, SiblingPeer, own_names, some_names
+from bench.peers.siblings import (
+    LIMIT,
+    READING,
+    Entry,
+    Places,
+    SiblingPeer,
+    own_names,
+    permits,
+    readers_and_writers,
+    some_names,
+)
 
 
 class Windows:
@@ -38,11 +49,23 @@ def _subsets(locks: LockClient, name: str, ttl: float) -> Entry:
     return Entry(lambda: locks.together(*some_names(name), ttl=ttl))
 
 
+def _semaphore(locks: LockClient, name: str, ttl: float) -> Places:
+    return permits(locks.semaphore(name, LIMIT, ttl=ttl).hold)
+
+
+def _readwrite(locks: LockClient, name: str, ttl: float, reading: float = READING) -> Places:
+    rw = locks.rwlock(name, ttl=ttl)
+    return readers_and_writers(rw.read().hold, rw.write().hold, reading)
+
+
 SIBLINGS: dict[str, Callable[[LockClient, str, float], Any]] = {
     "windows": Windows,
     "election": _election,
     "together": _together,
     "subsets": _subsets,
+    "semaphore": _semaphore,
+    "readwrite": _readwrite,
+    "readers": partial(_readwrite, reading=1.0),
 }
 
 

@@ -12,7 +12,8 @@ class Spec:
     """
     One worker's part of one sample; durations in seconds.
 
-    :ivar kind: ``cycles``, ``windows``, ``handoff``, ``herd``, ``ledger``, ``renewal`` or ``pipe``
+    :ivar kind: ``cycles``, ``windows``, ``places``, ``handoff``, ``herd``, ``ledger``, ``renewal``
+        or ``pipe``
     :ivar peer: module in ``bench.peers`` that speaks to the lock
     :ivar sibling: what the peer has to make instead of a lock; see ``bench/peers/siblings.py``
     :ivar url: the server; of a quorum all nodes, separated by commas

@@ -1,4 +1,4 @@
-"""The lock's siblings, each beside what a service writes by hand on redis-py's Lock."""
+"""The lock's siblings, each beside what a service writes by hand on redis-py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench import measure
-from bench.peers.catalog import REFERENCE, Side
-from bench.peers.siblings import NAMES, SUBSET
+from bench.peers.catalog import REFERENCE, SEMAPHORE, Side
+from bench.peers.siblings import LIMIT, NAMES, READING, SUBSET
 from bench.plan import Case, Plan, Workload
 from bench.processes import Worker
 from bench.results import Metrics
@@ -25,6 +25,9 @@ TTL = 1.0
 KILLED = f"election: the leader is killed, ttl {TTL:g} s"
 FREE = f"together, {TASKS} tasks: {NAMES} free names"
 CONTENDED = f"together, {TASKS} tasks: {SUBSET} of {NAMES} names"
+PERMITS = f"semaphore, {TASKS} tasks: limit {LIMIT}"
+MIXED = f"rwlock, {TASKS} tasks: {READING:.0%} read"
+READERS = f"rwlock, {TASKS} tasks: all read"
 
 SLOWEST = 300
 """Cycles a second of the slowest side, about: see :meth:`Plan.window`."""
@@ -34,7 +37,7 @@ def _cases(plan: Plan) -> Sequence[Case]:
     sides = [side for side in plan.sides(*plan.ours, REFERENCE) if side.loop == "asyncio"]
     seconds = plan.window(TASKS, SLOWEST)
 
-    def cycling(name: str, kind: str, sibling: str, *, hot: bool = False) -> Case:
+    def cycling(name: str, kind: str, sibling: str, *others: str, hot: bool = False) -> Case:
         def run(server: BenchServer, side: Side) -> Metrics:
             spec = Spec(
                 kind, "", server.url, sibling=sibling, tasks=TASKS, hot=hot, seconds=seconds,
@@ -46,7 +49,7 @@ def _cases(plan: Plan) -> Sequence[Case]:
                 del metrics["requests"]
             return metrics
 
-        return Case(name, sides, run)
+        return Case(name, [*sides, *plan.sides(*others)], run)
 
     def resigned(server: BenchServer, side: Side) -> Metrics:
         return hand_overs(server, side, _candidate(server), 8 if plan.quick else 20)
@@ -55,6 +58,8 @@ def _cases(plan: Plan) -> Sequence[Case]:
         cycling(ONCE, "windows", "windows"),
         Case(RESIGNED, sides, resigned),
         cycling(FREE, "cycles", "together"),
+        cycling(PERMITS, "places", "semaphore", SEMAPHORE, hot=True),
+        cycling(MIXED, "places", "readwrite", hot=True),
     ]
     if plan.quick:
         return some
@@ -63,6 +68,7 @@ def _cases(plan: Plan) -> Sequence[Case]:
         cycling(DONE, "windows", "windows", hot=True),
         Case(KILLED, sides, killed),
         cycling(CONTENDED, "cycles", "subsets", hot=True),
+        cycling(READERS, "places", "readers", hot=True),
     ]
 
 
@@ -99,5 +105,7 @@ def killed(server: BenchServer, side: Side, times: int = 4, ttl: float = TTL) ->
 
 
 SIBLINGS = Workload(
-    "siblings", "once, elections and several names, beside the same by hand", _cases
+    "siblings",
+    "once, elections, several names, permits, readers and writers, beside the same by hand",
+    _cases,
 )
