@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+from aiodistlock.core.backoff import Backoff
 from aiodistlock.core.durations import Duration
 from aiodistlock.core.escaping import quoted
 from aiodistlock.core.keys import LockKeys
-from aiodistlock.core.keywords import ReadWriteKeywords
 from aiodistlock.core.options import Kind, LockOptions, checked_timeout
 from aiodistlock.core.validation import refuse
 from aiodistlock.deployments.source import Source, is_quorum
@@ -343,9 +343,24 @@ class ReadWriteLock:
         self,
         redis: Redis | RedisCluster | Sequence[Redis] | Engines,
         name: str,
-        **options: Unpack[ReadWriteKeywords],
+        *,
+        ttl: Duration = 10.0,
+        timeout: Duration | None = None,
+        on_lost: Literal["cancel", "signal"] = "cancel",
+        local_handoffs: int = 128,
+        backoff: Backoff | None = None,
+        namespace: str = "lock:",
     ) -> None:
-        lock = AsyncLock(redis, name, **options)
+        lock = AsyncLock(
+            redis,
+            name,
+            ttl=ttl,
+            timeout=timeout,
+            on_lost=on_lost,
+            local_handoffs=local_handoffs,
+            backoff=backoff,
+            namespace=namespace,
+        )
         refuse([_place_problem(lock._source)])
         of_lock = lock._source, lock._keys, lock._options
         self._read = Side(*of_lock, "read")

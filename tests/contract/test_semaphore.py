@@ -399,6 +399,22 @@ async def test_a_closed_client_gives_its_permits_back(
     await free(make(first, 1))
 
 
+async def test_a_closed_client_gives_back_what_no_block_holds(
+    world: World, make: Make, first: LockClient
+) -> None:
+    """Closing releases permits that were acquired by hand; whoever has them is told."""
+    closing = world.open()
+    one, two = [await make(closing, 3, ttl=HOUR).acquire(permits=count) for count in (1, 2)]
+    await closing.aclose()
+    for lease in (one, two):
+        with pytest.raises(LeaseLost, match="closed"):
+            lease.check()
+    with fail_after(30):
+        async with make(first, 3).hold(permits=3):
+            pass
+    await free(make(first, 1))
+
+
 async def test_a_lock_of_the_same_name_is_refused(
     world: World, make: Make, first: LockClient, second: LockClient
 ) -> None:

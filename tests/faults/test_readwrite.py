@@ -157,6 +157,30 @@ async def test_a_thousand_local_readers_cost_four_requests_at_most(
     assert 2 <= sum(spent[name] for name in SCRIPTS.values()) <= 4
 
 
+async def test_who_reads_beside_another_here_costs_no_request(
+    redis_url: str, redis: redis_asyncio.Redis, namespace: str
+) -> None:
+    """One after the other, too: each joins the lease that there is, until its span is over."""
+    proxy = ChaosProxy.before(redis_url)
+    proxy.script_names = SCRIPTS
+    await load_scripts(redis)
+    async with proxy, client(proxy.url, handoff_span=60.0) as here:
+        rw = rwlock(here, namespace, ttl=60.0)
+        async with rw.read():
+            before = proxy.requests.copy()
+            for _ in range(100):
+                async with rw.read():
+                    pass
+                await asyncio.create_task(_visit(rw))
+            spent = proxy.requests - before
+    assert not sum(spent[name] for name in SCRIPTS.values())
+
+
+async def _visit(rw: ReadWriteLock) -> None:
+    async with rw.read():
+        pass
+
+
 @pytest.mark.parametrize("kind", ["rwlock", "lock"])
 async def test_a_stream_of_fifty_readers_lets_a_writer_in(
     redis_url: str, redis: redis_asyncio.Redis, namespace: str, kind: str

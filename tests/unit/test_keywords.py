@@ -7,9 +7,16 @@ from typing import Any, get_type_hints
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 
-from aiodistlock import AsyncLock, LockClient, Once
+from aiodistlock import AsyncLock, LockClient, Once, ReadWriteLock, Semaphore
 from aiodistlock.client import ClientKeywords, UrlKeywords
-from aiodistlock.core.keywords import LockKeywords, OnceKeywords, UntimedLockKeywords
+from aiodistlock.core.keywords import (
+    LockKeywords,
+    OnceKeywords,
+    ReadWriteKeywords,
+    SemaphoreKeywords,
+    UntimedLockKeywords,
+    UntimedSemaphoreKeywords,
+)
 from aiodistlock.core.options import ClientOptions, LockOptions
 from aiodistlock.deployments.url_keywords import ConnectionKeywords
 
@@ -35,6 +42,15 @@ def test_a_locks_keywords_are_its_options() -> None:
 def test_the_keywords_of_what_is_done_once_are_its_options() -> None:
     """The same for ``Once``."""
     assert get_type_hints(OnceKeywords) == options_of(Once)
+
+
+def test_the_keywords_of_read_write_locks_and_semaphores_are_their_options() -> None:
+    """The same for them, so that nothing of a lock's which they have not is taken in silence."""
+    assert get_type_hints(ReadWriteKeywords) == options_of(ReadWriteLock)
+    taken = options_of(Semaphore)
+    assert get_type_hints(SemaphoreKeywords) == taken
+    untimed = {name: hint for name, hint in taken.items() if name != "timeout"}
+    assert get_type_hints(UntimedSemaphoreKeywords) == untimed
 
 
 def test_a_clients_keywords_are_its_options() -> None:

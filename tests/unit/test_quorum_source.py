@@ -2,13 +2,14 @@
 
 import asyncio
 import gc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis as redis_sync
 from redis.asyncio import Redis
 
-from aiodistlock import AsyncLock, LockClient
+from aiodistlock import AsyncLock, LockClient, ReadWriteLock
 from aiodistlock.engines import shared_engines
 
 
@@ -79,3 +80,26 @@ def test_a_shared_client_goes_with_its_nodes() -> None:
     refs = asyncio.run(use())
     gc.collect()
     assert [ref() for ref in refs] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda locks: locks.semaphore("gpu", 2), "all three have a majority"),
+        (lambda locks: locks.rwlock("doc"), "no single node knows who reads"),
+    ],
+    ids=["semaphore", "read/write lock"],
+)
+def test_what_a_quorum_cannot_have_is_refused_with_the_reason(
+    make: Callable[[LockClient], object], why: str
+) -> None:
+    """Where it is made, without an event loop: so before any I/O."""
+    locks = LockClient.from_url([f"redis://localhost:{port}" for port in (1, 2, 3)])
+    with pytest.raises(ValueError, match=why):
+        make(locks)
+
+
+def test_a_read_write_lock_on_nodes_is_refused_as_well() -> None:
+    """Where it is built on redis-py's clients, without a client of ours."""
+    with pytest.raises(ValueError, match="no single node knows who reads"):
+        ReadWriteLock(_nodes(3), "doc")
