@@ -26,11 +26,13 @@ from aiodistlock.protocol.answers import (
     UpgradeReply,
 )
 from aiodistlock.protocol.call import Call
+from aiodistlock.protocol.operations import OTHER
 from aiodistlock.protocol.readers import ReadersStore
 from aiodistlock.protocol.wake import settle
 from aiodistlock.waiting.attempt import Attempt
 from aiodistlock.waiting.client_state import ClientState
 from aiodistlock.waiting.reading import (
+    UPGRADEABLE,
     LetteredAttempt,
     ReadContender,
     UpgradeableContender,
@@ -100,9 +102,22 @@ class Upgrade(WriteContender):
         waiter.lease = lease
         lease.story = waiter.story
         lease.hand_to(self._become(lease))
+        self._end_others()
         settle(waiter.future, Upgraded())
         if lease.story is not None:
             lease.story.acquired(lease.fence, handed_over=False)
+
+    def _end_others(self) -> None:
+        """
+        End the lease of whoever else here might upgrade.
+
+        There is one only where Redis lost its data, and its renewal would be taken for one of a
+        reader that has not heard yet that it is this writer.
+        """
+        for (key, _), shares in list(self.client.reading.items()):
+            for share in list(shares) if key == self.keys.key else ():
+                if share.alive and share.token.endswith(UPGRADEABLE):
+                    self.client.watchdog.refused(share.shared, OTHER.reason)
 
     def refused(self, reason: str) -> None:
         """Take in that its reader reads no more."""

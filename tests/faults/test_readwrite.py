@@ -318,6 +318,24 @@ async def test_a_flush_ends_what_is_read_and_the_version_rises(
         assert seen[0] < seen[1] == seen[2]
 
 
+async def test_who_becomes_the_writer_ends_an_upgradeable_reader_of_before_a_flush(
+    embedded_redis: Any, namespace: str
+) -> None:
+    """Its renewal is not taken for one of the reader that has become the writer."""
+    async with (
+        clients(embedded_redis.url, 1) as (here,),
+        redis_asyncio.from_url(embedded_redis.url) as admin,
+    ):
+        rw = rwlock(here, namespace)
+        before = await asyncio.create_task(rw.upgradeable().acquire())
+        await admin.flushall()
+        async with rw.upgradeable() as lease:
+            await lease.upgrade()
+            with pytest.raises(LeaseLost, match="another token"):
+                await before.extend(TTL)
+            lease.check()
+
+
 @pytest.mark.parametrize("protocol", [3, 2])
 async def test_cut_connections_keep_nobody_from_getting_on(
     redis_url: str, redis: redis_asyncio.Redis, namespace: str, protocol: int
