@@ -23,7 +23,7 @@ from aiodistlock.leases.shared_lease import Share
 from aiodistlock.lock import AsyncLock
 from aiodistlock.lock_like import _UNSET, Hold, LockLike, Timeout
 from aiodistlock.protocol.answers import Failed, NotOurs
-from aiodistlock.waiting.acquire import acquire
+from aiodistlock.waiting.acquire import acquire, begin_story
 from aiodistlock.waiting.contender import Contender
 from aiodistlock.waiting.engine import Engine
 from aiodistlock.waiting.reading import UPGRADEABLE, UpgradeableContender
@@ -122,9 +122,9 @@ class ReadWriteLease(Lease):
             raise LockError(self.name, "this lease is the writer's already, or is about to be")
         assert isinstance(share, Share), "it reads"
         self._upgrade = upgrade = Upgrade(client, share, self._become)
-        task = asyncio.current_task()
+        task, options = asyncio.current_task(), replace(share.options, kind="write")
         try:
-            holder = await acquire(upgrade, share.options, _no_holder, self._owner, task, within)
+            holder = await acquire(upgrade, options, _no_holder, self._owner, task, within)
         finally:
             self._upgrade = None
         if holder is None:
@@ -162,10 +162,14 @@ class ReadWriteLease(Lease):
             raise LockError(self.name, "only a writer can go on as a reader; this lease reads")
         lease.holder = None
         client.forget_holder(lease)
-        share, call = downgrade(client, lease, lease.options, self._task)
-        share.story, lease.story = lease.story, None
-        share.hand_to(self)
+        share, call = downgrade(client, lease, replace(lease.options, kind="read"), self._task)
         version = self.fencing_token
+        if lease.story is not None:
+            # To write was one acquisition, as behind an upgrade, and to read is another.
+            lease.story.released()
+            share.story = begin_story(client, self.name, None, "read")
+            share.story.acquired(version)
+        share.hand_to(self)
         self._hold_by(share)
         self.fencing_token = version
         reply = await call

@@ -47,7 +47,8 @@ class Waiting(LockEvent):
 
     :ivar timeout: seconds that it waits at most, ``None`` without end, 0 not at all
     :ivar kind: what for: a ``"lock"``, also one of several; a run of what is done ``"once"``; a
-        term of an ``"election"``; permits of a ``"semaphore"``; to ``"read"``, or to ``"write"``
+        term of an ``"election"``; permits of a ``"semaphore"``; to ``"read"``, or to ``"write"``.
+        An upgrade is an acquisition to write, a downgrade one to read: the former one is released
     """
 
     timeout: float | None
@@ -61,8 +62,9 @@ class HandedOver(LockEvent):
 
     Told right before :class:`Acquired`.
 
-    :ivar local: from a task of this process, in memory; else from another process, by
-        message.  (A quorum has no queue and so hands nothing over to other processes.)
+    :ivar local: from a task of this process, in memory, also from one that reads on beside it;
+        else from another process, by message.  (A quorum has no queue and so hands nothing over
+        to other processes.)
     """
 
     local: bool

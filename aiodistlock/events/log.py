@@ -27,8 +27,8 @@ def log_event(event: LockEvent) -> None:
     """Log what happened, in one line."""
     name, number = quoted(event.name), event.acquisition
     match event:
-        case Waiting(timeout=timeout):
-            logger.debug("#%d waiting for %s, timeout %s", number, name, timeout)
+        case Waiting(timeout=timeout, kind=kind):
+            logger.debug("#%d waiting for %s (%s), timeout %s", number, name, kind, timeout)
         case HandedOver(local=local):
             origin = "a task here" if local else "another process"
             logger.debug("#%d %s handed over from %s", number, name, origin)

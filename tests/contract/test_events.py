@@ -16,6 +16,7 @@ from aiodistlock import (
     Acquired,
     AcquireTimeout,
     HandedOver,
+    Hold,
     LeaseLost,
     LockClient,
     LockError,
@@ -24,7 +25,8 @@ from aiodistlock import (
     Renewed,
     Waiting,
 )
-from tests.contract.world import NEVER, ORDERED, World, free, held, queued, turns
+from aiodistlock.testing import ManualClock
+from tests.contract.world import HOUR, NEVER, ORDERED, World, free, held, queued, turns
 from tests.faults.world import lose
 from tests.stories import Told
 
@@ -286,6 +288,123 @@ async def test_a_hand_off_and_a_shorter_lease_are_not_late(
         assert 0 <= renewed.lag < 20
 
 
+@pytest.mark.needs_queue
+@pytest.mark.parametrize("world", ORDERED, indirect=True)
+async def test_permits_are_told_of_as_a_lock_is(
+    world: World, first: LockClient, second: LockClient, told: Told, told_there: Told
+) -> None:
+    """Those who have one beside each other, or none, or two by message, and lose them."""
+    here, there = (
+        client.semaphore("gpu", 2, namespace=world.namespace, ttl=HOUR, backoff=NEVER)
+        for client in (first, second)
+    )
+    async with here as lease, here:
+        assert told.order == "W1 A1 W2 A2"
+        with pytest.raises(AcquireTimeout):
+            await there.acquire(timeout=0.03)
+        assert await there.try_acquire() is None
+        assert told_there.order == "W1 B1 W2 B2"
+        assert [each.reason for each in told_there.all(Abandoned)] == ["timeout", "refused"]
+        told_there.events.clear()
+        losing = asyncio.create_task(_enter_and_lose(there.hold(permits=2)))
+        while not (await here.inspect()).waiters:
+            await asyncio.sleep(0)
+    await losing
+    assert told.order == "W1 A1 W2 A2 R2 R1"
+    assert told_there.order.replace(" n1", "") == "W1 H1 A1 L1"
+    assert told_there.only(Lost).reason == "said the test"
+    assert not told_there.only(HandedOver).local
+    for listener in (told, told_there):
+        assert {event.kind for event in listener.all(Waiting)} == {"semaphore"}
+        assert {event.name for event in listener.events} == {"gpu"}
+        for event in listener.all(Acquired):
+            assert 0 <= event.waited < HOUR
+    assert told.all(Acquired)[0].fencing_token == lease.fencing_token
+    inner, outer = told.all(Released)
+    assert 0 <= inner.held <= outer.held < HOUR
+    while (await here.inspect()).leases:
+        await asyncio.sleep(0)
+
+
+async def test_permits_that_are_handed_over_in_memory_are_told_so() -> None:
+    """To the next task, from the one that has released them."""
+    told = Told()
+    async with LockClient.in_memory(clock=ManualClock()) as client:
+        client.add_listener(told)
+        semaphore = client.semaphore("gpu", 1)
+        async with semaphore:
+            next_one = asyncio.create_task(_enter(semaphore))
+            await told.until(Waiting, 2)
+        await next_one
+    assert told.order == "W1 A1 W2 R1 H2 A2 R2"
+    assert told.only(HandedOver).local
+    assert [event.source for event in told.all(Acquired)] == ["redis", "local"]
+
+
+@pytest.mark.needs_queue
+@pytest.mark.parametrize("world", ORDERED, indirect=True)
+async def test_readers_and_writers_are_told_of_as_what_they_are(
+    world: World, first: LockClient, second: LockClient, told: Told, told_there: Told
+) -> None:
+    """Each reader of a shared lease for itself, also when that is lost; a writer by message."""
+    here, there = (
+        client.rwlock("doc", namespace=world.namespace, ttl=HOUR, backoff=NEVER)
+        for client in (first, second)
+    )
+    reading = asyncio.Event()
+
+    async def read_and_lose() -> None:
+        with pytest.raises(LeaseLost):
+            async with here.read() as lease:
+                await reading.wait()
+                lose(lease, "said the test")
+                await asyncio.sleep(20)
+
+    async with here.read() as version:
+        assert told.order == "W1 A1"
+    told.events.clear()
+    tasks = [asyncio.create_task(read_and_lose()) for _ in range(2)]
+    await told.until(Acquired, 2)
+    writing = asyncio.create_task(_enter(there.write()))
+    await queued(world.lock(first, "doc"), 1)
+    reading.set()
+    await asyncio.gather(*tasks, writing)
+    told.check_whole()
+    assert [event.reason for event in told.all(Lost)] == ["said the test"] * 2
+    assert {event.fencing_token for event in told.all(Acquired)} == {version.fencing_token}
+    assert told_there.order.replace(" n1", "") == "W1 H1 A1 R1"
+    assert not told_there.only(HandedOver).local
+    assert {event.kind for event in told.all(Waiting)} == {"read"}
+    assert {event.kind for event in told_there.all(Waiting)} == {"write"}
+    await free(world.lock(first, "doc"))
+
+
+@pytest.mark.needs_queue
+@pytest.mark.parametrize("world", ORDERED, indirect=True)
+async def test_an_upgrade_is_an_acquisition_to_write_and_a_downgrade_one_to_read(
+    world: World, first: LockClient, second: LockClient, told: Told
+) -> None:
+    """So what reads for long is not told as what writes; who upgrades in vain reads on."""
+    here, there = (
+        client.rwlock("doc", namespace=world.namespace, ttl=HOUR, backoff=NEVER)
+        for client in (first, second)
+    )
+    async with here.upgradeable() as lease:
+        async with there.read():
+            with pytest.raises(AcquireTimeout):
+                await lease.upgrade(timeout=0.03)
+        assert told.order == "W1 A1 W2 B2"
+        await lease.upgrade()
+        assert told.order == "W1 A1 W2 B2 W3 R1 A3"
+        await lease.downgrade()
+        assert lease.mode == "upgradeable"
+    told.check_whole()
+    assert told.order == "W1 A1 W2 B2 W3 R1 A3 R3 W4 A4 R4"
+    assert [event.kind for event in told.all(Waiting)] == ["read", "write", "write", "read"]
+    assert told.all(Acquired)[1].fencing_token == told.all(Acquired)[2].fencing_token
+    await free(world.lock(first, "doc"))
+
+
 async def test_a_reentrant_acquisition_is_no_other(
     world: World, first: LockClient, told: Told
 ) -> None:
@@ -342,6 +461,13 @@ async def test_whatever_happens_stories_are_whole(
 async def _visit(client: LockClient, world: World) -> None:
     async with world.lock(client):
         pass
+
+
+async def _enter_and_lose(block: Hold) -> None:
+    with pytest.raises(LeaseLost):
+        async with block as lease:
+            lose(lease, "said the test")
+            await asyncio.sleep(20)
 
 
 async def _enter(lock: object) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import redis.asyncio as redis_asyncio
 
 from aiodistlock import Backoff, Lease, LockClient
+from aiodistlock.leases.shared_lease import Share
 from aiodistlock.leases.states import LeaseEvent
 from aiodistlock.protocol import scripts
 
@@ -72,5 +73,6 @@ async def waiters(redis: redis_asyncio.Redis, namespace: str, name: str) -> int:
 
 def lose(lease: Lease, reason: str = "said the test") -> None:
     """Have the client find the lease lost, now: no fault does so at a chosen turn."""
-    process_lease = lease._process_lease
+    ours = lease._process_lease
+    process_lease = ours.shared if isinstance(ours, Share) else ours
     lease._client.watchdog._lose(process_lease, LeaseEvent.REFUSED, reason)

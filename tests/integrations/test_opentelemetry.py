@@ -26,6 +26,7 @@ from aiodistlock import (
     LockClient,
     LockEvent,
     Run,
+    Semaphore,
     StoreUnavailable,
 )
 from aiodistlock.integrations.opentelemetry import Telemetry, instrument, uninstrument
@@ -287,6 +288,57 @@ async def test_the_metrics(backend: Backend) -> None:
     assert telemetry._running == {}
 
 
+async def test_permits_are_measured_each_for_itself(backend: Backend) -> None:
+    """Those held and waited for at this moment, hand-offs, how long each took and was held."""
+    async with LockClient.in_memory(clock=ManualClock()) as client:
+        instrument(client, **backend.options)
+        gpus = client.semaphore("gpu:1", 2)
+        async with gpus, gpus:
+            third = asyncio.create_task(_enter(gpus))
+            await backend.until("aiodistlock.waiters", ("semaphore", "gpu:*"), 1)
+            assert await gpus.try_acquire() is None
+            assert backend.counts("aiodistlock.leases") == {("semaphore", "gpu:*"): 2}
+        await third
+    assert backend.counts("aiodistlock.acquisitions") == {
+        ("semaphore", "gpu:*", "acquired"): 3,
+        ("semaphore", "gpu:*", "refused"): 1,
+    }
+    assert backend.counts("aiodistlock.handoffs") == {("local", "semaphore", "gpu:*"): 1}
+    assert backend.counts("aiodistlock.wait.duration")["semaphore", "gpu:*", "acquired"] == 3
+    assert backend.counts("aiodistlock.hold.duration") == {("semaphore", "gpu:*", "released"): 3}
+    assert backend.counts("aiodistlock.leases") == {("semaphore", "gpu:*"): 0}
+    assert backend.counts("aiodistlock.waiters") == {("semaphore", "gpu:*"): 0}
+
+
+async def test_who_reads_and_who_writes_are_measured_apart(backend: Backend) -> None:
+    """Also where one becomes the other."""
+    async with LockClient.in_memory() as client:
+        instrument(client, **backend.options)
+        doc = client.rwlock("doc")
+        async with doc.read(), doc.read():
+            assert backend.counts("aiodistlock.leases") == {("read", "doc"): 2}
+            with pytest.raises(AcquireTimeout):
+                await asyncio.create_task(doc.write().acquire(timeout=0.01))
+        async with doc.upgradeable() as lease:
+            await lease.upgrade()
+            assert backend.counts("aiodistlock.leases") == {("read", "doc"): 0, ("write", "doc"): 1}
+            await lease.downgrade()
+            assert backend.counts("aiodistlock.leases") == {("read", "doc"): 1, ("write", "doc"): 0}
+    assert backend.counts("aiodistlock.acquisitions") == {
+        ("read", "doc", "acquired"): 4,
+        ("write", "doc", "acquired"): 1,
+        ("write", "doc", "timeout"): 1,
+    }
+    assert backend.counts("aiodistlock.hold.duration") == {
+        ("read", "doc", "released"): 4,
+        ("write", "doc", "released"): 1,
+    }
+    told = {(span.name, dict(span.attributes or {})["aiodistlock.kind"]) for span in backend.spans}
+    assert told == {
+        (f"lock {what} doc", kind) for what in ("acquire", "hold") for kind in ("read", "write")
+    }
+
+
 async def test_what_comes_of_leases_that_linger(backend: Backend) -> None:
     """Used again, recalled, used no more, by name; and where each acquisition came from."""
     async with LockClient.in_memory() as here, LockClient.in_memory(share=here) as there:
@@ -464,7 +516,7 @@ async def test_without_an_sdk_nothing_happens() -> None:
         await _visit(client, "n")
 
 
-async def _enter(lock: AsyncLock) -> None:
+async def _enter(lock: AsyncLock | Semaphore) -> None:
     async with lock:
         pass
 

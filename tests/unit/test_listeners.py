@@ -213,10 +213,10 @@ async def test_the_log_tells_each_story_at_debug(caplog: pytest.LogCaptureFixtur
         await waiting
     told = [message.split(" ", 1)[1] for message in caplog.messages]
     starts = [
-        "waiting for 'wallet', timeout None",
+        "waiting for 'wallet' (lock), timeout None",
         "acquired 'wallet' after ",
-        "waiting for 'wallet', timeout None",
-        "waiting for 'wallet', timeout 0",
+        "waiting for 'wallet' (lock), timeout None",
+        "waiting for 'wallet' (lock), timeout 0",
         "abandoned 'wallet' after ",
         "renewed 'wallet', ",
         "released 'wallet' after ",
