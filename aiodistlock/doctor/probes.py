@@ -21,7 +21,7 @@ from redis.exceptions import ResponseError
 from aiodistlock.core.keys import LockKeys, void_key
 from aiodistlock.core.slots import tag_of
 from aiodistlock.core.value import value_of
-from aiodistlock.protocol import leader_calls, mark_calls
+from aiodistlock.protocol import leader_calls, mark_calls, reader_calls
 from aiodistlock.protocol.operations import Operations
 from aiodistlock.protocol.redis_call import RedisCall
 from aiodistlock.protocol.refusals import is_transient
@@ -35,6 +35,7 @@ _LINE: Final = re.compile(r"@user_script: ?(\d+)")
 KEYS_OF_ELECTIONS: Final = "keys of elections"
 CHANNELS_OF_ELECTIONS: Final = "channels of elections"
 KEYS_OF_ONCE: Final = "keys of what is done once"
+KEYS_OF_READERS: Final = "keys of read/write locks"
 
 LEAST_TTL_MS: Final = 5_000
 """Longer than the probes take, unless the way is long."""
@@ -81,6 +82,7 @@ async def probe(session: Session, node: NodeFacts, role: Role) -> list[Denial] |
     prefix = f"aiodistlock:inbox:doctor:{secrets.token_hex(8)}".encode()
     sharded = node.in_cluster and node.version >= (7, 0)
     inbox = b"%b:{%b}" % (prefix, tag_of(keys.slot)) if sharded else prefix
+    do = Operations(ON_CLUSTER if sharded else ON_ONE, by_slot=node.in_cluster)
     denials: list[Denial] = []
     try:
         address = inbox + b" probe"
@@ -90,7 +92,6 @@ async def probe(session: Session, node: NodeFacts, role: Role) -> list[Denial] |
             denials += await _tried(session, [("SET", marker)])
             steps = _votes(keys, address, role.ttl_ms)
         else:
-            do = Operations(ON_CLUSTER if sharded else ON_ONE, by_slot=node.in_cluster)
             denials += await _scripts(session, _locks(do, keys, address, role.ttl_ms))
             value = value_of(_MINE, 1)
             put = ("SET", keys.key, value, "PX", role.ttl_ms)
@@ -101,7 +102,8 @@ async def probe(session: Session, node: NodeFacts, role: Role) -> list[Denial] |
             ]
         denials += await _scripts(session, steps)
     finally:
-        await _remove(session, keys, role)
+        # Not the fence counter, which is that of all locks.
+        await _remove(session, keys.key, keys.queue, *([_marker_of(keys)] if role.votes else []))
     publish, subscribe = ("SPUBLISH", "SSUBSCRIBE") if sharded else ("PUBLISH", "SUBSCRIBE")
     denials += await _tried(session, [(publish, (publish, inbox, b"probe")), *_extras(node, role)])
     # On a connection of its own: under RESP2 a subscribed one can do nothing else, and
@@ -111,6 +113,7 @@ async def probe(session: Session, node: NodeFacts, role: Role) -> list[Denial] |
         # Whoever lacks what locks need is told of that first.
         if not role.votes and all(each.what in _ACKS for each in denials):
             denials += await _beside_locks(session, second, keys, publish, subscribe)
+            denials += await _reading(session, do, keys, role.ttl_ms)
     return denials
 
 
@@ -123,31 +126,44 @@ async def _beside_locks(
         (KEYS_OF_ELECTIONS, leader_calls.leader(keys)),
         (KEYS_OF_ONCE, mark_calls.look(keys)),
     ):
-        refusal = await _run(session, call)
-        if refusal is not None:
-            denials.append(Denial(what, str(refusal[1]), is_transient(refusal[1])))
+        denials += await _denied(session, what, call)
     channel = keys.proclamation
     denials += await _tried(session, [(CHANNELS_OF_ELECTIONS, (publish, channel, b"probe"))])
     return denials + await _tried(second, [(CHANNELS_OF_ELECTIONS, (subscribe, channel))])
+
+
+async def _reading(session: Session, do: Operations, keys: LockKeys, ttl: int) -> list[Denial]:
+    """Return what is refused of reading together; a semaphore has no keys but those of a lock."""
+    reader = _MINE + b"r"  # by which the scripts know one
+    read = reader_calls.acquire_by(do.scripts.read, do, keys, reader, ttl, b"", 0, lambda _: None)
+    try:
+        denials = await _denied(session, KEYS_OF_READERS, read)
+        return denials or await _denied(session, KEYS_OF_READERS, do.abandon(keys, reader, b"", 0))
+    finally:
+        await _remove(session, keys.key)
+        await _remove(session, keys.readers, keys.version)
+
+
+async def _denied(session: Session, what: str, call: RedisCall[Any]) -> list[Denial]:
+    refusal = await _run(session, call)
+    if refusal is None:
+        return []
+    return [Denial(what, str(refusal[1]), is_transient(refusal[1]))]
 
 
 def _marker_of(keys: LockKeys) -> bytes:
     return keys.key + b":marker"
 
 
-async def _remove(session: Session, keys: LockKeys, role: Role) -> None:
+async def _remove(session: Session, *written: bytes) -> None:
     """Delete what was written, also when we are interrupted, which closes the session."""
-    # Not the fence counter, which is that of all locks.
-    delete: tuple[str | bytes, ...] = ("DEL", keys.key, keys.queue)
-    if role.votes:
-        delete += (_marker_of(keys),)
     # A node that is silent by now, or forbids DEL, has the keys until they expire.
     with anyio.CancelScope(shield=True), suppress(Silent, ResponseError):
         try:
-            await session.ask(*delete)
+            await session.ask("DEL", *written)
         except Silent:
             async with session.another() as again:
-                await again.ask(*delete)
+                await again.ask("DEL", *written)
 
 
 def _keys(role: Role) -> LockKeys | None:

@@ -71,6 +71,7 @@ async def exchange(urls: str | Sequence[str], **options: Any) -> None:
                 for once in ({"at_least": 0.05}, {"every": 60.0, "on_crash": "skip"}):
                     await here.once("o", ttl=5, **once).run(checked)
                 await elect(here, there)
+                await share(here, there)
 
 
 async def checked(run: Run) -> None:
@@ -91,6 +92,28 @@ async def elect(here: LockClient, there: LockClient) -> None:
     while await anext(leaders) is not None:
         pass
     await leaders.aclose()
+
+
+async def share(here: LockClient, there: LockClient) -> None:
+    """Have permits of a semaphore, and read and write, and hand all of that over."""
+    one, two = (client.semaphore("s", 2, ttl=5) for client in (here, there))
+    async with one.hold(permits=2) as permits:
+        waiting = asyncio.create_task(two.acquire())
+        await permits.extend(5)
+        assert len((await two.inspect()).leases) == 1
+        with pytest.raises(LockError):
+            await two.acquire(timeout=0.05)
+    await (await waiting).release()
+    doc, same = (client.rwlock("d", ttl=5) for client in (here, there))
+    async with doc.upgradeable() as lease:
+        async with same.read() as reading:
+            await reading.extend(5)
+        await lease.upgrade()
+        await lease.downgrade()
+        writing = asyncio.create_task(same.write().acquire())
+        with pytest.raises(LockError):
+            await same.write().acquire(timeout=0.05)
+    await (await writing).release()
 
 
 @pytest.fixture

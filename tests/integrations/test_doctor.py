@@ -76,6 +76,7 @@ NEEDED = (
 MESSAGES = "+publish +subscribe &aiodistlock:inbox:*"
 LEADERS = "~aiodistlock:leader:* &aiodistlock:leader:*"
 MARKS = "~aiodistlock:done:*"
+READERS = "~aiodistlock:readers:* ~aiodistlock:version:*"
 RIGHTS = {
     # rights: level, what the finding names
     "enough": (f"{NEEDED} {MESSAGES} +wait", "note", "WAITAOF"),
@@ -86,7 +87,17 @@ RIGHTS = {
         "note",
         "channels of elections",
     ),
-    "all of it": (f"{NEEDED} {MESSAGES} {LEADERS} {MARKS} +@all -info -config", "ok", "may do all"),
+    "no readers": (f"{NEEDED} {MESSAGES} {MARKS}", "note", "there can be no read/write locks"),
+    "no versions": (
+        f"{NEEDED} {MESSAGES} {MARKS} ~aiodistlock:readers:*",
+        "note",
+        "there can be no read/write locks",
+    ),
+    "all of it": (
+        f"{NEEDED} {MESSAGES} {LEADERS} {MARKS} {READERS} +@all -info -config",
+        "ok",
+        "may do all",
+    ),
     "no EVALSHA": (f"{NEEDED} {MESSAGES} -evalsha", "danger", "EVALSHA"),
     "no EVAL": (f"{NEEDED} {MESSAGES} -eval", "danger", "EVAL"),
     "no ZADD": (f"{NEEDED} {MESSAGES} -zadd", "danger", "script acquire"),

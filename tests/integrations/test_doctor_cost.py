@@ -67,6 +67,26 @@ async def test_locks_and_listeners_are_counted(start: Start) -> None:
     assert cost["listeners"] >= 1
 
 
+async def test_permits_and_readers_are_counted_as_locks_are(start: Start) -> None:
+    """And nothing is wrong with them: all that they have is what locks may have."""
+    server = start(*DURABLE)
+    async with LockClient.from_url(server.url) as locks:
+        reading = locks.rwlock("doc").read()
+        async with locks.semaphore("gpu", 4).hold(permits=2), reading:
+            report = await anyio.to_thread.run_sync(partial(examined, server.url))
+            # The permits, the group, who reads, and which version; and the fence counter.
+            with client(server) as redis:
+                keys = set(redis.scan_iter())
+    assert keys >= {
+        *(b"lock:gpu", b"lock:doc", b"aiodistlock:fence"),
+        *(b"aiodistlock:readers:{lock:doc}", b"aiodistlock:version:{lock:doc}"),
+    }
+    cost = report["nodes"][0]["cost"]
+    assert 5 <= cost["locks"] <= 7
+    assert cost["memory"] > 50 * cost["locks"]
+    assert not {"danger", "warning"} & {each["level"] for each in report["findings"]}
+
+
 def test_a_server_that_runs_scripts_only_is_told_to_be_spread(start: Start) -> None:
     """Scripts, whosever, take most of the time: it is time for a Cluster."""
     server = start(*DURABLE)

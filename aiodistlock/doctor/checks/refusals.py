@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from aiodistlock.doctor.facts import Denial, Kind, NodeFacts
 from aiodistlock.doctor.findings import Finding, Level
-from aiodistlock.doctor.probes import CHANNELS_OF_ELECTIONS, KEYS_OF_ELECTIONS, KEYS_OF_ONCE
+from aiodistlock.doctor.probes import (
+    CHANNELS_OF_ELECTIONS,
+    KEYS_OF_ELECTIONS,
+    KEYS_OF_ONCE,
+    KEYS_OF_READERS,
+)
 
 
 def permissions(node: NodeFacts, kind: Kind) -> Iterator[Finding]:
@@ -165,6 +170,12 @@ _CONSEQUENCES: tuple[tuple[Callable[[Denial], bool], Level, str, str], ...] = (
         Level.NOTE,
         "nothing can be done once a window",
         "grant {user} the keys aiodistlock:done:* if you want that",
+    ),
+    (
+        _is(KEYS_OF_READERS),
+        Level.NOTE,
+        "there can be no read/write locks",
+        "grant {user} the keys aiodistlock:readers:* and aiodistlock:version:* if you want any",
     ),
     (
         _is("WAIT", "WAITAOF"),
