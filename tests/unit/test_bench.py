@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the bench extra", allow_module_level=True)
+    pytest.skip("needs the dependency group plots", allow_module_level=True)
 
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.slots import SLOTS

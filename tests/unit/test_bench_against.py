@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the bench extra", allow_module_level=True)
+    pytest.skip("needs the dependency group plots", allow_module_level=True)
 
 from bench import cli, exclusion, tables
 from bench.peers import catalog, installs

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the bench extra", allow_module_level=True)
+    pytest.skip("needs the dependency group plots", allow_module_level=True)
 
 from bench.peers.catalog import AT, OURS, PEERS, Side
 from bench.plan import Plan

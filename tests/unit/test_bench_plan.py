@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the bench extra", allow_module_level=True)
+    pytest.skip("needs the dependency group plots", allow_module_level=True)
 
 from bench import measure
 from bench.peers.catalog import PEERS

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the bench extra", allow_module_level=True)
+    pytest.skip("needs the dependency group plots", allow_module_level=True)
 
 from bench.results import Results, Sample
 from bench.tables import workload_table

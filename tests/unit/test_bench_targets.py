@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 
 if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the bench extra", allow_module_level=True)
+    pytest.skip("needs the dependency group plots", allow_module_level=True)
 
 from typing import Any, cast
 
