@@ -12,10 +12,10 @@ import anyio
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from aiodistlock import Lease, LockClient
+from aiodistlock import Lease, LockClient, SemaphoreLease
 from aiodistlock.client import UrlKeywords
 from aiodistlock.core.durations import Duration
-from aiodistlock.core.keywords import UntimedLockKeywords
+from aiodistlock.core.keywords import UntimedLockKeywords, UntimedSemaphoreKeywords
 from aiodistlock.integrations.leading import leading
 from aiodistlock.integrations.problems import (
     CLIENT_GONE,
@@ -24,15 +24,19 @@ from aiodistlock.integrations.problems import (
     LockProblem,
     problem_of,
 )
-from aiodistlock.integrations.request_lock import RequestLock, held, mark, mark_of
+from aiodistlock.integrations.request_lock import RequestLock, mark, marks_of
+from aiodistlock.integrations.request_permits import RequestPermits
 
 __all__ = [
     "LEASE",
     "LEASES",
     "LOCKS",
+    "PERMIT",
     "leading",
     "lock_middleware",
     "locked_handler",
+    "permit_handler",
+    "permit_middleware",
     "setup_locks",
 ]
 
@@ -44,6 +48,9 @@ LEASE = web.RequestKey("LEASE", Lease)
 
 LEASES = web.RequestKey("LEASES", tuple[Lease, ...])
 """Where a request under several locks has their leases: ``request[LEASES]``."""
+
+PERMIT = web.RequestKey("PERMIT", SemaphoreLease)
+"""Where a request with permits has their lease: ``request[PERMIT]``."""
 
 _BEGUN = web.RequestKey("_BEGUN", bool)
 
@@ -110,7 +117,36 @@ def lock_middleware(
     :param options: options of :class:`~aiodistlock.AsyncLock`
     :raises ValueError: naming all that is wrong in the templates and the options
     """
-    request_lock = RequestLock(names, {**options, "timeout": timeout})
+    return _middleware(RequestLock(names, {**options, "timeout": timeout}), methods)
+
+
+def permit_middleware(
+    name: LockName,
+    limit: int,
+    *,
+    methods: Collection[str] = UNSAFE_METHODS,
+    permits: int = 1,
+    timeout: Duration | None = 5.0,
+    **options: Unpack[UntimedSemaphoreKeywords],
+) -> Middleware:
+    """
+    Build a middleware that runs requests with a permit, whose lease is ``request[PERMIT]``.
+
+    It is as :func:`lock_middleware`, and 429 as for :func:`permit_handler`.
+
+    :param name: a template, or a function, as for :func:`lock_middleware`
+    :param limit: how many permits there are
+    :param methods: HTTP methods of the requests that need one
+    :param permits: how many a request needs, all of them or none
+    :param timeout: how long to wait before 429, ``None`` without end
+    :param options: options of :class:`~aiodistlock.Semaphore`
+    :raises ValueError: naming all that is wrong in the template and the options
+    """
+    given = {**options, "timeout": timeout}
+    return _middleware(RequestPermits(name, limit, permits, given), methods)
+
+
+def _middleware(request_lock: RequestLock, methods: Collection[str]) -> Middleware:
     wanted = frozenset(method.upper() for method in methods)
 
     @web.middleware
@@ -155,8 +191,41 @@ def locked_handler(
     :raises ValueError: naming all that is wrong in the templates and the options
     :raises TypeError: if what is decorated is no coroutine function and no view
     """
-    request_lock = RequestLock(names, {**options, "timeout": timeout})
+    return _decorator(RequestLock(names, {**options, "timeout": timeout}))
 
+
+def permit_handler(
+    name: LockName,
+    limit: int,
+    *,
+    permits: int = 1,
+    timeout: Duration | None = 5.0,
+    **options: Unpack[UntimedSemaphoreKeywords],
+) -> Callable[[Decorated], Decorated]:
+    """
+    Run a handler with a permit of a semaphore, whose lease is ``request[PERMIT]``.
+
+    So many requests at a time, over all processes; for a request that has none within ``timeout``
+    it is 429 with ``Retry-After``.  Everything else is as of :func:`locked_handler`.
+
+    ::
+
+        @permit_handler("gpu", 4, timeout=1.0)
+        async def draw(request: web.Request) -> web.Response: ...  # on GPU request[PERMIT].slot
+
+    :param name: a template, or a function from the request to the name, or to ``None`` if it needs
+        no permit
+    :param limit: how many permits there are
+    :param permits: how many the request needs, all of them or none
+    :param timeout: how long to wait before 429, ``None`` without end
+    :param options: options of :class:`~aiodistlock.Semaphore`
+    :raises ValueError: naming all that is wrong in the template and the options
+    :raises TypeError: if what is decorated is no coroutine function and no view
+    """
+    return _decorator(RequestPermits(name, limit, permits, {**options, "timeout": timeout}))
+
+
+def _decorator(request_lock: RequestLock) -> Callable[[Decorated], Decorated]:
     def decorate(handler: Decorated) -> Decorated:
         if isinstance(handler, type) and issubclass(handler, web.View):
             for method in _methods_of(handler):
@@ -167,7 +236,7 @@ def locked_handler(
     def decorate_one(handler: Decorated) -> Decorated:
         if not inspect.iscoroutinefunction(handler):
             raise TypeError(
-                f"locked_handler() decorates coroutine functions and views, not {handler!r}"
+                f"a handler with a lease is a coroutine function or a view, not {handler!r}"
             )
 
         @functools.wraps(handler)
@@ -199,8 +268,8 @@ async def _serve(
         with anyio.CancelScope() as scope:
             watch = asyncio.create_task(_watch(request, scope), name="aiodistlock client watch")
             try:
-                async with held(locks, names, request_lock.options) as leases:
-                    return await _under(request, leases, handler)
+                async with request_lock.held(locks, names) as leases:
+                    return await _under(request, request_lock, leases, handler)
             finally:
                 watch.cancel()
     except LOCK_PROBLEMS as error:
@@ -216,20 +285,19 @@ async def _serve(
 
 async def _under(
     request: web.Request,
+    request_lock: RequestLock,
     leases: tuple[Lease, ...],
     handler: Callable[[], Awaitable[web.StreamResponse]],
 ) -> web.StreamResponse:
     """Serve a request that has its leases, or its one."""
+    key: web.RequestKey[Any] = LEASE if len(leases) == 1 else LEASES
+    if isinstance(request_lock, RequestPermits):
+        key = PERMIT
+    ours: Any = leases if key is LEASES else leases[0]
     # The outer ones again behind it: for middlewares between two locks.
-    if len(leases) == 1:
-        lease = leases[0]
-        outer, request[LEASE] = request.get(LEASE, lease), lease
-        response = await handler()
-        request[LEASE] = outer
-    else:
-        around, request[LEASES] = request.get(LEASES, leases), leases
-        response = await handler()
-        request[LEASES] = around
+    outer, request[key] = request.get(key, ours), ours
+    response = await handler()
+    request[key] = outer
     return response
 
 
@@ -269,16 +337,14 @@ def _check(app: web.Application, locks: LockClient) -> None:
     paths: list[list[str]] = []
     for path, parameters, handler in _handlers(app):
         paths.append(parameters)
-        request_lock = mark_of(handler)
-        if request_lock is not None:
+        for request_lock in marks_of(handler):
             request_lock.check(locks, parameters, f"the path {path}")
     for middleware in app.middlewares:
-        request_lock = mark_of(middleware)
-        if request_lock is None:
-            continue
-        fits = next((each for each in paths if request_lock.parameters <= set(each)), None)
-        known = sorted({name for each in paths for name in each}) if fits is None else fits
-        request_lock.check(locks, known, "no path that")
+        for request_lock in marks_of(middleware):
+            needed = request_lock.parameters
+            fits = next((each for each in paths if needed <= set(each)), None)
+            known = sorted({name for each in paths for name in each}) if fits is None else fits
+            request_lock.check(locks, known, "no path that")
     for resource in app.router.resources():
         below = resource.get_info().get("app")
         if below is not None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from itertools import chain
 from typing import Annotated, Any, Literal, Unpack
 
 from fastapi import Depends, FastAPI, Header, Query
 from starlette.requests import HTTPConnection
 
-from aiodistlock import AcquireTimeout, Lease, LockClient
+from aiodistlock import Lease, LockClient
 from aiodistlock.client import UrlKeywords
 from aiodistlock.core.durations import Duration
 from aiodistlock.core.keywords import UntimedLockKeywords, UntimedSemaphoreKeywords
@@ -20,8 +20,9 @@ from aiodistlock.integrations import starlette
 from aiodistlock.integrations.asgi import SET_UP_APP, covered, watch_client
 from aiodistlock.integrations.fastapi_routes import LockedRoute, Parameters, locked_routes
 from aiodistlock.integrations.leading import leading
-from aiodistlock.integrations.problems import NoPermit, documented
-from aiodistlock.integrations.request_lock import check_options, held, lock_named, templates_of
+from aiodistlock.integrations.problems import documented
+from aiodistlock.integrations.request_lock import check_options, held, templates_of
+from aiodistlock.integrations.request_permits import check_permits, held_permits
 from aiodistlock.integrations.starlette import lock_lifespan, mounted
 
 __all__ = [
@@ -142,11 +143,7 @@ def PermitDependency(  # noqa: N802 - as LockDependency
     :raises ValueError: naming all that is wrong in the template and the options
     """
     given: dict[str, Any] = {**options, "timeout": timeout}
-
-    def check() -> None:
-        LockClient.in_memory().semaphore("options", limit, **given).hold(permits=permits)
-
-    check_all(check, lambda: templates_of((name,)))
+    check_all(lambda: check_permits(limit, permits, given), lambda: templates_of((name,)))
     return Depends(_HoldPermits(name, limit, permits, given), scope=scope)
 
 
@@ -232,21 +229,10 @@ class _HoldPermits(_Hold):
         self._limit = limit
         self._permits = permits
 
-    @asynccontextmanager
-    async def _held(
+    def _held(
         self, locks: LockClient, names: Sequence[object]
-    ) -> AsyncIterator[tuple[Lease, ...]]:
-        (name,) = names
-        # Named as a lock: what cannot be one's name is the client's mistake, and is told so.
-        namespace = {key: self.options[key] for key in ("namespace",) if key in self.options}
-        checked = lock_named(locks, name, namespace).name
-        semaphore = locks.semaphore(checked, self._limit, **self.options)
-        try:
-            lease = await semaphore.acquire(permits=self._permits)
-        except AcquireTimeout as error:
-            raise NoPermit(error) from error
-        async with lease:
-            yield (lease,)
+    ) -> AbstractAsyncContextManager[tuple[Lease, ...]]:
+        return held_permits(locks, names, self._limit, self._permits, self.options)
 
     def check(self, locks: LockClient) -> None:
         """

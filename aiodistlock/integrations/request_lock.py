@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from aiodistlock import AsyncLock, Lease, LockClient
@@ -46,10 +46,13 @@ class RequestLock:
     """
 
     def __init__(self, names: Sequence[Naming], options: dict[str, Any]) -> None:
-        check_all(lambda: check_options(options), lambda: templates_of(names))
-        self.templates = templates_of(names)
         self.options = options
+        check_all(self._check_options, lambda: templates_of(names))
+        self.templates = templates_of(names)
         self._function = None if isinstance(names[0], str) else names[0]
+
+    def _check_options(self) -> None:
+        check_options(self.options)
 
     @property
     def parameters(self) -> set[str]:
@@ -79,9 +82,23 @@ class RequestLock:
 
         :raises ValueError: if not
         """
-        locks.lock("options", **self.options)
+        self._check_client(locks)
         for template in self.templates:
             template.check(known, route)
+
+    def _check_client(self, locks: LockClient) -> None:
+        locks.lock("options", **self.options)
+
+    def held(
+        self, locks: LockClient, names: Sequence[object]
+    ) -> AbstractAsyncContextManager[tuple[Lease, ...]]:
+        """
+        Hold what a request is to have, by the names that :meth:`names` returned.
+
+        :returns: a lease for each name, in their order
+        :raises UnusableName: if something cannot be called so
+        """
+        return held(locks, names, self.options)
 
 
 @asynccontextmanager
@@ -102,14 +119,15 @@ async def held(
 
 
 def mark(handler: Any, lock: RequestLock) -> None:
-    """Let the check at start-up see how a handler is locked."""
-    handler.__dict__[_MARK] = lock
+    """Let the check at start-up see how a handler is locked, and what it wraps."""
+    # What it wraps has left its marks in its own dict: by functools.wraps().
+    handler.__dict__[_MARK] = (lock, *marks_of(handler))
 
 
-def mark_of(handler: Any) -> RequestLock | None:
-    """Return how a handler is locked, if it is."""
-    lock: RequestLock | None = getattr(handler, _MARK, None)
-    return lock
+def marks_of(handler: Any) -> tuple[RequestLock, ...]:
+    """Return how a handler is locked, the outermost first; empty if it is not."""
+    locks: tuple[RequestLock, ...] = getattr(handler, _MARK, ())
+    return locks
 
 
 _MARK = "__aiodistlock__"

@@ -18,13 +18,21 @@ from starlette.websockets import WebSocket, WebSocketState
 from aiodistlock import LockClient
 from aiodistlock.client import UrlKeywords
 from aiodistlock.core.durations import Duration
-from aiodistlock.core.keywords import UntimedLockKeywords
+from aiodistlock.core.keywords import UntimedLockKeywords, UntimedSemaphoreKeywords
 from aiodistlock.integrations.asgi import SET_UP_APP, LockedRequestMiddleware, watch_client
 from aiodistlock.integrations.leading import leading
 from aiodistlock.integrations.problems import LOCK_PROBLEMS, MEDIA_TYPE, LockProblem, problem_of
-from aiodistlock.integrations.request_lock import RequestLock, held, mark, mark_of
+from aiodistlock.integrations.request_lock import RequestLock, mark, marks_of
+from aiodistlock.integrations.request_permits import RequestPermits
 
-__all__ = ["get_locks", "leading", "lock_lifespan", "locked_endpoint", "setup_locks"]
+__all__ = [
+    "get_locks",
+    "leading",
+    "lock_lifespan",
+    "locked_endpoint",
+    "permit_endpoint",
+    "setup_locks",
+]
 
 # Any: frameworks type lifespans with state apart from those without.
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
@@ -169,12 +177,53 @@ def locked_endpoint(
     :raises ValueError: naming all that is wrong in the templates and the options
     :raises TypeError: if the endpoint is no coroutine function
     """
-    request_lock = RequestLock(names, {**options, "timeout": timeout})
+    where = "lease" if len(names) == 1 else "leases"
+    return _decorator(RequestLock(names, {**options, "timeout": timeout}), where)
+
+
+def permit_endpoint(
+    name: LockName,
+    limit: int,
+    *,
+    permits: int = 1,
+    timeout: Duration | None = 5.0,
+    **options: Unpack[UntimedSemaphoreKeywords],
+) -> Callable[[Endpoint], Endpoint]:
+    """
+    Run an endpoint with a permit of a semaphore, whose lease is ``request.state.permit``.
+
+    So many requests at a time, over all processes; for a request that has none within ``timeout``
+    it is 429 with ``Retry-After``.  Everything else is as of :func:`locked_endpoint`.
+
+    ::
+
+        @permit_endpoint("gpu", 4, timeout=1.0)
+        async def draw(request: Request) -> Response: ...  # on GPU request.state.permit.slot
+
+    :param name: a template, or a function from the request to the name, or to ``None`` if it needs
+        no permit
+    :param limit: how many permits there are
+    :param permits: how many the request needs, all of them or none
+    :param timeout: how long to wait before 429, ``None`` without end
+    :param options: options of :class:`~aiodistlock.Semaphore`
+    :raises ValueError: naming all that is wrong in the template and the options
+    :raises TypeError: if the endpoint is no coroutine function
+    """
+    given = {**options, "timeout": timeout}
+    return _decorator(RequestPermits(name, limit, permits, given), "permit")
+
+
+def _decorator(request_lock: RequestLock, where: str) -> Callable[[Endpoint], Endpoint]:
+    """
+    Build the decorator of endpoints.
+
+    :param where: what of the request's state the lease is, or the leases are
+    """
 
     def decorate(endpoint: Endpoint) -> Endpoint:
         if not inspect.iscoroutinefunction(endpoint):
             raise TypeError(
-                f"locked_endpoint() is for 'async def' endpoints, not {endpoint!r}: a thread "
+                f"an endpoint with a lease is an 'async def', not {endpoint!r}: a thread "
                 "cannot be stopped when its lease is lost"
             )
 
@@ -188,11 +237,8 @@ def locked_endpoint(
             if not asked:
                 return await endpoint(*args)
             watch_client(request.scope)
-            async with held(locks, asked, request_lock.options) as leases:
-                if len(names) == 1:
-                    request.state.lease = leases[0]
-                else:
-                    request.state.leases = leases
+            async with request_lock.held(locks, asked) as leases:
+                setattr(request.state, where, leases if where == "leases" else leases[0])
                 return await endpoint(*args)
 
         mark(locked, request_lock)
@@ -212,8 +258,7 @@ def check_routes(app: Starlette) -> None:
         endpoint: Any = route.endpoint
         methods = vars(endpoint).values() if inspect.isclass(endpoint) else [endpoint]
         for each in methods:
-            request_lock = mark_of(each)
-            if request_lock is not None:
+            for request_lock in marks_of(each):
                 request_lock.check(app.state.locks, parameters, f"the path {path}")
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import redis.asyncio as redis_asyncio
@@ -14,8 +15,11 @@ from aiodistlock import LockClient
 from aiodistlock.integrations.aiohttp import (
     LEASE,
     LOCKS,
+    PERMIT,
     lock_middleware,
     locked_handler,
+    permit_handler,
+    permit_middleware,
     setup_locks,
 )
 from aiodistlock.testing.discovery import free_port
@@ -132,6 +136,77 @@ async def test_a_middleware_locks_routes(
         async with elsewhere.lock("wallet:42", namespace=namespace):
             assert (await client.post("/wallets/42")).status == 423
             assert (await client.get("/wallets/42")).status == 200
+
+
+@pytest.mark.parametrize("kind", ["handler", "view", "middleware"])
+async def test_so_many_requests_have_a_permit_and_429_is_for_others(
+    redis_url: str, elsewhere: LockClient, namespace: str, kind: str
+) -> None:
+    """Its lease has a slot, and stands beside that of a lock; who has none comes again later."""
+    permitted = permit_handler("gpu:{kind}", 2, timeout=0, namespace=namespace)
+
+    @locked_handler("image:{header[x-image]}", namespace=namespace)
+    async def draw(request: web.Request) -> web.Response:
+        return web.json_response([request[PERMIT].slot, request[LEASE].name])
+
+    class View(web.View):
+        async def post(self) -> web.StreamResponse:
+            return await draw(self.request)
+
+    app = web.Application()
+    if kind == "middleware":
+        app.middlewares.append(permit_middleware("gpu:{kind}", 2, timeout=0, namespace=namespace))
+    setup_locks(app, redis_url)
+    handlers: dict[str, Handler | type[web.View]] = {
+        "handler": permitted(draw),
+        "view": permitted(View),
+        "middleware": draw,
+    }
+    app.router.add_route("POST", "/{kind}", handlers[kind])
+    semaphore = elsewhere.semaphore("gpu:big", 2, namespace=namespace)
+    async with served(app) as client:
+        headers = {"X-Image": "7"}
+        answer = await client.post("/big", headers=headers)
+        assert await answer.json() == [0, "image:7"]
+        async with semaphore:
+            answer = await client.post("/big", headers=headers)
+            assert await answer.json() == [1, "image:7"]
+            async with semaphore:
+                answer = await client.post("/big", headers=headers)
+                assert answer.status == 429
+                assert answer.headers["retry-after"] == "1"
+                assert answer.content_type == "application/problem+json"
+                assert (await client.post("/small", headers=headers)).status == 200
+        assert (await client.post("/big")).status == 422
+        assert (await semaphore.inspect()).leases == ()
+
+
+@pytest.mark.parametrize("decorator", [permit_handler, permit_middleware])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 2, "permits": 3}, "permits"),
+        ({"limit": 2, "timeout": -1}, "timeout"),
+        ({"limit": 2, "ttl": 0}, "ttl"),
+    ],
+    ids=str,
+)
+def test_bad_options_of_permits_are_refused_where_they_stand(
+    decorator: Callable[..., object], given: dict[str, Any], said: str
+) -> None:
+    """Before the application starts."""
+    with pytest.raises(ValueError, match=said):
+        decorator("gpu", **given)
+
+
+async def test_both_of_two_decorators_are_checked_at_the_start(redis_url: str) -> None:
+    """The inner one, too."""
+    handler = permit_handler("{wallet_id}", 2)(locked_handler("{walet_id}")(name_of))
+    app = app_of(redis_url, handler, "/{wallet_id}")
+    with pytest.raises(ValueError, match="walet_id"):
+        async with served(app):
+            pass
 
 
 async def test_a_middleware_of_a_function(redis_url: str, namespace: str) -> None:

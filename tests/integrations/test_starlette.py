@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import redis.asyncio as redis_asyncio
@@ -14,7 +15,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from aiodistlock import LockClient
-from aiodistlock.integrations.starlette import get_locks, locked_endpoint, setup_locks
+from aiodistlock.integrations.starlette import (
+    get_locks,
+    locked_endpoint,
+    permit_endpoint,
+    setup_locks,
+)
 from tests.faults.world import eventually
 from tests.integrations.asgi_server import called, served
 
@@ -72,6 +78,81 @@ async def test_a_function_may_want_no_lock(redis_url: str, namespace: str) -> No
     async with called(app_of(redis_url, Route("/", read))) as client:
         assert (await client.get("/")).json() is False
         assert (await client.get("/?n=a")).json() is True
+
+
+async def test_so_many_requests_have_a_permit_and_429_is_for_others(
+    redis_url: str, elsewhere: LockClient, namespace: str
+) -> None:
+    """Its lease has a slot, and stands beside that of a lock; who has none comes again later."""
+
+    @permit_endpoint("gpu:{kind}", 2, timeout=0, namespace=namespace)
+    @locked_endpoint("image:{query[n]}", namespace=namespace)
+    async def draw(request: Request) -> Response:
+        return JSONResponse([request.state.permit.slot, request.state.lease.name])
+
+    semaphore = elsewhere.semaphore("gpu:big", 2, namespace=namespace)
+    async with called(app_of(redis_url, Route("/{kind}", draw))) as client:
+        assert (await client.get("/big?n=7")).json() == [0, "image:7"]
+        async with semaphore:
+            assert (await client.get("/big?n=7")).json() == [1, "image:7"]
+            async with semaphore:
+                answer = await client.get("/big?n=7")
+                assert answer.status_code == 429
+                assert answer.headers["retry-after"] == "1"
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert (await client.get("/small?n=7")).status_code == 200
+        assert (await client.get("/big")).status_code == 422
+        assert (await semaphore.inspect()).leases == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 2, "permits": 3}, "permits"),
+        ({"limit": 2, "timeout": -1}, "timeout"),
+        ({"limit": 2, "ttl": 0}, "ttl"),
+    ],
+    ids=str,
+)
+def test_bad_options_of_permits_are_refused_where_they_stand(
+    given: dict[str, Any], said: str
+) -> None:
+    """Before the application starts."""
+    with pytest.raises(ValueError, match=said):
+        permit_endpoint("gpu", **given)
+
+
+@pytest.mark.parametrize("outer", ["lock", "permit"])
+async def test_both_of_two_decorators_are_checked_at_the_start(redis_url: str, outer: str) -> None:
+    """The inner one, too."""
+
+    async def read(request: Request) -> Response:
+        raise AssertionError
+
+    wrong, right = "{walet_id}", "{wallet_id}"
+    if outer == "lock":
+        endpoint = locked_endpoint(right)(permit_endpoint(wrong, 2)(read))
+    else:
+        endpoint = permit_endpoint(right, 2)(locked_endpoint(wrong)(read))
+    app = app_of(redis_url, Route("/{wallet_id}", endpoint))
+    with pytest.raises(ValueError, match="walet_id"):
+        async with app.router.lifespan_context(app):
+            pass
+
+
+async def test_a_quorum_has_no_permits_for_requests() -> None:
+    """The application does not start, and says why."""
+
+    @permit_endpoint("gpu", 2)
+    async def draw(request: Request) -> Response:
+        raise AssertionError
+
+    app = Starlette(routes=[Route("/", draw)])
+    setup_locks(app, [f"redis://localhost:{port}" for port in (1, 2, 3)])
+    with pytest.raises(ValueError, match="not a quorum"):
+        async with app.router.lifespan_context(app):
+            pass
 
 
 async def test_a_wrong_field_fails_the_start(redis_url: str) -> None:

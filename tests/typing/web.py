@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from aiodistlock import Lease, LockClient
+from aiodistlock import Lease, LockClient, SemaphoreLease
 from aiodistlock.integrations import aiohttp, fastapi, starlette
 
 Wallet = Annotated[
@@ -42,6 +42,7 @@ Both = Annotated[tuple[Lease, ...], fastapi.LockDependency("{source}", "{target}
 starlette.locked_endpoint("{source}", "{target}", ttl=5.0)
 aiohttp.locked_handler("{source}", "{target}", ttl=5.0)
 aiohttp.lock_middleware("{source}", "{target}", methods=["POST"])
+aiohttp.permit_middleware("gpu", 4, methods=["POST"], permits=2, ttl=5.0)
 
 fastapi.LockDependency("n", scope="session")  # type: ignore[arg-type]
 fastapi.LockDependency(42)  # type: ignore[arg-type]
@@ -52,13 +53,18 @@ fastapi.setup_locks(app, "redis://h", nonsense=4)  # type: ignore[call-arg]
 fastapi.lock_lifespan("redis://h", unavailable_after="1")  # type: ignore[arg-type]
 starlette.locked_endpoint("n", ttl="wrong")  # type: ignore[arg-type]
 starlette.locked_endpoint("n", nonsense=4)  # type: ignore[call-arg]
+starlette.permit_endpoint("n", 2, linger=1.0)  # type: ignore[call-arg]
+starlette.permit_endpoint("n")  # type: ignore[call-arg]
 starlette.setup_locks(Starlette(), "redis://h", ttl=4)  # type: ignore[call-arg]
 aiohttp.locked_handler("n", ttl="wrong")  # type: ignore[arg-type]
 aiohttp.locked_handler("n", nonsense=4)  # type: ignore[call-arg]
 aiohttp.lock_middleware("n", nonsense=4)  # type: ignore[call-arg]
+aiohttp.permit_handler("n", 2, linger=1.0)  # type: ignore[call-arg]
+aiohttp.permit_middleware("n", "2")  # type: ignore[arg-type]
 aiohttp.setup_locks(web.Application(), "redis://h", ttl=4)  # type: ignore[call-arg]
 
 
+@starlette.permit_endpoint("gpu", 4, timeout=1.0)
 @starlette.locked_endpoint("wallet:{wallet_id}", ttl=5.0)
 async def endpoint(request: Request) -> Response:
     """Stand for a Starlette endpoint."""
@@ -66,10 +72,12 @@ async def endpoint(request: Request) -> Response:
     return Response()
 
 
+@aiohttp.permit_handler("gpu", 4, timeout=1.0)
 @aiohttp.locked_handler("wallet:{wallet_id}", ttl=5.0)
 async def handler(request: web.Request) -> web.Response:
     """Stand for an aiohttp handler."""
     assert_type(request[aiohttp.LEASE], Lease)
+    assert_type(request[aiohttp.PERMIT], SemaphoreLease)
     assert_type(request.app[aiohttp.LOCKS], LockClient)
     return web.Response()
 
