@@ -13,6 +13,7 @@ Rules
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 from aiodistlock.core.clock import ServerClock
 from aiodistlock.core.escaping import quoted
@@ -21,6 +22,7 @@ from aiodistlock.core.validity import deadline, drift
 from aiodistlock.protocol.answers import AcquireReply, Queued
 from aiodistlock.protocol.call import Call
 from aiodistlock.protocol.grant_message import Grant
+from aiodistlock.protocol.permits import PermitStore, Want
 from aiodistlock.waiting.attempt import Attempt
 from aiodistlock.waiting.client_state import ClientState
 
@@ -92,9 +94,11 @@ class Delivery:
     def on_permits(self, hint: Grant) -> None:
         """Have the attempt ask that holds permits by now; its answer tells which."""
         attempt = self.attempt_of(hint)
-        if attempt is not None:  # else what it left with gives them up
-            attempt.contender.comes_from_another(local=False)
-            attempt.on_moved()
+        if attempt is None:
+            self._pass_over(hint)
+            return
+        attempt.contender.comes_from_another(local=False)
+        attempt.on_moved()
 
     def attempt_of(self, grant: Grant) -> Attempt | None:
         """Return the attempt that a grant or a hint is for, ``None`` if there is none."""
@@ -122,4 +126,9 @@ class Delivery:
         except ValueError:
             logger.warning("grant of a key that cannot be a lock: %s", quoted(grant.key))
             return
-        self._client.store.abandon(keys, grant.token, None)
+        store = self._client.store
+        if grant.fence or self._client.on_quorum:
+            store.abandon(keys, grant.token, None)
+        else:  # whatever was wanted by that token: it has left the queue
+            want = Want(grant.token, permits=1, waits=False)
+            cast("PermitStore", store).abandon_permits(keys, [want], limit=1, grant_ttl_ms=0)

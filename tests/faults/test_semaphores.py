@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 import pytest
@@ -214,6 +214,34 @@ async def test_a_crashed_holders_permits_go_to_who_waits(
         lease.check()
         await lease.release()
     del lost
+    await nothing_left(redis, namespace)
+
+
+async def test_permits_given_to_who_has_left_go_on_at_once(
+    clients: list[LockClient], redis: redis_asyncio.Redis, redis_url: str, namespace: str
+) -> None:
+    """A failover may lose that a waiter has left: its process hears of permits, and gives them."""
+    one, two, _ = clients
+    async with client(redis_url, claim_window=30.0) as three:
+        first, left, last = (
+            each.semaphore("gpu", 1, ttl=30.0, namespace=namespace, backoff=PATIENT)
+            for each in (one, three, two)
+        )
+        lease = await first.acquire()
+        leaving = asyncio.create_task(left.acquire())
+
+        async def queued() -> int:
+            return len((await first.inspect()).waiters)
+
+        await eventually(queued, 1)
+        queue = first._keys.queue
+        before: Any = await redis.zrange(queue, 0, -1, withscores=True)
+        leaving.cancel()
+        await eventually(queued, 0)
+        await redis.zadd(queue, dict(before))  # as it is where its leaving is not known
+        await lease.release()
+        with anyio.fail_after(20):  # less than what has left would have had it for
+            await (await last.acquire()).release()
     await nothing_left(redis, namespace)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from aiodistlock.core.slots import slot_of
@@ -20,9 +19,14 @@ class ClusterJudge(SentinelJudge):
 
     cluster: Cluster
 
-    def _keys_at(self, server: RedisServer) -> Iterable[tuple[bytes, Name]]:
+    def serves(self, server: RedisServer, key: bytes) -> bool:
+        """Tell whether a server serves a key, by its own view."""
         assert isinstance(server, ClusterServer)
-        return [each for each in self.keys.items() if server.serves(slot_of(each[0]))]
+        return server.serves(slot_of(key))
+
+    def is_settled(self, key: bytes) -> bool:
+        """Tell whether one server has a key and all that belongs to it."""
+        return super().is_settled(key) and not self.cluster.is_moving(slot_of(key))
 
     def _take_in_queue(self, name: Name, queue: object) -> None:
         if self.cluster.is_moving(slot_of(name.queue_key)):
@@ -30,5 +34,6 @@ class ClusterJudge(SentinelJudge):
         else:
             super()._take_in_queue(name, queue)
 
-    def _server(self, key: bytes) -> RedisServer:
+    def server(self, key: bytes) -> RedisServer:
+        """Return where a lock is."""
         return self.cluster.holder(key)

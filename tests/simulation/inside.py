@@ -33,7 +33,8 @@ class Inside:
         :param was_suspended: whether its timers have stood still, and come late
         """
         for engine in client._engines.values():
-            for attempt in engine.attempts.values():
+            # An attempt at permits stands there under all its tokens.
+            for attempt in dict.fromkeys(engine.attempts.values()):
                 if attempt.contender.waiters.first() is not None:
                     self._for_nobody.pop(attempt.token, None)
                     continue

@@ -29,13 +29,15 @@ Rules, by the promise of docs/design.md that each belongs to
 
 P1 is judged while its premises hold: not of leases that began before a server lost data, or
 had its clock stepped.
+
+Here it is said of locks; of read/write locks in ``pages.py``, of semaphores in ``permits.py``.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from aiodistlock import Lease
@@ -47,6 +49,7 @@ from tests.simulation.leaders import Leaders
 from tests.simulation.linearizability import stuck_at
 from tests.simulation.liveness import is_judged
 from tests.simulation.pages import Pages
+from tests.simulation.permits import Permits, Semaphore
 from tests.simulation.process import Process
 from tests.simulation.redis.server import RedisServer
 from tests.simulation.redis.session import Session
@@ -83,12 +86,13 @@ class Judge:
     def __init__(self, timeline: Timeline, plan: Plan, names: list[str], story: Story) -> None:
         self._story = story
         self._timeline = timeline
-        self._longest_ms = int(max(plan.ttls) * 1000) + 1
+        self.longest_ms = int(max(plan.ttls) * 1000) + 1
         quick = plan.is_quick
         self._all_is_well = quick and not plan.strikes
         bodies_tell = not any(KINDS[each].may_have_no_body for each in plan.kinds)
         self._hand_overs_are_judged = self._all_is_well and not plan.busy and bodies_tell
-        self._claims_are_judged = is_judged(plan) and bodies_tell
+        self.waits_are_judged = is_judged(plan)
+        self.claims_are_judged = self.waits_are_judged and bodies_tell
         self.observers_are_judged = self._all_is_well and not plan.busy
         self._undoes = plan.ack != "local"
         self._forgets_only = quick and plan.faults == ("flush",)
@@ -97,7 +101,7 @@ class Judge:
         self._falls_silent = quick and only_silent
         self.struck: Callable[[], int] = lambda: 0
         """How many strikes there have been."""
-        self._waits_are_judged = is_judged(plan)
+        self.processes: list[Process] = []
         self._unclaimed = Unclaimed(self)
         self.violations: list[Violation] = []
         self.names = {name: Name(LockKeys(name, namespace=NAMESPACE).queue) for name in names}
@@ -115,6 +119,7 @@ class Judge:
         self.windows = Windows(self)
         self.leaders = Leaders(self)
         self.pages = Pages(self)
+        self.permits = Permits(self, names if "semaphore" in plan.kinds else [])
         self.clock_stepped = False
         self._lost_at: dict[str, float] = {}
         self._before: list[tuple[bytes | None, int | None]] = []
@@ -125,12 +130,21 @@ class Judge:
 
     # What servers keep.
 
-    def _keys_at(self, _server: RedisServer) -> Iterable[tuple[bytes, Name]]:
+    def _keys_at(self, server: RedisServer) -> Iterable[tuple[bytes, Name]]:
         """Return the keys that a server serves, and whose they are."""
-        return self.keys.items()
+        return [each for each in self.keys.items() if self.serves(server, each[0])]
+
+    def serves(self, _server: RedisServer, _key: bytes) -> bool:
+        """Tell whether a server serves a key."""
+        return True
+
+    def is_settled(self, _key: bytes) -> bool:
+        """Tell whether one server has a key and all that belongs to it."""
+        return True
 
     def before(self, server: RedisServer) -> None:
         """Take down what stands at the keys."""
+        self.permits.before(server)
         values, ends = server.keys.values, server.keys.ends
         at = self._keys_at(server)
         self._before = [(values.get(key), ends.get(key)) for key, _ in at]  # type: ignore[misc]  # no set is put there
@@ -140,6 +154,7 @@ class Judge:
 
     def after(self, server: RedisServer, session: Session) -> None:
         """See what a request has left there."""
+        self.permits.after(server, session)
         values, ends = server.keys.values, server.keys.ends
         at = self._keys_at(server)
         for (key, name), (was, ended) in zip(at, self._before, strict=True):
@@ -179,7 +194,7 @@ class Judge:
                 inbox = record.split()[1]
                 if not asked and not server.subscribers.get(inbox):
                     self.note("idle", f"{value!r} was granted, and nobody hears it")
-                elif not asked and self._claims_are_judged:
+                elif not asked and self.claims_are_judged:
                     self._unclaimed.granted(name, value, inbox, server)
                 return
             if record in left:
@@ -212,10 +227,10 @@ class Judge:
             self.handed_over += 1
             return
         late = name.wait.late(self.now) if token_of(was or b"") != token_of(value) else 0.0
-        if late > 0 and self._waits_are_judged:
+        if late > 0 and self.waits_are_judged:
             self.note("dead", f"{value!r} was granted {late:.3f} s too late")
         name.wait.held(math.inf if end is None else self.now + (end - now_ms) / 1000)
-        if end is None or end - now_ms > self._longest_ms:
+        if end is None or end - now_ms > self.longest_ms:
             self.note("long", f"{owner.label} set {value!r} to end in {end and end - now_ms} ms")
         if value != was:
             self._granted(name, value)
@@ -253,6 +268,7 @@ class Judge:
         self.broken_at = self._timeline.now
         self.data_lost = True
         self.windows.forget()
+        self.permits.forget()
         for name in self.names.values():
             name.queue.clear()
 
@@ -301,7 +317,7 @@ class Judge:
             grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
         held = Held(process, lease, name_text, grant, self.now, asked_at, kind=kind)
         held.hardly = lease._process_lease.validity_at(process.last_reading) < KNOWN_WITHIN
-        self._look_at_beginning(held, looked_at)
+        self.look_at_beginning(held, looked_at)
         if self.fences_are_promised:
             following = name.grants[place + 1 : place + 2]
             if following and fence >= following[0].fence:
@@ -309,8 +325,8 @@ class Judge:
             if fence <= grant.used:
                 self.note("fence", f"{held} is not above the local holder before it")
         # Of what is taken together the first may be held while the last is waited for.
-        if grant.used and self._all_is_well and kind != "together":
-            self._handed_on(held)
+        if grant.used and kind != "together":
+            self.handed_on(held, name)
         grant.used = max(grant.used, fence)
         name.used = max(name.used, fence)
         self._begin(name, held)
@@ -323,7 +339,7 @@ class Judge:
         self.holds_of["lingering"] += bool(options.linger)
         self.holds_of["acknowledged"] += options.ack != "local"
 
-    def _look_at_beginning(self, held: Held, looked_at: float | None) -> None:
+    def look_at_beginning(self, held: Held, looked_at: float | None = None) -> None:
         """See that a lease was not over when the library looked last."""
         if looked_at is None:
             looked_at = held.process.last_look
@@ -332,9 +348,10 @@ class Judge:
         if over or lease._process_lease.validity_at(looked_at) <= 0.0:
             self.note("late", f"{held} was over when its body began")
 
-    def _handed_on(self, held: Held) -> None:
+    def handed_on(self, held: Held, name: Name | Semaphore) -> None:
         """See that a local hand-off comes soon after the grant, and not at the end of a lease."""
-        name = self.names[held.name]
+        if not self._all_is_well:
+            return
         passed = self._timeline.now - max(held.grant.at, name.waited_since)
         if name.queue and passed > LOCAL_FOR:
             self.note("unfair", f"{held} begins while others have waited for {passed:.3f} s")
@@ -346,15 +363,28 @@ class Judge:
         name.open.append(held)
         name.held.append(held)
         name.free_since = math.inf
+        self.begins(held)
+        self.look(name)
+
+    def begins(self, held: Held) -> None:
+        """Take in that a lease of any kind begins."""
         held.struck = self.struck()
         if self._story.told:
             self._story.tell(held.process.label, f"holds {held.name}: {held}")
-        self.look(name)
 
     def ended(self, held: Held) -> None:
         """Take in its word that it has it no more."""
         self.relies_on(held, self.now)
         held.ended_at = self.now
+        self.ends(held)
+        opened = self.names[held.name].open
+        if held in opened:
+            opened.remove(held)
+        if not opened:
+            self.names[held.name].free_since = self._timeline.now
+
+    def ends(self, held: Held) -> None:
+        """Take in that a lease of any kind ends, lost or not."""
         lease, options = held.lease, held.lease._process_lease.options
         ends = options.max_hold is not None or not options.auto_renew
         if lease._lost_reason is not None and not ends:
@@ -364,11 +394,6 @@ class Judge:
                 self.note("lost", f"{held} was lost: {lease._lost_reason}")
         if self._story.told:
             self._story.tell(held.process.label, f"leaves {held.name}: {held}")
-        opened = self.names[held.name].open
-        if held in opened:
-            opened.remove(held)
-        if not opened:
-            self.names[held.name].free_since = self._timeline.now
 
     def plain_began(
         self, name_text: str, process: Process, token: bytes, deadline: float
@@ -443,8 +468,15 @@ class Judge:
     def look_at_end(self, observer: Observer) -> None:
         """See whether an observer knows that nobody leads."""
         key = f"{NAMESPACE}{observer.name}".encode()
-        if key not in self._server(key).keys.values:
+        if key not in self.server(key).keys.values:
             self.leaders.look_at_end(key, observer)
+
+    def held_now(self) -> Iterator[Held | PlainHeld]:
+        """Yield what is held, by its holders' word."""
+        for name in self.names.values():
+            yield from name.open
+        for semaphore in self.permits.names.values():
+            yield from semaphore.open
 
     def look(self, name: Name) -> None:
         """See whether what holders rely on agrees."""
@@ -458,6 +490,7 @@ class Judge:
         """See whether what holders rely on agrees, with each other and with the servers."""
         self._unclaimed.look()
         self.pages.look()
+        self.permits.look()
         for text, name in self.names.items():
             if name.open:
                 if len(name.open) > 1:
@@ -475,7 +508,7 @@ class Judge:
         if late > KNOWN_WITHIN and held.relies():
             self.note("gone", f"{held} is relied on {late:.3f} s after it must be known to be gone")
 
-    def _server(self, _key: bytes) -> RedisServer:
+    def server(self, _key: bytes) -> RedisServer:
         """Return where a lock is."""
         (server,) = self.servers
         return server
@@ -483,7 +516,7 @@ class Judge:
     def look_at_keys(self, name_text: str, name: Name) -> None:
         """See whether what holders rely on stands at its key."""
         key = f"{NAMESPACE}{name_text}".encode()
-        server = self._server(key)
+        server = self.server(key)
         now_ms = server.clock_us() // 1000
         for each in name.open:
             if each.grant.at <= self.broken_at or not each.relies():

@@ -42,6 +42,7 @@ KINDS = {
     "election": Kind(0.3, may_have_no_body=False),
     # Its names are its own, so whoever else has a lock has it as long as bodies tell.
     "rwlock": Kind(0.3),
+    "semaphore": Kind(0.3, may_have_no_body=False),
     "together": Kind(0.5, EVERYWHERE, names=2),
     # Bytes that arrive twice have it take an answer for that to another request.
     "redis-py": Kind(0.4, ("single",), without=("repeat",)),

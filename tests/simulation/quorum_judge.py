@@ -82,7 +82,7 @@ class QuorumJudge(Judge):
             self.note("order", f"{lease!r} was granted by nobody")
             grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
         held = Held(process, lease, name_text, grant, self.now, asked_at, kind=kind)
-        self._look_at_beginning(held, looked_at)
+        self.look_at_beginning(held, looked_at)
         if fence <= name.used and self.fences_are_promised:
             self.note("fence", f"{held} begins after {name.used} was used")
         name.used = max(name.used, fence)

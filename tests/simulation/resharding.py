@@ -86,7 +86,8 @@ class Cluster:
         """Have the slot of a lock move to another shard."""
         if self._is_busy:
             return
-        keys = list(self._judge.keys)
+        semaphores = self._judge.permits.names.values()
+        keys = [*self._judge.keys, *(each.key for each in semaphores)]
         slot = slot_of(keys[strike.number % len(keys)])
         shard = self.view.shard(slot)
         target = (shard + 1) % len(self.view.shards)

@@ -27,6 +27,7 @@ class SentinelJudge(Judge):
         for key, name in self.keys.items():
             ends_ms = primary.keys.ends.get(key, 0) - primary.clock_us() // 1000
             name.wait.failed_over(self.now + max(0, ends_ms) / 1000)
+        self.permits.promoted(primary)
 
     def primaries_agree(self) -> None:
         """Take in that it is over: there is one primary again."""
@@ -54,6 +55,10 @@ class SentinelJudge(Judge):
         self.set_back_by += abs(seconds)  # what one clock ends soon lasts by the other's
         self._broken_meanwhile()
 
+    def is_settled(self, _key: bytes) -> bool:
+        """Tell whether one server has a key and all that belongs to it."""
+        return not self.differ
+
     def _handed_over(
         self, name: Name, value: bytes | None, server: RedisServer, session: Session
     ) -> None:
@@ -65,5 +70,6 @@ class SentinelJudge(Judge):
             name.given_up.clear()
         super()._granted(name, value)
 
-    def _server(self, _key: bytes) -> RedisServer:
+    def server(self, _key: bytes) -> RedisServer:
+        """Return where a lock is."""
         return self.primary

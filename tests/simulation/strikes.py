@@ -93,12 +93,7 @@ class Striker:
     def _aim(self, strike: Strike) -> Process | None:
         """Return whom a strike befalls."""
         alive = [each for each in self._world.processes if not each.dead]
-        holders = [
-            held.process
-            for name in self._world.judge.names.values()
-            for held in name.open
-            if not held.process.dead
-        ]
+        holders = [held.process for held in self._world.judge.held_now() if not held.process.dead]
         if strike.aim == "holder" and holders:
             return holders[strike.number % len(holders)]
         if strike.aim == "waiter" and len(set(holders)) < len(alive):
@@ -247,7 +242,7 @@ class Striker:
             if key.startswith(QUEUE) and isinstance(queue, dict):
                 lock = key.removeprefix(QUEUE).strip(b"{}")
                 for record in queue:
-                    ttl, inbox, _, token = record.split()
+                    ttl, inbox, _, token, *_ = record.split()
                     now = server.clock_us()
                     grant = b"2 %d %d %b %b %b" % (now, now, ttl, token, lock)
                     server.run(b"PUBLISH", (inbox, prove(grant, b"guessed") + b" " + grant))

@@ -108,7 +108,43 @@ ours = st.one_of(
     script(scripts.FORCE_RELEASE, a_token),
 )
 
+a_client = st.sampled_from((b"a:1:0000000a:", b"b:1:0000000b:"))
+wants = st.lists(
+    st.sampled_from((b"1*1", b"2*1", b"3*2", b"4?1", b"5?3", b"6*3")), min_size=1, max_size=3
+)
+some_wants = wants.map(b" ".join)
+a_limit = st.sampled_from((b"1", b"2", b"3"))
+AHEAD_OF_CLOCKS = (b"SET", b"fence", b"9000000000000000 behind")
+"""So that the fencing tokens are known, and a lease of permits can be named."""
+a_lease = st.builds(
+    b"%b%d %d %b".__mod__,
+    st.tuples(
+        a_client,
+        st.integers(1, 3),
+        st.integers(9000000000000001, 9000000000000002),
+        st.sampled_from((b"0", b"1", b"0,1")),
+    ),
+)
+permits = st.one_of(
+    script(
+        scripts.ACQUIRE_PERMITS,
+        *(a_client, some_wants, a_limit, AHEAD, an_inbox, b"50000", b"90000"),
+    ),
+    script(scripts.ABANDON_PERMITS, a_client, some_wants, a_limit, st.just(b"heard s"), b"50000"),
+    script(scripts.RENEW_PERMITS, a_lease, AHEAD),
+    script(scripts.RELEASE_PERMITS, a_lease, st.sampled_from((b"0", b"9000000000000009"))),
+    script(scripts.INSPECT_PERMITS, b"void"),
+    script(scripts.ACQUIRE, a_token, AHEAD, an_inbox, b"50000", b"90000"),
+    one(b"ZSCORE", b"k", a_lease),
+    one(b"PTTL", b"k"),
+)
+
 OURS = (
+    scripts.ACQUIRE_PERMITS,
+    scripts.ABANDON_PERMITS,
+    scripts.RENEW_PERMITS,
+    scripts.RELEASE_PERMITS,
+    scripts.INSPECT_PERMITS,
     scripts.ACQUIRE,
     scripts.ABANDON,
     scripts.PASS_ON,
@@ -219,10 +255,16 @@ def simulated(protocol: int, commands: list[Command]) -> tuple[list[Any], list[A
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-@pytest.mark.parametrize("what", ["plain", "scripted", "ours"])
+@pytest.mark.parametrize("what", ["plain", "scripted", "ours", "permits"])
 def test_both_answer_alike(embedded_redis: EmbeddedRedis, what: str, protocol: int) -> None:
-    """Plain commands, small scripts and the locks' own, and what a listener hears of them."""
-    commands = {"plain": plain, "scripted": st.one_of(plain, scripted), "ours": ours}[what]
+    """Plain commands, small scripts and our own, and what a listener hears of them."""
+    commands = {
+        "plain": plain,
+        "scripted": st.one_of(plain, scripted),
+        "ours": ours,
+        "permits": permits,
+    }[what]
+    first = [AHEAD_OF_CLOCKS] if what == "permits" else []
     real = Real(embedded_redis.url)
 
     @settings(
@@ -230,9 +272,9 @@ def test_both_answer_alike(embedded_redis: EmbeddedRedis, what: str, protocol: i
     )
     @given(st.lists(commands, min_size=1, max_size=12))
     def alike(said: list[Command]) -> None:
-        ms = any(words[0] == b"PTTL" for words in said)
-        there, heard_there = real.ask(protocol, said)
-        here, heard_here = simulated(protocol, said)
+        ms = what == "permits" or any(words[0] == b"PTTL" for words in said)
+        there, heard_there = real.ask(protocol, [*first, *said])
+        here, heard_here = simulated(protocol, [*first, *said])
         assert normal(here, ms=ms) == normal(there, ms=ms)
         assert normal(heard_here) == normal(heard_there)
 

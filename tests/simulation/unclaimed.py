@@ -22,8 +22,8 @@ TAKES = 0.3
 
 
 @dataclass(frozen=True)
-class _Granted:
-    """A grant that was published, and whether it is known to be heard."""
+class Heard:
+    """A grant, or a hint, that was published, and who hears it."""
 
     value: bytes
     heard_by: Session
@@ -32,19 +32,26 @@ class _Granted:
     at: float
     struck: int
 
+    def is_judged(self, struck: int) -> bool:
+        """Tell whether whoever heard it is there, and nothing has gone wrong since."""
+        assert isinstance(self.heard_by.owner, Process)
+        listens = self.heard_by in self.server.subscribers.get(self.inbox, ())
+        # A machine that is gone is subscribed for as long as the server knows nothing of that.
+        return listens and not self.heard_by.owner.dead and struck == self.struck
+
 
 class Unclaimed:
     """Notes it when a grant that was heard is neither claimed nor given back (``idle``)."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
-        self._granted: dict[Name, _Granted] = {}
+        self._granted: dict[Name, Heard] = {}
 
     def granted(self, name: Name, value: bytes, inbox: bytes, server: RedisServer) -> None:
         """Take in that a grant was published."""
         judge = self._judge
         for session in server.subscribers.get(inbox, ()):
-            self._granted[name] = _Granted(value, session, inbox, server, judge.now, judge.struck())
+            self._granted[name] = Heard(value, session, inbox, server, judge.now, judge.struck())
 
     def changed(self, name: Name, value: bytes | None, was: bytes | None) -> None:
         """Take in that a request has changed a key: its value, or only its end."""
@@ -56,11 +63,7 @@ class Unclaimed:
         """See whether any has stayed for too long."""
         judge = self._judge
         for name, each in list(self._granted.items()):
-            assert isinstance(each.heard_by.owner, Process)
-            listens = each.heard_by in each.server.subscribers.get(each.inbox, ())
-            # A machine that is gone is subscribed for as long as the server knows nothing of that.
-            listens = listens and not each.heard_by.owner.dead
-            if not listens or judge.struck() != each.struck or name.grants[-1].used:
+            if not each.is_judged(judge.struck()) or name.grants[-1].used:
                 del self._granted[name]
             elif judge.now - each.at > TAKES:
                 del self._granted[name]

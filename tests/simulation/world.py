@@ -26,7 +26,7 @@ from tests.simulation.cluster_judge import ClusterJudge
 from tests.simulation.failover import Failover
 from tests.simulation.inside import Inside
 from tests.simulation.judge import Judge
-from tests.simulation.known import Violation, token_of
+from tests.simulation.known import Violation
 from tests.simulation.leaders import LOOKS_WITHIN
 from tests.simulation.network import Network
 from tests.simulation.plan import CLUSTER, SENTINEL, Plan
@@ -102,7 +102,7 @@ class World:
             self.failover = Cluster(self.network, self.judge, members, self.rng)
         elif isinstance(self.judge, SentinelJudge):
             self.failover = self._behind_sentinels(self.judge)
-        self.processes: list[Process] = []
+        self.processes = self.judge.processes
         self.workers: dict[Process, list[Worker]] = {}
         self.clients: dict[Process, LockClient] = {}
         self.closers: dict[Process, list[asyncio.Task[None]]] = {}
@@ -299,7 +299,7 @@ class World:
                 texts = list(value) if isinstance(value, dict) else [value]
                 # A group is named after its first reader, who may have left.
                 texts = [text for text in texts if not text.startswith(READERS.encode())]
-                texts = [text for text in texts if token_of(text) not in lost]
+                texts = [text for text in texts if text.split(b" ")[0] not in lost]
                 tells = any(own in text for own in prefixes for text in texts)
                 if tells and not key.startswith(STAYS):
                     self.judge.note("left", f"{key!r} has {texts!r} of a client that was closed")

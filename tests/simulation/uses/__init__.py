@@ -9,6 +9,7 @@ from tests.simulation.uses.election import elect
 from tests.simulation.uses.once import do_once
 from tests.simulation.uses.readwrite import read_or_write
 from tests.simulation.uses.redis_py import lock_with_redis_py
+from tests.simulation.uses.semaphore import take_permits
 from tests.simulation.uses.together import take_together
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ USES: dict[str, Callable[[Worker, LockClient, str], Awaitable[object]]] = {
     "once": do_once,
     "election": elect,
     "rwlock": read_or_write,
+    "semaphore": take_permits,
     "together": take_together,
     "redis-py": lock_with_redis_py,
 }
