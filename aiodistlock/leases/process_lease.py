@@ -81,6 +81,7 @@ class ProcessLease:
 
     __slots__ = (
         "deadline",
+        "dropped",
         "due_at",
         "ends_at",
         "fence",
@@ -133,6 +134,8 @@ class ProcessLease:
         """Of the local holder's acquisition, if anybody listens."""
         self.renewals = 0
         """How many renewals were sent."""
+        self.dropped = 0
+        """How many of these, the first, prolong nothing any more."""
         self.renewal: Call[RenewReply] | None = None
         """The latest renewal that is under way, if one is."""
 
@@ -209,8 +212,9 @@ class ProcessLease:
         return self.deadline + self.options.ttl if self.state is LOST else self.deadline
 
     def drop_renewal(self) -> None:
-        """Let go of a renewal under way: its answer is about what is over."""
+        """Let go of the renewals under way: they prolong nothing any more."""
         renewal, self.renewal = self.renewal, None
+        self.dropped = self.renewals
         if renewal is not None:
             renewal.drop(NotOurs("the lease had ended meanwhile"))
 

@@ -132,7 +132,7 @@ class _Answer:
             renewer.add(lease)
             if lease.story is not None:
                 lease.story.renewed(reply.waiters)
-        elif type(reply) is Renewed and lease.renewal is None:
+        elif type(reply) is Renewed and lease.renewal is None and self._number > lease.dropped:
             # Answered behind the latest, so it may have run behind it, too.
             renewer.remove(lease)
             lease.expect(reply.sent_at + self._lasts)

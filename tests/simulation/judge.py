@@ -316,7 +316,7 @@ class Judge:
             self.note("order", f"{lease!r} was granted by nobody")
             grant = Grant(value_of(token, fence), token, fence, self._timeline.now)
         held = Held(process, lease, name_text, grant, self.now, asked_at, kind=kind)
-        held.hardly = lease._process_lease.validity_at(process.last_reading) < KNOWN_WITHIN
+        held.hardly = self.is_nearly_over(process, lease)
         self.look_at_beginning(held, looked_at)
         if self.fences_are_promised:
             following = name.grants[place + 1 : place + 2]
@@ -331,6 +331,11 @@ class Judge:
         name.used = max(name.used, fence)
         self._begin(name, held)
         return held
+
+    @staticmethod
+    def is_nearly_over(process: Process, lease: Lease) -> bool:
+        """Tell whether too little is left of a lease to have it renewed in time."""
+        return lease._process_lease.validity_at(process.last_reading) < KNOWN_WITHIN
 
     def _count(self, kind: str, lease: Lease) -> None:
         self.holds += 1

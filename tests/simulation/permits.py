@@ -174,6 +174,7 @@ class Permits:
             judge.note("order", f"{lease!r} was given by nobody")
             given = _given(value, 0, judge.now)
         held = Held(process, lease, asked.name, given, judge.now, asked.at, kind="semaphore")
+        held.hardly = judge.is_nearly_over(process, lease)
         judge.holds += 1
         judge.holds_of["semaphore"] += 1
         judge.look_at_beginning(held)
@@ -224,6 +225,9 @@ class Permits:
 
     def _look_at(self, semaphore: Semaphore) -> None:
         judge = self._judge
+        # A permit ends by the clock of whoever gave it, not of the node that its slot went to.
+        if judge.clock_stepped:
+            return
         server = judge.server(semaphore.key)
         members, now_us = _set(server.keys.values.get(semaphore.key)), server.clock_us()
         taken: dict[int, Held] = {}
@@ -250,16 +254,21 @@ class Permits:
                 judge.note("idle", f"{member!r} was heard of, and neither taken nor given back")
 
     def _look_at_head(self, semaphore: Semaphore) -> None:
-        """See that it does not wait longer, if it is there to ask."""
+        """See that it does not wait longer, if it is there, and somebody to ask."""
         assert semaphore.head is not None
         judge, record = self._judge, semaphore.head[0]
         late = judge.now - semaphore.head[1]
         semaphore.head = None
         want = want_of(record)
-        living = (each for each in judge.processes if not each.dead)
+        living = [each for each in judge.processes if not each.dead]
         is_there = any(want.token.startswith(f"{each.label}:".encode()) for each in living)
         heard = judge.server(semaphore.key).subscribers.get(want.inbox)
-        if is_there and heard and judge.waits_are_judged:
+        # It may have left, where that is lost; but whoever else waits asks at the same time.
+        asks = any(
+            each.process in living and since < judge.now - DEAD_FOR
+            for each, since in semaphore.wait.wanted.items()
+        )
+        if is_there and heard and asks and judge.waits_are_judged:
             judge.note("dead", f"{record!r} waits {late:.3f} s longer than for what is dead")
 
 
@@ -389,7 +398,8 @@ class _Change:
         for member, ends in self.members.items():
             if ends - self._now_us > judge.longest_ms * 1000 and ends != self._was.get(member):
                 judge.note("long", f"{self._who} set {member!r} to end at {ends}")
-            if key_ends is None or key_ends * 1000 + 1000 < ends:
+            early = key_ends is None or key_ends * 1000 + 1000 < ends
+            if early and not judge.clock_stepped:
                 judge.note("key", f"{key!r} ends before {member!r}: {key_ends}, {ends}")
 
     def _look_at_slots(self, members: list[bytes]) -> None:
@@ -415,13 +425,16 @@ class _Change:
             judge.note("fifo", f"{served} did not wait, and were served before {wait_on[0]!r}")
 
     def _look_at_head(self, held: int) -> None:
-        """See that whoever waits first does not fit."""
+        """See that whoever waits first does not fit, and is there if somebody has come."""
         if not self.queue or self._server.saying is not None:
             return
         first = min(self.queue, key=lambda each: (self.queue[each], each))
         want = want_of(first)
         if held + want.permits <= want.limit:
             self._judge.note("idle", f"{first!r} waits, while {held} are held")
+        came = self.queue.keys() - {*self._waited}
+        if came and first not in came and not self._hears(want):
+            self._judge.note("idle", f"{first!r} is not there, and has {came} wait")
 
 
 def _set(value: object) -> dict[bytes, float]:

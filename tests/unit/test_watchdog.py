@@ -451,6 +451,18 @@ async def test_an_answer_does_not_lengthen_a_lease_that_a_later_renewal_shortens
     assert lease.renewal is latest
 
 
+async def test_what_is_passed_on_is_not_looked_after_again(bench: Bench) -> None:
+    """An answer that was under way for longer than the latest renewal prolongs nothing any more."""
+    lease = bench.lease()
+    former = bench.watchdog.renew(lease)
+    bench.watchdog.renew(lease, 2.0)
+    bench.watchdog.remove(lease)
+    lease.drop_renewal()
+    former.finish(Renewed(bench.now, 0))
+    assert bench.watchdog.leases() == []
+    assert lease.deadline == deadline(bench.now, 2.0)
+
+
 async def test_a_renewal_answered_behind_the_latest_may_have_run_behind_it(bench: Bench) -> None:
     """Its ttl may be what the server has: the lease is relied on no longer, and renewed."""
     lease = bench.lease()

@@ -158,4 +158,22 @@ MUTANTS = (
         "            pass\n",
         tests="faults/test_semaphores.py",
     ),
+    mutant(
+        "who waits is told that permits last for longer",
+        "9, semaphores",
+        "protocol/lua/acquire_permits.lua",
+        "math.ceil((last.at - now) / 1000) or 0",
+        "math.ceil((last.at - now) / 1000) + 60000 or 0",
+        tests="faults/test_semaphores.py::test_a_crashed_holders_permits_go_to_who_waits",
+    ),
+    mutant(
+        "permits that a waiter hears of who has left are kept",
+        "9, semaphores",
+        "waiting/grant_delivery.py",
+        "        if attempt is None:\n            self._pass_over(hint)\n            return\n",
+        "        if attempt is None:\n            return\n",
+        deployment="sentinel",
+        theme="left before a failover",
+        tests="faults/test_semaphores.py::test_permits_given_to_who_has_left_go_on_at_once",
+    ),
 )
