@@ -17,10 +17,11 @@ ROOT = Path(__file__).parents[2]
 NAMES = {each.name: each for each in MUTANTS}
 
 CHEAP = {
-    "abandon without a look at the owner": "owner",
-    "acquired for ever": "long",
+    # It ends the lease of another process, or of its own, which then asks for it once more.
+    "abandon without a look at the owner": {"owner", "again"},
+    "acquired for ever": {"long"},
 }
-"""What is found within a few schedules, and by which rule."""
+"""What is found within a few schedules, and by which rules: by whichever is broken first."""
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.name)
@@ -84,4 +85,4 @@ def test_a_planted_bug_is_found(name: str) -> None:
     with planted(NAMES[name], ROOT) as root:
         found = look_for(NAMES[name], ROOT, root, range(60))
     assert found is not None
-    assert found.rule == CHEAP[name]
+    assert found.rule in CHEAP[name]
