@@ -24,10 +24,10 @@ class Visit:
         """Tell whether its holder relies on it at this instant, by the holder's own clock."""
         return self.lease.is_held
 
-    def confirmed_at(self, now: float) -> float:
+    def confirmed_at(self, judge: Judge) -> float:
         """Return a time before which its server has not spoken of it last."""
-        lease = self.lease
-        return now - (lease._process_lease.options.ttl - lease.validity)
+        # What is handed over locally may last by the ttl of whoever had it before.
+        return judge.now - (judge.longest_ms / 1000 - self.lease.validity)
 
     def __str__(self) -> str:
         return f"{'writer' if self.writes else 'reader'} {self.lease!r}"
@@ -58,7 +58,7 @@ class Pages:
         judge.holds_of["rwlock"] += 1
         if judge.fences_are_promised and visit.relies():
             if visit.writes:
-                known = visit.confirmed_at(judge.now) > judge.broken_at
+                known = visit.confirmed_at(judge) > judge.broken_at
                 if known and fence <= max(self._written[name], self._read[name]):
                     judge.note("fence", f"{visit} writes behind {self._written[name]}")
             # A server that comes up with data of before has a version of before; one whose clock is
@@ -88,6 +88,6 @@ class Pages:
             if writer is None:
                 continue
             for other in relied_on:
-                known = min(each.confirmed_at(judge.now) for each in (other, writer))
+                known = min(each.confirmed_at(judge) for each in (other, writer))
                 if other is not writer and known > judge.broken_at:
                     judge.note("overlap", f"{writer} beside {other}")
