@@ -136,8 +136,12 @@ class Contender(Grantor):
         self.attempt = attempt = self.attempt_type(self, self.client, self.keys, first)
         attempt.ask()
 
-    def abandon(self, attempt: Attempt) -> Call[Any]:
-        """End an attempt that nobody wants any more, and undo it at Redis."""
+    def abandon(self, attempt: Attempt) -> Call[Any] | None:
+        """
+        End an attempt that nobody wants any more, and undo it at Redis.
+
+        Returns the clean-up that it caused, if it may have left anything there.
+        """
         attempt.end()
         self.attempt = None
         return self._undo(lambda: self._ask_to_undo(attempt), attempt.options)

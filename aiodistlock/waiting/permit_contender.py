@@ -85,21 +85,17 @@ class PermitContender(Contender):
         if attempt is None:
             return None
         if self.waiters.first() is None:
-            return self._abandon(attempt)
+            return self.abandon(attempt)
         withdrawn = attempt.withdraw()
         return self._undo_wants(attempt, withdrawn) if withdrawn else None
 
-    def abandon(self, attempt: Attempt) -> Call[Any]:
-        """End an attempt that nobody wants any more, and undo it at Redis."""
-        call = self._abandon(cast("PermitAttempt", attempt))
-        assert call is not None, "it wants something"
-        return call
-
-    def _abandon(self, attempt: PermitAttempt) -> Call[Any] | None:
+    def abandon(self, attempt: Attempt) -> Call[Any] | None:
+        """End an attempt that nobody wants any more, and undo at Redis what it wants still."""
         attempt.end()
         self.attempt = None
-        wants = list(attempt.wants.values())
-        return self._undo_wants(attempt, wants) if wants else None
+        asked = cast("PermitAttempt", attempt)
+        wants = list(asked.wants.values())
+        return self._undo_wants(asked, wants) if wants else None
 
     def _undo_wants(self, attempt: PermitAttempt, wants: list[Want]) -> Call[Any]:
         """Take back what was wanted."""
@@ -127,7 +123,7 @@ class PermitContender(Contender):
         for want in [each for each in attempt.wants.values() if not each.waits]:
             attempt.settle(want.token)
         if self.waiters.first() is None:
-            self._abandon(attempt)
+            self.abandon(attempt)
         else:
             attempt.go_on(reply.waits)
 
@@ -167,7 +163,7 @@ class PermitContender(Contender):
         self._hand_to_first(lease)
         attempt = self.attempt
         if attempt is not None and self.waiters.first() is None:
-            self._abandon(attempt)
+            self.abandon(attempt)
         return None
 
     def _stays(self, lease: ProcessLease, first: Waiter) -> bool:

@@ -415,6 +415,23 @@ async def test_a_closed_client_gives_back_what_no_block_holds(
     await free(make(first, 1))
 
 
+async def test_who_is_left_when_a_request_is_refused_is_told(
+    make: Make, first: LockClient, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where nothing is wanted any more of what was asked for; the connection stays."""
+    semaphore = make(first)
+    async with world.lock(first, "gpu"):
+        leaving = asyncio.create_task(semaphore.acquire())
+        staying = asyncio.create_task(semaphore.acquire(permits=2))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with fail_after(HOUR / 60), pytest.raises(StoreUnavailable, match=r"lock|WRONGTYPE"):
+            await staying
+        await asyncio.wait([leaving])
+    assert "no connection" not in caplog.text
+    await free(semaphore)
+
+
 async def test_a_lock_of_the_same_name_is_refused(
     world: World, make: Make, first: LockClient, second: LockClient
 ) -> None:
