@@ -210,8 +210,8 @@ class Semaphore(LockLike):
         """
         Acquire permits; the caller releases the lease.
 
-        As :meth:`AsyncLock.acquire`, but that a task may hold several leases: one that waits for
-        what it has itself waits for ever.
+        As :meth:`AsyncLock.acquire`, but that a task may hold several leases.  One that waits for
+        what it has itself waits for ever; if it has that in an ``async with`` block it is told.
 
         :param timeout: seconds to wait, ``None`` without end; default: the semaphore's own
         :param permits: how many; all of them or none
@@ -220,7 +220,8 @@ class Semaphore(LockLike):
         :raises AcquireTimeout: if they were not free within ``timeout``
         :raises StoreUnavailable: if Redis was unreachable, or refused, for longer than the client's
             ``unavailable_after``
-        :raises LockError: if the client is closed, or belongs to another event loop or process
+        :raises LockError: if the client is closed, or belongs to another event loop or process; or
+            where tasks here wait for each other for ever, and this one has no timeout
         """
         of = self._of(permits)
         return cast("SemaphoreLease", await LockLike.acquire(of, timeout))

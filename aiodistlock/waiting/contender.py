@@ -37,7 +37,7 @@ from __future__ import annotations
 import itertools
 import logging
 from asyncio import Task
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from math import inf
 from typing import Any
 
@@ -49,7 +49,7 @@ from aiodistlock.protocol.answers import Failed, Held, Queued
 from aiodistlock.protocol.call import Call
 from aiodistlock.waiting.attempt import Attempt
 from aiodistlock.waiting.client_state import ClientState
-from aiodistlock.waiting.dead_lock import dead_lock_of, holding_task, told
+from aiodistlock.waiting.dead_lock import dead_lock_of, holding_task
 from aiodistlock.waiting.hand_off import Grantor
 from aiodistlock.waiting.tokens import hands_over
 from aiodistlock.waiting.waiters import Waiter, Waiters
@@ -263,11 +263,25 @@ class Contender(Grantor):
             self.client.loop.call_soon(self._end_dead_lock, lease)
 
     def _end_dead_lock(self, lease: ProcessLease) -> None:
-        waits = dead_lock_of(holding_task(lease))
-        if waits and all(each.endless for each in waits):
-            wait = waits[0]
-            wait.waiter.fail(LockError(wait.contender.keys.name, told(waits)))
+        found = dead_lock_of(self.task_of(lease))
+        if found is not None and found.endless:
+            wait = found.waits[0]
+            wait.waiter.fail(LockError(wait.contender.keys.name, found.told()))
             wait.contender.leave()
+
+    def task_of(self, lease: ProcessLease) -> Task[Any] | None:
+        """Return the task that holds a lease, as far as is known."""
+        return holding_task(lease)
+
+    def holding_tasks(self) -> list[Task[Any]]:
+        """Return the tasks here that hold the name, or permits of it."""
+        lease = self.client.holders.get(self.keys.key)
+        task = None if lease is None else holding_task(lease)
+        return [] if task is None else [task]
+
+    def is_stuck(self, _waiter: Waiter, tasks: Container[Task[Any]]) -> bool:
+        """Tell whether a task waits for ever where those tasks never go on."""
+        return any(each in tasks for each in self.holding_tasks())
 
     def timed_out(self, timeout: float, task: Task[Any] | None = None) -> AcquireTimeout:
         """
@@ -276,18 +290,18 @@ class Contender(Grantor):
         :param task: the one that waits still, if one does: it may be in a dead-lock
         """
         name, client = self.keys.name, self.client
+        found = dead_lock_of(task)
+        chain = None if found is None else found.told()
         local = client.holders.get(self.keys.key)
         if local is not None:
             validity = local.validity_at(client.clock())
-            waits = dead_lock_of(task)
-            chain = told(waits) if waits else None
             return AcquireTimeout(name, timeout, local.token.decode(), validity, dead_lock=chain)
         causes = self._trouble(timeout)
         seen = self.last_seen
         # Who did not wait was answered just now, though others may have come meanwhile.
         if seen is None or (timeout > 0 and seen is self.seen_before):
             return AcquireTimeout(name, timeout, causes=causes)
-        return AcquireTimeout(name, timeout, seen.holder, seen.remaining, causes)
+        return AcquireTimeout(name, timeout, seen.holder, seen.remaining, causes, chain)
 
     def _trouble(self, waited: float) -> Sequence[Exception]:
         """Return what keeps Redis from answering, one exception per node; empty if it answers."""

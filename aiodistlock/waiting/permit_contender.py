@@ -17,6 +17,8 @@ Besides one lock's, the states are few: there is an attempt, or none, and any nu
 
 from __future__ import annotations
 
+from asyncio import Task
+from collections.abc import Container
 from typing import Any, cast
 
 from aiodistlock.core.fencing import covered, report
@@ -31,6 +33,7 @@ from aiodistlock.waiting.attempt import Attempt
 from aiodistlock.waiting.client_state import ClientState
 from aiodistlock.waiting.cohort import Step, next_step
 from aiodistlock.waiting.contender import Contender
+from aiodistlock.waiting.dead_lock import task_in_block
 from aiodistlock.waiting.permit_attempt import PermitAttempt, permit_options
 from aiodistlock.waiting.waiters import Waiter
 
@@ -195,8 +198,24 @@ class PermitContender(Contender):
         if self.leases.pop(lease.token, None) is not None:
             lease.lose(reason)
 
-    def on_renewal_due(self, lease: ProcessLease) -> None:
-        """Look for no dead-lock: who waits for permits waits for whoever comes first."""
+    def task_of(self, lease: ProcessLease) -> Task[Any] | None:
+        """Return the task in whose block permits are: others may release what is in none."""
+        return task_in_block(lease)
+
+    def holding_tasks(self) -> list[Task[Any]]:
+        """Return the tasks in whose blocks permits are."""
+        tasks = dict.fromkeys(map(task_in_block, self.leases.values()))
+        return [each for each in tasks if each is not None]
+
+    def is_stuck(self, waiter: Waiter, tasks: Container[Task[Any]]) -> bool:
+        """Tell whether too few permits are left without those that such tasks hold."""
+        options = permit_options(waiter)
+        held = sum(
+            len(cast("PermitLease", lease).slots)
+            for lease in self.leases.values()
+            if (task := task_in_block(lease)) is not None and task in tasks
+        )
+        return held + options.permits > options.limit
 
     def close(self, problem: str) -> None:
         """End all waits and the leases of this process, and send the clean-up."""

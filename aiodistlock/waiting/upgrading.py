@@ -119,6 +119,10 @@ class Upgrade(WriteContender):
                 if share.alive and share.token.endswith(UPGRADEABLE):
                     self.client.watchdog.refused(share.shared, OTHER.reason)
 
+    def waits_for(self, share: Share) -> bool:
+        """Tell whether a reader keeps us from writing: not the one that is to write."""
+        return share.shared is not self.reader
+
     def refused(self, reason: str) -> None:
         """Take in that its reader reads no more."""
         if self.reader.alive:

@@ -7,13 +7,16 @@ behind it read.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import asyncio
+from typing import Any, ClassVar
 
 from aiodistlock.leases.process_lease import ProcessLease
+from aiodistlock.leases.shared_lease import Share
 from aiodistlock.protocol.answers import ReleaseReply
 from aiodistlock.protocol.call import Call
 from aiodistlock.waiting.attempt import Attempt
 from aiodistlock.waiting.contender import Contender
+from aiodistlock.waiting.dead_lock import task_in_block
 from aiodistlock.waiting.reading import LetteredAttempt
 
 
@@ -44,6 +47,24 @@ class WriteContender(Contender):
         """Send the request that gives the lock up, and says what was written last."""
         highest = lease.fence + lease.handoffs
         return self.client.store.release(self.keys, lease.value, highest, lease.matters_until)
+
+    def on_renewal_due(self, lease: ProcessLease) -> None:
+        """As for a lock, also where nobody waits to write: who waits to read does so elsewhere."""
+        self.client.loop.call_soon(self._end_dead_lock, lease)
+
+    def holding_tasks(self) -> list[asyncio.Task[Any]]:
+        """Return the task here that writes, or those that read."""
+        return super().holding_tasks() or [
+            task
+            for (key, _), shares in self.client.reading.items()
+            if key == self.keys.key
+            for share in shares
+            if self.waits_for(share) and (task := task_in_block(share)) is not None
+        ]
+
+    def waits_for(self, _share: Share) -> bool:
+        """Tell whether a reader here keeps us from writing."""
+        return True
 
     def give_away(self, lease: ProcessLease) -> None:
         """Have a lease no more: its holder reads from now on."""
