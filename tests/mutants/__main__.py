@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.mutants.catalogue import MUTANTS
+from tests.mutants.hidden import HIDDEN
 from tests.mutants.mutant import Mutant
 from tests.mutants.planting import copy, in_order, look_for, planted
 from tests.mutants.suite import Suite
-from tests.mutants.table import NO_TEST, NOT_IN, Row, read, table
+from tests.mutants.table import BY_TESTS, NO_TEST, NOT_IN, Row, read, table
 from tests.simulation.proof import commit
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,7 @@ def chosen(asked: argparse.Namespace, rows: dict[str, Row]) -> list[Mutant]:
 
     def is_open(row: Row) -> bool:
         untested = asked.suite and not row.is_tested
-        return untested or (asked.schedules > 0 and not row.is_found)
+        return untested or (asked.schedules > 0 and not row.is_settled)
 
     return [each for each in named if is_open(rows.get(each.name, Row()))]
 
@@ -82,7 +83,9 @@ class Hunt:
         """Look for one; return what is known of it now."""
         schedules, is_open = self._asked.schedules, self._asked.open
         with planted(mutant, self._source) as root:
-            if schedules and not (is_open and row.is_found):
+            if schedules and mutant.name in HIDDEN:
+                row = replace(row, schedules=BY_TESTS, rule="", on="")
+            elif schedules and not (is_open and row.is_found):
                 seeds = in_order(mutant, range(schedules), row.known)
                 found = look_for(mutant, self._source, root, seeds, on_schedule)
                 row = replace(row, schedules=f"{NOT_IN}{schedules}", rule="", on=self._measured)
@@ -143,7 +146,7 @@ def main() -> int:
         for done in as_completed(looking):
             mutant, row = looking[done], done.result()
             rows[mutant.name] = row
-            missed += asked.schedules > 0 and not row.is_found
+            missed += asked.schedules > 0 and not row.is_settled
             missed += asked.suite and not row.is_tested
             said = f"{row.schedules:>11} {row.rule:8} {row.test}"
             progress.console.print(f"{mutant.name:52} {said}", highlight=False)

@@ -17,8 +17,8 @@ Does the simulation see anything at all, and do the tests? Each row is a single 
 package that breaks a rule of the [design](design.md), planted in a copy of it. It is looked for by
 schedules of `tests/simulation`, until a judge objects to something to which it does not object
 without the change: so many from seed 0 on show it, perhaps fewer, for the schedule that showed it
-before is tried first, and those that are about such things. Besides, those tests of the suite are
-run that should see it; the first to fail is told.
+before is tried first, and those that are about such things. For some none is run, and below it is
+said why. Besides, those tests of the suite are run that should see it; the first to fail is told.
 
 `python -m tests.mutants --suite --write docs/planted-bugs.md` writes this page, `--only` and
 `--open` some of its rows; each says on which commit it was measured. The changes stand in
@@ -29,8 +29,9 @@ run that should see it; the first to fail is told.
 COLUMNS = ("room", "planted bug", "breaks", "schedules", "found by", "on", "test", "on")
 
 NOT_IN = "not in "
+BY_TESTS = "by tests"
+"""Where schedules are not asked: they cannot show it, and a test does."""
 NO_TEST = "none"
-UNKNOWN = "not known, or only that the schedules were few"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Row:
     """
     What is known of a bug, as texts; ``""``: not yet.
 
-    :param schedules: within how many it is found, or in how many it is not
+    :param schedules: within how many it is found, or in how many it is not, or ``BY_TESTS``
     :param rule: the judge's
     :param on: the commit
     :param test: of the suite, that finds it
@@ -55,6 +56,11 @@ class Row:
     def is_found(self) -> bool:
         """Whether a schedule shows it."""
         return self.schedules.isdecimal()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no schedule needs to be run for it."""
+        return self.is_found or self.schedules == BY_TESTS
 
     @property
     def is_tested(self) -> bool:
@@ -86,7 +92,10 @@ def table(mutants: Sequence[Mutant], rows: Mapping[str, Row]) -> str:
     summary = f"Of {len(known)} the simulation finds {len(took)}"
     if took:
         summary += f", half of them within {median(took):.0f} schedules"
-    summary += f"; a test of the suite is known to find {len(tested)}."
+    for_tests = sum(row.schedules == BY_TESTS for _, row in known)
+    summary += (
+        f"; {for_tests} are for tests alone. A test of the suite is known to find {len(tested)}."
+    )
     lines = [
         HEAD + summary,
         "",
@@ -96,10 +105,13 @@ def table(mutants: Sequence[Mutant], rows: Mapping[str, Row]) -> str:
     for mutant, row in known:
         shown = (row.schedules, _code(row.rule), row.on, _code(row.test), row.tested_on)
         lines.append(f"| {mutant.room} | {mutant.name} | {mutant.rule} | {' | '.join(shown)} |")
-    missed = [mutant for mutant, row in known if row.schedules.startswith(NOT_IN)]
+    missed = [mutant.name for mutant, row in known if row.schedules.startswith(NOT_IN)]
     if missed:
-        lines += ["", "What no schedule shows is a gap; behind each, its presumed reason:", ""]
-        lines += [f"- {each.name}: {HIDDEN.get(each.name, UNKNOWN)}." for each in missed]
+        lines += ["", "What no schedule shows is a gap:", "", *(f"- {name}" for name in missed)]
+    hidden = [mutant.name for mutant, row in known if row.schedules == BY_TESTS]
+    if hidden:
+        lines += ["", "What schedules are not asked for, as they cannot show it:", ""]
+        lines += [f"- {name}: {HIDDEN[name]}." for name in hidden]
     return "\n".join(lines) + "\n"
 
 

@@ -21,6 +21,8 @@ Rules, by the promise of docs/design.md that each belongs to
 ``linear``    P1, P2: all that holders saw can have come about one after the other
 ``slow``      P3: a lock that is released reaches who waits in about a round trip
 ``refused``   rule 7 of section 8: who waits for an unavailable Redis waits as long as was said
+``waited``    rule 6 of section 8: nobody waits longer than its timeout
+``swallowed`` rule 5 of section 8: a task that is cancelled hears of it
 ``gone``      section 6: whoever is refused a renewal does not go on
 ``inside``    see ``inside.py``
 ``once``      P1: no window is begun, or done, that was done before
@@ -43,12 +45,13 @@ from typing import TYPE_CHECKING
 from aiodistlock import Lease
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.value import value_of
+from tests.simulation.beside import Beside
 from tests.simulation.kinds import KINDS
 from tests.simulation.known import Change, Grant, Held, Name, PlainHeld, Violation, token_of
 from tests.simulation.leaders import Leaders
 from tests.simulation.linearizability import stuck_at
 from tests.simulation.liveness import is_judged
-from tests.simulation.pages import Pages
+from tests.simulation.pages import Pages, Visit
 from tests.simulation.permits import Permits, Semaphore
 from tests.simulation.process import Process
 from tests.simulation.redis.server import RedisServer
@@ -76,6 +79,9 @@ REACHES_WITHIN = 0.03
 KNOWN_WITHIN = 0.05
 """Seconds after it is due within which a renewal is answered while the network is well."""
 
+ENDS_WITHIN = 0.02
+"""Seconds behind its timeout within which a task waits no more, if its process runs."""
+
 RESUMES_WITHIN = 0.26
 """Seconds that a loss may take to be seen after a suspended machine goes on: the watchdog's nap."""
 
@@ -88,14 +94,16 @@ class Judge:
         self._timeline = timeline
         self.longest_ms = int(max(plan.ttls) * 1000) + 1
         quick = plan.is_quick
-        self._all_is_well = quick and not plan.strikes
+        self.all_is_well = quick and not plan.strikes
         bodies_tell = not any(KINDS[each].may_have_no_body for each in plan.kinds)
-        self._hand_overs_are_judged = self._all_is_well and not plan.busy and bodies_tell
+        self._hand_overs_are_judged = self.all_is_well and not plan.busy and bodies_tell
         self.waits_are_judged = is_judged(plan)
         self.claims_are_judged = self.waits_are_judged and bodies_tell
-        self.observers_are_judged = self._all_is_well and not plan.busy
+        self.observers_are_judged = self.all_is_well and not plan.busy
         self._undoes = plan.ack != "local"
         self._forgets_only = quick and plan.faults == ("flush",)
+        stands_still = plan.slips or plan.busy or {"stop", "stall", "suspend"} & {*plan.faults}
+        self._timeouts_are_judged = not stands_still
         # On a quorum it may be one of a bare majority, and is missed after a second only.
         only_silent = plan.faults == ("silent",) and not plan.is_quorum and not plan.extends
         self._falls_silent = quick and only_silent
@@ -120,6 +128,7 @@ class Judge:
         self.leaders = Leaders(self)
         self.pages = Pages(self)
         self.permits = Permits(self, names if "semaphore" in plan.kinds else [])
+        self.beside = Beside(self, plan)
         self.clock_stepped = False
         self._lost_at: dict[str, float] = {}
         self._before: list[tuple[bytes | None, int | None]] = []
@@ -145,6 +154,7 @@ class Judge:
     def before(self, server: RedisServer) -> None:
         """Take down what stands at the keys."""
         self.permits.before(server)
+        self.beside.before(server)
         values, ends = server.keys.values, server.keys.ends
         at = self._keys_at(server)
         self._before = [(values.get(key), ends.get(key)) for key, _ in at]  # type: ignore[misc]  # no set is put there
@@ -155,6 +165,7 @@ class Judge:
     def after(self, server: RedisServer, session: Session) -> None:
         """See what a request has left there."""
         self.permits.after(server, session)
+        self.beside.after(server, session)
         values, ends = server.keys.values, server.keys.ends
         at = self._keys_at(server)
         for (key, name), (was, ended) in zip(at, self._before, strict=True):
@@ -355,7 +366,7 @@ class Judge:
 
     def handed_on(self, held: Held, name: Name | Semaphore) -> None:
         """See that a local hand-off comes soon after the grant, and not at the end of a lease."""
-        if not self._all_is_well:
+        if not self.all_is_well:
             return
         passed = self._timeline.now - max(held.grant.at, name.waited_since)
         if name.queue and passed > LOCAL_FOR:
@@ -395,7 +406,7 @@ class Judge:
         if lease._lost_reason is not None and not ends:
             # A silent connection is replaced in time.
             once = self._falls_silent and self.struck() - held.struck <= 1
-            if (self._all_is_well and not held.hardly) or once:
+            if (self.all_is_well and not held.hardly) or once:
                 self.note("lost", f"{held} was lost: {lease._lost_reason}")
         if self._story.told:
             self._story.tell(held.process.label, f"leaves {held.name}: {held}")
@@ -437,6 +448,19 @@ class Judge:
             self.note("store", f"a write of {held} was accepted after one of a later lease")
         name.stored, name.stored_grant = fence, max(place, name.stored_grant)
 
+    def waited(self, process: Process, since: float, timeout: float | None) -> None:
+        """
+        Take in that a task does not wait any longer.
+
+        :param since: its process's clock when it began
+        """
+        # 0 is one attempt, and takes as long as an answer.
+        if not timeout or not self._timeouts_are_judged:
+            return
+        late = process.turned_at - since - timeout
+        if late > ENDS_WITHIN + 5 * process.turn:
+            self.note("waited", f"{process.label} waited {late:.3f} s beyond its {timeout} s")
+
     def relies_on(self, held: Held, asked_at: float) -> None:
         """Take in that it was asked whether a lease is held, by its clock or of a server."""
         if held.relies():
@@ -455,7 +479,7 @@ class Judge:
             if stuck is not None:
                 self.note("linear", f"by no order can this be so: {stuck}")
 
-    def goes_on(self, held: Held) -> None:
+    def goes_on(self, held: Held | Visit) -> None:
         """Take in that a body which is cancelled on a loss runs on."""
         lease, process = held.lease, held.process
         if lease.is_held or lease._released:
@@ -496,6 +520,7 @@ class Judge:
         self._unclaimed.look()
         self.pages.look()
         self.permits.look()
+        self.leaders.look()
         for text, name in self.names.items():
             if name.open:
                 if len(name.open) > 1:

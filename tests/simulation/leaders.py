@@ -29,8 +29,11 @@ class Leaders:
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
-        self._proclaimed: defaultdict[str, set[str]] = defaultdict(set)
+        self._proclaimed: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        """What was, by tokens, with when it was last; in the order of time."""
         self._began_at: dict[Held, float] = {}
+        self._ended_at: dict[str, float] = {}
+        """When terms ended, by their tokens."""
         self.observers: dict[Observer, None] = {}
 
     def begins(self, held: Held, value: str) -> None:
@@ -40,17 +43,26 @@ class Leaders:
 
     def proclaims(self, held: Held, value: str) -> None:
         """Take in what a leader is about to proclaim."""
-        self._proclaimed[held.lease.token].add(value)
+        proclaimed = self._proclaimed[held.lease.token]
+        proclaimed.pop(value, None)
+        proclaimed[value] = self._judge.now
 
     def ends(self, held: Held) -> None:
         """Take in that a term ends, of which all must have heard who observed it."""
         judge, began_at = self._judge, self._began_at.pop(held)
+        self._ended_at[held.lease.token] = judge.now
         if not judge.observers_are_judged or judge.now - began_at < TOLD_WITHIN:
             return
+        value, proclaimed_at = list(self._proclaimed[held.lease.token].items())[-1]
         for each in self.observers:
-            missed = held.lease.fencing_token not in each.terms and each.since < began_at
-            if each.name == held.name and missed and not each.process.dead:
+            if each.name != held.name or each.process.dead:
+                continue
+            if held.lease.fencing_token not in each.terms and each.since < began_at:
                 judge.note("leader", f"{each.process.label} was not told that {held} leads")
+            late = judge.now - max(proclaimed_at, each.since)
+            seen = each.seen if late > TOLD_WITHIN else None
+            if seen is not None and seen.token == held.lease.token and seen.value != value:
+                judge.note("leader", f"{each.process.label} was not told of {value!r} by {held}")
 
     def told(self, name_text: str, leader: Leader | None) -> None:
         """Take in what somebody is told who asks."""
@@ -74,6 +86,16 @@ class Leaders:
             self._judge.note("leader", f"{leader} leads behind term {observer.highest}")
         observer.highest = max(observer.highest, leader.term)
         observer.terms.add(leader.term)
+
+    def look(self) -> None:
+        """See that observers hear that a term has ended."""
+        judge = self._judge
+        for each in self.observers if judge.observers_are_judged else ():
+            if each.seen is None or each.process.dead:
+                continue
+            late = judge.now - max(self._ended_at.get(each.seen.token, judge.now), each.since)
+            if late > TOLD_WITHIN:
+                judge.note("leader", f"{each.process.label} sees {each.seen} {late:.3f} s after it")
 
     def look_at_end(self, key: bytes, observer: Observer) -> None:
         """See that an observer knows that nobody leads, long after the last one did."""

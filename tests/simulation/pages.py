@@ -10,12 +10,17 @@ from aiodistlock import ReadWriteLease
 
 if TYPE_CHECKING:
     from tests.simulation.judge import Judge
+    from tests.simulation.process import Process
+
+NAMESPACE = "page:"
+"""Of names that nobody takes otherwise: what stands at their keys is of several holders."""
 
 
 @dataclass(eq=False)
 class Visit:
     """One lease in one mode, from its holder's word that it has it to its word that it has not."""
 
+    process: Process
     lease: ReadWriteLease
     name: str
     writes: bool
@@ -50,10 +55,10 @@ class Pages:
         self._read: defaultdict[str, int] = defaultdict(int)
         """The highest version that was read of each name."""
 
-    def begins(self, name: str, lease: ReadWriteLease) -> Visit:
+    def begins(self, process: Process, name: str, lease: ReadWriteLease) -> Visit:
         """Take in that somebody reads or writes from now on, under a lease."""
         judge, fence = self._judge, lease.fencing_token
-        visit = Visit(lease, name, lease.mode == "write")
+        visit = Visit(process, lease, name, lease.mode == "write")
         judge.holds += 1
         judge.holds_of["rwlock"] += 1
         if judge.fences_are_promised and visit.relies():
@@ -65,6 +70,8 @@ class Pages:
             # set forward ends a lease by which its holder reads on, beside the next writer.
             elif fence < self._written[name] and not judge.data_lost and judge.broken_at < 0:
                 judge.note("fence", f"{visit} reads behind {self._written[name]}")
+        if not visit.writes:
+            judge.beside.reads(name, visit)
         if visit.writes:
             self._written[name] = max(self._written[name], fence)
         else:

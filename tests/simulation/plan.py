@@ -57,7 +57,9 @@ OF_SENTINELS = ("failover",)
 
 OF_CLUSTERS = ("move",)
 
-OF_THEMES = ("snatch", "late both ways", "forge void", "back a little", "forward a little")
+OF_THEMES = (
+    *("snatch", "late both ways", "forge void", "back a little", "forward a little", "evict"),
+)
 """What only themes have."""
 
 KINDS = (
@@ -87,6 +89,8 @@ class Plan:
     :param busy: whether bodies begin by keeping their event loop busy
     :param look_costs: seconds that each look at a clock takes; tasks that use a lock again and
         again without an await take their time then
+    :param streams: whether of the tasks of a process that take read/write locks one writes, and all
+        others read
     """
 
     seed: int
@@ -110,6 +114,7 @@ class Plan:
     slips: float = 0.0
     busy: bool = False
     look_costs: float = 0.0
+    streams: bool = False
     strikes: tuple[Strike, ...] = field(default=(), repr=False)
 
     @property
@@ -247,5 +252,6 @@ def _on(plan: Plan, name: str, theme: Theme) -> Plan:
         slips=theme.slips,
         busy=theme.busy,
         look_costs=theme.look_costs,
+        streams=theme.streams,
         strikes=tuple(strikes),
     )

@@ -23,7 +23,7 @@ CLOCKS_A_LITTLE = {"back a little": 0.01, "forward a little": 0.5}
 """By how many seconds a clock is set at most: less than the gap between fencing tokens, and less
 than leases last."""
 
-SERVERS_IN_THEMES = ("forge void", *CLOCKS_A_LITTLE)
+SERVERS_IN_THEMES = ("forge void", "evict", *CLOCKS_A_LITTLE)
 
 MOST_PROCESSES = 12
 """So many there may have been in all; one that dies is followed by another."""
@@ -222,10 +222,8 @@ class Striker:
         elif kind in ("restart", "empty"):
             server.go_down()
             timeline.after(for_, self._restart, server.name, kind == "restart")
-        elif kind == "flush":
-            server.keys.values.clear()
-            server.keys.ends.clear()
-            judge.node_lost_data(server)
+        elif kind in ("flush", "evict"):
+            self._forget(server, strike)
         else:
             # By hours, down to what is less than the gap between fencing tokens.
             little = strike.number % 2 == 0
@@ -235,6 +233,16 @@ class Striker:
             seconds = by if kind.startswith("forward") else -by
             server.step_clock(seconds)
             judge.clock_was_set(seconds)
+
+    def _forget(self, server: RedisServer, strike: Strike) -> None:
+        """Have a server forget all it keeps, or who has one of the locks."""
+        held = [key for key in self._world.judge.keys if key in server.keys.values]
+        if strike.kind == "flush":
+            server.keys.values.clear()
+            server.keys.ends.clear()
+        elif held:
+            server.keys.drop(held[strike.number % len(held)])
+        self._world.judge.node_lost_data(server)
 
     def _forge(self, server: RedisServer) -> None:
         """Have a stranger publish grants, who knows all but the waiters' secrets."""

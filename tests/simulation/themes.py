@@ -47,6 +47,7 @@ class Theme:
     slips: float = 0.0
     busy: bool = False
     look_costs: float = 0.0
+    streams: bool = False
     deployments: tuple[str, ...] = ALL
 
 
@@ -126,7 +127,7 @@ THEMES = {
         rate=6.0,
         ttls=(1.5,),
         names=1,
-        weathers=None,
+        weathers=("slow",),
         claim_window=0.06,
     ),
     "late answers to renewals": Theme(
@@ -219,6 +220,72 @@ THEMES = {
     "forged": Theme(("forge", "forge void", "drop clients", "reset"), rate=12.0, weathers=None),
     "slips": Theme(
         ("stop", "stall"), ttls=(0.06, 0.15), weathers=None, workers=(2, 3, 8), slips=0.02
+    ),
+    "evicted": Theme(
+        ("evict",),
+        rate=2.0,
+        at_a_time=(1,),
+        names=3,
+        workers=(1, 2),
+        ttls=(0.4,),
+        kinds=("together",),
+        bodies="long",
+        deployments=NOT_QUORUMS,
+    ),
+    "together": Theme(
+        ("cancel", "snatch", "half"),
+        rate=12.0,
+        names=3,
+        ttls=(0.15, 1.5),
+        kinds=("together",),
+    ),
+    "windows": Theme(
+        ("OOM", "BUSY", "half", "cut", "hold", "kill"),
+        power=2.0,
+        rate=12.0,
+        names=1,
+        workers=(2, 3),
+        ttls=(0.15, 1.5),
+        kinds=("once",),
+        deployments=NOT_QUORUMS,
+    ),
+    "terms": Theme(
+        ("half", "hold", "kill", "cancel"),
+        power=2.0,
+        rate=8.0,
+        names=1,
+        workers=(1, 3),
+        ttls=(0.15, 0.4),
+        kinds=("election",),
+        deployments=NOT_QUORUMS,
+    ),
+    "reading while all is well": Theme(
+        names=1,
+        workers=(2, 3, 8),
+        ttls=(0.4, 1.5),
+        kinds=("rwlock",),
+        bodies="short",
+        deployments=NOT_QUORUMS,
+    ),
+    "a stream of readers": Theme(
+        names=1,
+        workers=(8,),
+        ttls=(1.5,),
+        kinds=("rwlock",),
+        bodies="short",
+        streams=True,
+        deployments=NOT_QUORUMS,
+    ),
+    "reading": Theme(
+        ("kill", "cancel", "cancel", "flush", "hold"),
+        power=2.0,
+        rate=8.0,
+        names=1,
+        workers=(2, 3, 8),
+        ttls=(0.15, 0.4),
+        kinds=("rwlock",),
+        bodies="long",
+        deployments=NOT_QUORUMS,
     ),
     "amnesia": Theme(
         ("empty", "flush", "restart", "restart", "full", "block"),

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tests.simulation.judge import Judge
+    from tests.simulation.known import Held
+
+NEARLY = 0.5
+"""Seconds by which a server's clock is not the true time, and more than a window is long."""
 
 
 class Windows:
@@ -26,6 +30,13 @@ class Windows:
         self._marked.clear()
         self._done.clear()
 
+    def told(self, name: str, since: float, asked_at: float) -> None:
+        """Take in the window that a server's clock tells, by its beginning, in true time."""
+        judge = self._judge
+        right = asked_at - NEARLY < since < judge.now + NEARLY
+        if judge.broken_at < 0 and not right:
+            judge.note("once", f"the window of {name} began at {since:.3f} s, by what clock?")
+
     def begins(self, name: str, window: int, asked_at: float, *, marked: bool) -> None:
         """
         Take in that a window is begun.
@@ -45,6 +56,13 @@ class Windows:
         self._mark(name, window, asked_at)
         if asked_at > self._judge.broken_at:
             self._done.add((name, window))
+
+    def lost(self, held: Held, error: str) -> None:
+        """Take in that a lease that had outlasted its run was said to be lost."""
+        lease, judge = held.lease._process_lease, self._judge
+        # Nobody takes it from its holder before its deadline.
+        if lease.validity_at(held.process.turned_at) > 0.0 and held.grant.at > judge.broken_at:
+            judge.note("once", f"{held} was not over, and its end was refused: {error}")
 
     def _mark(self, name: str, window: int, asked_at: float) -> None:
         # What was lost meanwhile may be this mark.

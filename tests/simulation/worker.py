@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from aiodistlock import AsyncLock, Backoff, Lease, LockClient, LockError
+from aiodistlock import AcquireTimeout, AsyncLock, Backoff, Lease, LockClient, LockError
 from aiodistlock.errors import LeaseLost, StoreUnavailable
 from tests.simulation.judge import NAMESPACE, Judge
 from tests.simulation.kinds import TIMEOUTS
@@ -54,6 +54,8 @@ class Worker:
         self.doing = "nothing"
         self._waits_since = 0.0
         """Since when it waits for a lock, by its process's clock; 0.0: it does not."""
+        self._timeout: float | None = None
+        """For how long it does so, seconds."""
         self._wanted: dict[Worker, float] = {}
         """Where it stands while it wants a lock, with the time since when."""
         self.task: asyncio.Task[Any] | None = None
@@ -94,24 +96,30 @@ class Worker:
     async def run(self, client: LockClient) -> None:
         """Take locks, one after the other."""
         rng = self._rng
-        self.task = asyncio.current_task()
+        self.task = task = asyncio.current_task()
+        assert task is not None
         while not self.stopping and not client._closed:
             try:
                 self.doing = "a pause"
                 await asyncio.sleep(rng.choice((0.0, 0.0, 0.003, 0.03)) * rng.random())
                 name = rng.choice(list(self.judge.names))
+                kind = ""
                 if self.plan.kinds and self.kinds_rng.random() < 0.5:
+                    kind = self.kinds_rng.choice(self.plan.kinds)
                     with suppress(LockError, Mishap):
-                        await USES[self.kinds_rng.choice(self.plan.kinds)](self, client, name)
-                    continue
-                lock = self._lock(client, name)
-                self.doing = f"{lock!r}"
-                with suppress(LockError, Mishap):
-                    await self._ask_for(lock, name)
+                        await USES[kind](self, client, name)
+                else:
+                    lock = self._lock(client, name)
+                    self.doing = f"{lock!r}"
+                    with suppress(LockError, Mishap):
+                        await self._ask_for(lock, name)
+                if kind == "redis-py":
+                    while task.uncancel():  # it may not hear of one (CPython #86296)
+                        pass
+                elif task.cancelling():
+                    self.judge.note("swallowed", f"{self.doing} was cancelled, and goes on")
             except asyncio.CancelledError:
                 # By somebody who gave up on what it did, as of a request that took too long.
-                task = asyncio.current_task()
-                assert task is not None
                 if self.ending or task.uncancel() > 0:
                     raise
 
@@ -126,6 +134,10 @@ class Worker:
         self._wanted[self] = self.judge.now
         try:
             await self._once(lock, name)
+        except AcquireTimeout:
+            if self._waits_since:
+                self.judge.waited(self.process, since, self._timeout)
+            raise
         except StoreUnavailable as error:
             waited = self.process.clock() - since
             if self._waits_since and waited < self.process.patience:
@@ -141,6 +153,7 @@ class Worker:
             return
         timeout = rng.choice(TIMEOUTS)
         way = rng.random()
+        self._timeout = None if way < 0.15 else timeout
         if way < 0.15:
             lease = await lock.try_acquire()
             if lease is not None:
@@ -181,10 +194,12 @@ class Worker:
         try:
             await self._body(lease, name, cancelled=False)
         finally:
-            await lease.release()
+            with suppress(LockError):  # it would take the place of a cancellation
+                await lease.release()
 
     async def _body(self, lease: Lease, name: str, *, cancelled: bool) -> None:
         asked_at = self._wanted.pop(self, 0.0)
+        self.judge.waited(self.process, self._waits_since, self._timeout)
         self._waits_since = 0.0
         await self.body([self.judge.began(self.process, name, lease, asked_at)], cancelled)
 

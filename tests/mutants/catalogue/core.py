@@ -18,7 +18,7 @@ MUTANTS = (
         "core/fencing.py",
         "    return granted - server_us <= MAX_LOCAL_HANDOFFS + 1\n",
         "    return True\n",
-        theme="clock set back a little",
+        theme="clock set",
         tests="unit/test_fencing.py::test_hand_offs_are_covered_unless_the_clock_is_behind",
     ),
     mutant(

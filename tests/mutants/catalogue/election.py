@@ -9,6 +9,7 @@ MUTANTS = (
         "protocol/lua/leader.lua",
         "string.sub(found, 1, #head) == head\n",
         "found ~= ''\n",
+        theme="terms",
         tests="redis/test_election_scripts.py::test_a_successor_has_proclaimed_nothing_yet",
     ),
     mutant(
@@ -17,6 +18,7 @@ MUTANTS = (
         "election.py",
         'cast("ElectionStore", client.store).proclaim(lease.keys, lease.value, b"", 0)\n',
         "pass\n",
+        theme="terms",
         tests="contract/test_election.py::"
         "test_an_observer_sees_who_leads_from_the_first_to_the_last",
     ),
@@ -26,6 +28,7 @@ MUTANTS = (
         "protocol/lua/proclaim.lua",
         "  if is_of(value) then redis.call('DEL', KEYS[4]) end\n",
         "  redis.call('DEL', KEYS[4])\n",
+        theme="terms",
         tests="redis/test_election_scripts.py::"
         "test_a_former_leader_takes_nothing_back_of_its_successor",
     ),
@@ -35,6 +38,7 @@ MUTANTS = (
         "protocol/lua/proclaim.lua",
         "if holder ~= value then return {OTHER, tag} end\n",
         "",
+        theme="terms",
         tests="redis/test_election_scripts.py::test_who_does_not_lead_proclaims_nothing",
     ),
     mutant(
@@ -43,6 +47,7 @@ MUTANTS = (
         "protocol/lua/proclaim.lua",
         "'PX', ttl)\n  announce()\n",
         "'PX', ttl)\n",
+        theme="leading while all is well",
         tests="redis/test_election_scripts.py::test_a_leader_proclaims_and_announces_once",
     ),
     mutant(
@@ -51,6 +56,7 @@ MUTANTS = (
         "protocol/lua/proclaim.lua",
         "not (holder and is_of(holder)) then announce() end\n",
         "not (holder and is_of(holder)) then return {DONE, tag} end\n",
+        theme="leading while all is well",
         tests="redis/test_election_scripts.py::"
         "test_what_was_proclaimed_is_taken_back_behind_the_release",
     ),
@@ -60,6 +66,7 @@ MUTANTS = (
         "protocol/lua/proclaim.lua",
         "value .. ' ' .. text, 'PX', ttl)\n",
         "value .. ' ' .. text)\n",
+        theme="terms",
         tests="redis/test_election_scripts.py::test_a_leader_proclaims_and_announces_once",
     ),
     mutant(
@@ -77,6 +84,7 @@ MUTANTS = (
         "connection/inbox.py",
         "        self._owner.on_announced(channel)  # before, one may have been missed\n",
         "",
+        theme="leading while all is well",
         tests="faults/test_elections.py::"
         "test_nothing_is_missed_between_the_question_and_the_subscription",
     ),
@@ -86,6 +94,7 @@ MUTANTS = (
         "waiting/observation.py",
         "            self._again = True\n",
         "            pass\n",
+        theme="leading while all is well",
         tests="unit/test_observation.py::"
         "test_what_is_announced_while_a_question_is_under_way_is_asked_behind_it",
     ),
@@ -95,6 +104,7 @@ MUTANTS = (
         "waiting/observation.py",
         "        pause = LOOK_EVERY if led.remaining is None else min(led.remaining, LOOK_EVERY)\n",
         "        pause = 3600.0\n",
+        theme="terms",
         tests="unit/test_observation.py::test_it_looks_when_the_lease_it_knows_of_must_be_over",
     ),
     mutant(
@@ -103,6 +113,7 @@ MUTANTS = (
         "election.py",
         "local_handoffs=0, **options)",
         "**options)",
+        theme="leading while all is well",
         tests="contract/test_election.py::test_tasks_of_one_process_are_candidates_each",
     ),
     mutant(
@@ -111,6 +122,7 @@ MUTANTS = (
         "election.py",
         "            and task.cancelling() <= block._cancelling\n",
         "",
+        theme="terms",
         tests="contract/test_election.py::"
         "test_a_cancellation_from_outside_is_not_swallowed_by_a_resignation",
     ),

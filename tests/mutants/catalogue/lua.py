@@ -56,7 +56,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "      if not is_marked(counter) then fence = fence + GAP end\n",
         "",
-        theme="clock set back a little",
+        theme="clock set",
         tests="redis/test_fencing.py::test_where_the_clock_is_found_behind_the_gap_is_added_once",
     ),
     mutant(

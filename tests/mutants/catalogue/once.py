@@ -9,6 +9,7 @@ MUTANTS = (
         "once.py",
         "                value = await function(turn.run)\n                await turn.done()\n",
         "                await turn.done()\n                value = await function(turn.run)\n",
+        theme="windows",
         tests="contract/test_once.py::test_an_error_leaves_no_mark",
     ),
     mutant(
@@ -17,6 +18,7 @@ MUTANTS = (
         "once.py",
         "        contender.ending = self._ending\n",
         "        del contender\n",
+        theme="windows",
         tests="contract/test_once.py::test_one_of_all_runs_and_the_others_are_told",
     ),
     mutant(
@@ -25,6 +27,7 @@ MUTANTS = (
         "once.py",
         "(await self._ask(None)).mark\n            if mark is not None and mark.refuses",
         "None\n            if mark is not None and mark.refuses",
+        theme="windows",
         tests="contract/test_once.py::test_one_of_all_runs_and_the_others_are_told",
     ),
     mutant(
@@ -33,6 +36,7 @@ MUTANTS = (
         "once.py",
         "            begun = await self._marked_as_begun(lease, window_us)\n",
         "            begun = None\n",
+        theme="windows",
         tests="contract/test_once.py::test_what_is_begun_is_not_begun_again",
     ),
     mutant(
@@ -41,6 +45,7 @@ MUTANTS = (
         "once.py",
         "        lease.check()\n        return Started",
         "        return Started",
+        theme="slips",
         tests="contract/test_once.py::test_nobody_begins_under_a_lease_that_is_over",
     ),
     mutant(
@@ -49,6 +54,7 @@ MUTANTS = (
         "once.py",
         "        self.lease.check()\n        # No await",
         "        # No await",
+        theme="windows",
         tests="contract/test_once.py::test_a_loss_that_the_function_does_not_notice_leaves_no_mark",
     ),
     mutant(
@@ -58,6 +64,7 @@ MUTANTS = (
         "window_us = looked.server_us - looked.server_us % self._options.every_us\n",
         "window_us = __import__('time').time_ns() // 1000\n"
         "                window_us -= window_us % self._options.every_us\n",
+        theme="windows",
         tests="faults/test_once.py::test_the_hosts_clock_tells_no_window",
     ),
     mutant(
@@ -66,6 +73,7 @@ MUTANTS = (
         "once.py",
         "        self.lease._client.let_go[held.token] = self.lease\n",
         "",
+        theme="windows",
         tests="faults/test_once.py::"
         "test_an_end_that_is_refused_for_a_while_is_not_given_up_by_who_waits_beside_it",
     ),
@@ -83,6 +91,7 @@ MUTANTS = (
         "protocol/lua/mark.lua",
         "if holder ~= value then return {OTHER, tag} end\n",
         "",
+        theme="windows",
         tests="redis/test_mark_script.py::test_who_lost_the_lease_marks_nothing",
     ),
     mutant(
@@ -91,6 +100,7 @@ MUTANTS = (
         "protocol/lua/mark.lua",
         "  if last >= window then return {HELD, tag, told(mark)} end\n",
         "",
+        theme="windows",
         tests="redis/test_mark_script.py::test_what_another_has_begun_or_done_is_not_begun",
     ),
     mutant(
@@ -99,6 +109,7 @@ MUTANTS = (
         "protocol/lua/mark.lua",
         "if state == 'done' and (last > window or (ours and last_state == 'done')) then\n",
         "if false then\n",
+        theme="windows",
         tests="redis/test_mark_script.py::test_twice_finds_its_own_mark",
     ),
     mutant(
@@ -123,6 +134,7 @@ MUTANTS = (
         "protocol/lua/mark.lua",
         "  redis.call('SET', KEYS[5], said, 'PX', mark_ttl)\n",
         "  redis.call('SET', KEYS[5], said)\n",
+        theme="windows",
         tests="redis/test_mark_script.py::test_a_good_end_marks_the_window_and_gives_the_lock_up",
     ),
 )

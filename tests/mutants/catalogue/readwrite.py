@@ -11,6 +11,7 @@ MUTANTS = (
         "protocol/lua/read.lua",
         "  if ours or (waiters() == 0 and not second) then\n",
         "  if ours or not second then\n",
+        theme="reading while all is well",
         tests=_SCRIPTS + "test_who_comes_while_somebody_waits_joins_the_queue",
     ),
     mutant(
@@ -19,6 +20,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "      if not first[1] or tonumber(first[2]) > now then break end\n",
         "      if true then break end\n",
+        theme="reading",
         tests=_SCRIPTS + "test_a_dead_reader_ends_alone",
     ),
     mutant(
@@ -27,6 +29,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "    if it.size() == 0 then return give_up(now, 0) end\n",
         "    if it.size() <= 1 then return give_up(now, 0) end\n",
+        theme="reading",
         tests=_SCRIPTS + "test_the_last_to_leave_hands_the_lock_on",
     ),
     mutant(
@@ -35,6 +38,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "    redis.call('PEXPIRE', KEYS[1], ttl)\n  end\n\n  -- Has those hold",
         "  end\n\n  -- Has those hold",
+        theme="reading",
         tests=_SCRIPTS + "test_readers_hold_together",
     ),
     mutant(
@@ -43,6 +47,7 @@ MUTANTS = (
         "protocol/lua/upgrade.lua",
         "if readers.size() == 1 then\n",
         "if readers.size() >= 1 then\n",
+        theme="reading",
         tests=_SCRIPTS + "test_an_upgrade_waits_for_the_other_readers_in_front_of_the_queue",
     ),
     mutant(
@@ -51,6 +56,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "        if it.size() == 1 then upgrade(",
         "        if it.size() >= 1 then upgrade(",
+        theme="reading",
         tests=_SCRIPTS + "test_an_upgrade_waits_for_the_other_readers_in_front_of_the_queue",
     ),
     mutant(
@@ -59,6 +65,7 @@ MUTANTS = (
         "protocol/lua/read.lua",
         "  local second = letter_of(token) == 'u' and readers.upgradeable()\n",
         "  local second = false\n",
+        theme="reading",
         tests=_SCRIPTS + "test_only_one_reader_of_a_group_is_upgradeable",
     ),
     mutant(
@@ -67,6 +74,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "          first = first or token\n",
         "          return token\n",
+        theme="reading while all is well",
         tests=_SCRIPTS + "test_who_comes_while_somebody_waits_joins_the_queue",
     ),
     mutant(
@@ -75,6 +83,7 @@ MUTANTS = (
         "protocol/lua/abandon.lua",
         "  readers.settle(now, holder) -- whoever waited behind us may come in\n",
         "",
+        theme="reading",
         tests=_SCRIPTS + "test_who_leaves_the_queue_lets_those_behind_in",
     ),
     mutant(
@@ -83,6 +92,7 @@ MUTANTS = (
         "protocol/lua/acquire.lua",
         "    begins(token)\n",
         "",
+        theme="reading",
         tests=_SCRIPTS + "test_the_version_is_unknown_while_a_writer_of_a_read_write_lock_holds",
     ),
     mutant(
@@ -91,6 +101,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "    group().remember(math.max(used, fence_of(value, token) or 0))\n",
         "    group().remember(fence_of(value, token) or used)\n",
+        theme="reading while all is well",
         tests="contract/test_readwrite.py::test_the_version_is_the_last_of_several_local_writers",
     ),
     mutant(
@@ -99,6 +110,7 @@ MUTANTS = (
         "protocol/lua/prelude.lua",
         "    local version = version_of(now, 0)\n    redis.call('DEL', members)\n",
         "    local version = version_of(now, 0)\n",
+        theme="reading",
         tests=_SCRIPTS + "test_a_group_of_before_is_no_part_of_a_new_one",
     ),
     mutant(
@@ -107,6 +119,7 @@ MUTANTS = (
         "waiting/reading.py",
         "        return lease.alive and enough and now < lease.span_ends_at\n",
         "        return lease.alive and enough\n",
+        theme="a stream of readers",
         tests="faults/test_readwrite.py::test_a_stream_of_fifty_readers_lets_a_writer_in",
     ),
     mutant(
@@ -115,6 +128,7 @@ MUTANTS = (
         "waiting/reading.py",
         "        if type(reply) is Renewed and reply.waiters == 0:\n",
         "        if type(reply) is Renewed:\n",
+        theme="a stream of readers",
         tests="faults/test_readwrite.py::test_a_stream_of_fifty_readers_lets_a_writer_in",
     ),
     mutant(
@@ -123,6 +137,7 @@ MUTANTS = (
         "waiting/reading.py",
         "        if not shared.shares:\n            if not shared.alive:\n",
         "        if True:\n            if not shared.alive:\n",
+        theme="reading",
         tests="contract/test_readwrite.py::test_everybody_gets_on_and_nobody_writes_beside_anybody",
     ),
     mutant(
@@ -131,6 +146,7 @@ MUTANTS = (
         "waiting/reading.py",
         "            share.event(LeaseEvent.EXPIRED)\n            share.lose(reason)\n",
         "            share.event(LeaseEvent.EXPIRED)\n",
+        theme="reading",
         tests="faults/test_readwrite.py::test_a_flush_ends_what_is_read_and_the_version_rises",
     ),
     mutant(
@@ -143,6 +159,7 @@ MUTANTS = (
         "        return store.stay_reader(\n"
         "            self.keys, attempt.token, reader.token, options.ttl_ms, None\n"
         "        )\n",
+        theme="reading",
         tests="contract/test_readwrite.py::test_an_upgrade_that_is_out_of_time_reads_on",
     ),
 )

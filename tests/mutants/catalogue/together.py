@@ -12,6 +12,7 @@ MUTANTS = (
         file="together.py",
         old="        self._ordered = sorted(locks, key=lambda lock: lock._keys.key)\n",
         new="        self._ordered = list(locks)\n",
+        theme="together",
         tests="faults/test_together.py::"
         "test_the_order_is_what_keeps_two_from_waiting_for_each_other",
     ),
@@ -20,6 +21,7 @@ MUTANTS = (
         file="together.py",
         old="        _give_back([lease for lease in taken[refused:] if lease is not None])\n",
         new="",
+        theme="together",
         tests="contract/test_together.py::test_it_waits_in_order_and_holds_no_later_one_meanwhile",
     ),
     _of_several(
@@ -27,6 +29,7 @@ MUTANTS = (
         file="together.py",
         old="                    lease._body = self\n",
         new="                    lease._body = self\n                break\n",
+        theme="evicted",
         tests="contract/test_together.py::test_the_loss_of_any_cancels_the_body",
     ),
     _of_several(
@@ -34,6 +37,7 @@ MUTANTS = (
         file="together.py",
         old="for place, lease in enumerate(leases) if not _is_held(lease, now))\n",
         new="for place, lease in enumerate(leases) if lease is None)\n",
+        theme="together",
         tests="contract/test_together.py::test_one_that_is_lost_meanwhile_is_acquired_again",
     ),
     _of_several(
@@ -41,6 +45,7 @@ MUTANTS = (
         file="together.py",
         old="        except AcquireTimeout as error:\n            _give_back(self._leases)\n",
         new="        except AcquireTimeout as error:\n",
+        theme="together",
         tests="contract/test_together.py::test_whoever_runs_out_of_time_leaves_none",
     ),
     _of_several(
@@ -48,6 +53,7 @@ MUTANTS = (
         file="together.py",
         old="            cleanups = _give_back(self._leases)\n",
         new="            cleanups: list[Call[Any] | None] = []\n",
+        theme="together",
         tests="contract/test_together.py::test_cancelled_while_it_waits_it_leaves_none",
     ),
     _of_several(
@@ -55,6 +61,7 @@ MUTANTS = (
         file="together.py",
         old="        left = self._until - self._client.clock()\n",
         new="        left = self._timeout\n",
+        theme="together",
         tests="contract/test_together.py::test_the_timeout_is_one_for_all",
     ),
     _of_several(
@@ -62,6 +69,7 @@ MUTANTS = (
         file="waiting/try_together.py",
         old="        cleanups += [each._give_back() for each in at_hand]\n",
         new="        del at_hand\n",
+        theme="together",
         tests="faults/test_together.py::test_cancelled_it_gives_back_what_it_had_at_hand",
     ),
 )

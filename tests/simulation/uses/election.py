@@ -95,6 +95,7 @@ class Observer:
     async def run(self, client: LockClient) -> None:
         """Observe until the client is closed."""
         rng, leaders = self._rng, self._judge.leaders
+        await asyncio.sleep(0.3 * rng.random())  # somebody may lead, or begin to
         election = client.election(self.name, namespace=NAMESPACE)
         while not client._closed:
             with suppress(LockError, TimeoutError):

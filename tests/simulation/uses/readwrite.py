@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 from aiodistlock import LockClient, ReadWriteLease
 from tests.simulation.kinds import TIMEOUTS
+from tests.simulation.pages import NAMESPACE
 
 if TYPE_CHECKING:
     from tests.simulation.worker import Worker
-
-NAMESPACE = "page:"
-"""Of names that nobody takes otherwise: what stands at their keys is of several holders."""
 
 
 async def read_or_write(worker: Worker, client: LockClient, name: str) -> None:
@@ -27,6 +25,8 @@ async def read_or_write(worker: Worker, client: LockClient, name: str) -> None:
         namespace=NAMESPACE,
     )
     mode = rng.choice("rrrrwwu")
+    if worker.plan.streams:
+        mode = "r" if worker.number else "w"
     worker.doing = f"{rw!r}, {mode}"
     side = {"r": rw.read, "w": rw.write, "u": rw.upgradeable}[mode]()
     async with worker.bounded(), side as lease:
@@ -41,10 +41,17 @@ async def read_or_write(worker: Worker, client: LockClient, name: str) -> None:
 
 async def _visit(worker: Worker, name: str, lease: ReadWriteLease) -> None:
     rng, judge = worker.kinds_rng, worker.judge
-    visit = judge.pages.begins(name, lease)
+    visit = judge.pages.begins(worker.process, name, lease)
+    if worker.plan.streams:
+        long: tuple[float, ...] = (0.03, 0.03)
+    else:
+        long = (lease._process_lease.options.ttl,) if worker.plan.bodies == "long" else ()
     try:
         for _ in range(rng.randint(1, 4)):
             judge.pages.look()
-            await asyncio.sleep(rng.choice((0.0, 0.001, 0.01)) * rng.random())
+            await asyncio.sleep(rng.choice((0.0, 0.001, 0.01, *long)) * rng.random())
+            judge.goes_on(visit)
+            if worker.stopping:
+                break
     finally:
         judge.pages.ends(visit)

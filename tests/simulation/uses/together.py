@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiodistlock import LockClient
+from aiodistlock import AcquireTimeout, LockClient
 from tests.simulation.judge import NAMESPACE
 from tests.simulation.kinds import TIMEOUTS
 
@@ -30,21 +30,27 @@ async def take_together(worker: Worker, client: LockClient, name: str) -> None:
         options["reentrant"] = True
     elif draw < 0.5:
         options["local_handoffs"] = rng.choice((0, 1, 3))
+    timeout = rng.choice(TIMEOUTS)
     options |= worker.lingers(options) | {
-        "timeout": rng.choice(TIMEOUTS),
+        "timeout": timeout,
         "namespace": NAMESPACE,
         "backoff": worker.backoff,
     }
-    asked_at = judge.now
+    asked_at, since = judge.now, worker.process.turned_at
     worker.doing = f"{names} together, {options}"
-    async with worker.bounded(), client.together(*names, **options) as leases:
-        # The judge looks at a clock for each that begins, and the process may stand still there.
-        looked_at = worker.process.last_look
-        held = [
-            judge.began(worker.process, each, lease, asked_at, "together", looked_at)
-            for each, lease in zip(names, leases, strict=True)
-        ]
-        await worker.body(held, cancelled=options.get("on_lost") != "signal")
-        if "reentrant" in options:
-            async with client.together(*names[::-1], **options) as again:
-                assert again == leases[::-1]
+    try:
+        async with worker.bounded(), client.together(*names, **options) as leases:
+            # The judge looks at a clock for each, and the process may stand still there.
+            looked_at = worker.process.last_look
+            judge.waited(worker.process, since, timeout)
+            held = [
+                judge.began(worker.process, each, lease, asked_at, "together", looked_at)
+                for each, lease in zip(names, leases, strict=True)
+            ]
+            await worker.body(held, cancelled=options.get("on_lost") != "signal")
+            if "reentrant" in options:
+                async with client.together(*names[::-1], **options) as again:
+                    assert again == leases[::-1]
+    except AcquireTimeout:
+        judge.waited(worker.process, since, timeout)
+        raise
