@@ -19,3 +19,18 @@ var Scorer = {
   term: 5,
   partialTerm: 2,
 };
+
+// A line of a log has words that stand on no page, as names and numbers: of so many words a page is
+// found that has nearly as many as any other.
+const pagesWith = Search.performTermsSearch;
+Search.performTermsSearch = (words, excluded) => {
+  if (words.size < 5) return pagesWith(words, excluded);
+  const pages = new Map();
+  for (const word of words)
+    for (const page of pagesWith(new Set([word]), excluded))
+      pages.set(page[0], [...(pages.get(page[0]) ?? []), page]);
+  const most = Math.max(...[...pages.values()].map((each) => each.length));
+  return [...pages.values()]
+    .filter((each) => each.length >= 0.75 * most)
+    .map((each) => each.toSorted((one, other) => other[4] - one[4])[0]);
+};
