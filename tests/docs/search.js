@@ -3,7 +3,12 @@ const { readFileSync } = require("node:fs");
 const vm = require("node:vm");
 
 const [site, asked] = process.argv.slice(2);
-const document = { addEventListener() {}, querySelectorAll: () => [], readyState: "loading" };
+const document = {
+  addEventListener() {},
+  getElementById: () => null,
+  querySelectorAll: () => [],
+  readyState: "loading",
+};
 const page = { asked, document, localStorage: { setItem() {} }, SPHINX_HIGHLIGHT_ENABLED: false };
 page.window = page;
 vm.createContext(page);
