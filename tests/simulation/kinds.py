@@ -40,7 +40,7 @@ class Kind:
 KINDS = {
     "once": Kind(0.4),
     "election": Kind(0.3, may_have_no_body=False),
-    # Its names are its own, so whoever else has a lock has it as long as bodies tell.
+    # Their names are their own, so whoever else has a lock has it as long as bodies tell.
     "rwlock": Kind(0.3),
     "semaphore": Kind(0.3, may_have_no_body=False),
     "together": Kind(0.5, EVERYWHERE, names=2),
