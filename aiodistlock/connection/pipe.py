@@ -2,10 +2,10 @@
 
 Rules
 -----
-1. Calls go out in the order of their submission, those of one loop turn together, in
-   writes of at most ``MOST_TOGETHER``, so that the server works while we still pack.  A write
-   is one call of one script (``protocol/batch.py``), but for a name that comes twice in it.
-   What is sent again, or refused as a whole, is divided anew.
+1. Calls go out in the order of their submission, those of one loop turn together: the first
+   ``MOST_TOGETHER`` at once if little is on its way, so that the server works while we still
+   pack.  So many are one call of one script (``protocol/batch.py``), but for a name that comes
+   twice in it.  What is sent again, or refused as a whole, is divided anew.
 2. Replies come in that order.  Each carries the tag of its request; one that does
    not match, or that nobody asked for, closes the connection.
 3. A connection that breaks fails nobody: what is unanswered is sent again, because scripts
@@ -50,6 +50,13 @@ from aiodistlock.protocol.scripts import MOST_TOGETHER
 
 LEAST = 4
 """Fewest requests to go as one call: what it takes to tell them apart costs as much as two."""
+
+KEPT_BACK = 24
+"""Requests kept back, for the end of the turn, for each write that is unanswered.
+
+The server has work, and to write a few at a time wakes it again and again: with 1,024 tasks, and
+none kept back, that took a tenth of the client's time.
+"""
 
 
 class Pipe(Resender):
@@ -102,7 +109,8 @@ class Pipe(Resender):
             self._submit_offline(call)
             return
         unsent.append(call)
-        if len(unsent) >= MOST_TOGETHER:
+        count = len(unsent)
+        if count >= MOST_TOGETHER and count > KEPT_BACK * len(self._backlog.sent):
             self._flush()
         elif not (wire.reading or self._flush_soon_planned):
             self._flush_soon_planned = True

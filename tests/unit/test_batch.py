@@ -1,6 +1,7 @@
 """How calls are divided into batches, and what the batch's script is made of."""
 
 import re
+from string import ascii_lowercase, digits
 
 import pytest
 
@@ -9,6 +10,7 @@ from aiodistlock.protocol import scripts
 from aiodistlock.protocol.batch import Batch, divided
 from aiodistlock.protocol.operations import Operations
 from aiodistlock.protocol.redis_call import RedisCall
+from aiodistlock.protocol.scripts import MOST_TOGETHER
 from tests.resp import flat_blobs
 
 OPERATIONS = Operations()
@@ -45,10 +47,10 @@ def test_a_name_that_comes_again_begins_the_next_batch(names: str, parts: list[s
 
 
 @pytest.mark.parametrize("source", [False, True])
-@pytest.mark.parametrize("count", [2, 3, 24])
+@pytest.mark.parametrize("count", [2, 3, MOST_TOGETHER])
 def test_a_batch_is_one_well_formed_request(count: int, source: bool) -> None:
     """Keys, letters, arguments and one tag; with the source, all of it."""
-    together = calls("abcdefghijklmnopqrstuvwx"[:count])
+    together = calls((ascii_lowercase + digits)[:count])
     for number, call in enumerate(together):
         call.tag = 10**12 + number
     batch = Batch(together, sourced=source)
