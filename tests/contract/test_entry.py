@@ -13,8 +13,8 @@ from aiodistlock import AsyncLock, Lease, LockClient
 from aiodistlock.compat.redis_py import RedisPyLock
 from tests.contract.world import World
 
-TTL = 0.3
-STALL = 0.5
+TTL = 0.6
+STALL = 1.0
 """Seconds for which the event loop is busy: longer than the ttl."""
 
 WORLDS = pytest.mark.parametrize("world", ["memory", "resp3", "resp2"], indirect=True)

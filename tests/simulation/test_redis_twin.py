@@ -155,6 +155,8 @@ OURS = (
 LOADED = [(b"SCRIPT", b"LOAD", each.source) for each in OURS]
 
 LATE = re.compile(rb"\b1[678]\d{14}\b")
+OF_COMMAND = re.compile(r"@user_script: ?\d+: ([A-Z]+) ")
+"""Before Redis 7 what a command in a script answered stands at the end of the error."""
 PROOF = re.compile(rb"\b[0-9a-f]{40} 2 ")
 
 
@@ -170,7 +172,8 @@ def normal(value: Any, *, ms: bool = False) -> Any:
     if isinstance(value, int) and (value > 10**15 or (ms and value > 10_000)):
         return "<time>"
     if isinstance(value, Exception):
-        return ("error", str(value).split(" ")[0])
+        of_command = OF_COMMAND.search(str(value))
+        return ("error", of_command[1] if of_command else str(value).split(" ")[0])
     return value
 
 
