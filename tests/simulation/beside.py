@@ -126,7 +126,7 @@ class Beside:
         now = self._judge.now
         first = self._first.get(f"{PAGES}{name}".encode())
         came_at = self._came_at.get(visit.lease._process_lease.token, now)
-        if first is None or not self._judge.all_is_well:
+        if first is None or not self._judge.all_goes_on:
             return
         passed = now - max(self._came_at[first], came_at)
         if passed > LOCAL_FOR:

@@ -99,7 +99,8 @@ class Judge:
         self._hand_overs_are_judged = self.all_is_well and not plan.busy and bodies_tell
         self.waits_are_judged = is_judged(plan)
         self.claims_are_judged = self.waits_are_judged and bodies_tell
-        self.observers_are_judged = self.all_is_well and not plan.busy
+        self.all_goes_on = self.all_is_well and not plan.busy
+        """And no body keeps its loop from hearing who waits."""
         self._undoes = plan.ack != "local"
         self._forgets_only = quick and plan.faults == ("flush",)
         stands_still = plan.slips or plan.busy or {"stop", "stall", "suspend"} & {*plan.faults}

@@ -51,7 +51,7 @@ class Leaders:
         """Take in that a term ends, of which all must have heard who observed it."""
         judge, began_at = self._judge, self._began_at.pop(held)
         self._ended_at[held.lease.token] = judge.now
-        if not judge.observers_are_judged or judge.now - began_at < TOLD_WITHIN:
+        if not judge.all_goes_on or judge.now - began_at < TOLD_WITHIN:
             return
         value, proclaimed_at = list(self._proclaimed[held.lease.token].items())[-1]
         for each in self.observers:
@@ -90,7 +90,7 @@ class Leaders:
     def look(self) -> None:
         """See that observers hear that a term has ended."""
         judge = self._judge
-        for each in self.observers if judge.observers_are_judged else ():
+        for each in self.observers if judge.all_goes_on else ():
             if each.seen is None or each.process.dead:
                 continue
             late = judge.now - max(self._ended_at.get(each.seen.token, judge.now), each.since)
