@@ -28,6 +28,7 @@ from aiodistlock.protocol.answers import Failed, Led, NotOurs, ProclaimReply
 from aiodistlock.protocol.await_answer import ASKED_WITHIN, answer
 from aiodistlock.protocol.call import Call
 from aiodistlock.protocol.store import ElectionStore
+from aiodistlock.waiting.pauses import pause_refused
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
@@ -291,8 +292,7 @@ class Election:
         async with election.lead() as term:  # waits; the body is cancelled if the term is lost
             await schedule(fence=term.fencing_token)
 
-    :param redis: where it is held: a :class:`LockClient`, or what :class:`AsyncLock` takes; no
-        quorum
+    :param redis: where it is held: a :class:`LockClient`, or what it is made of; no quorum
     :param name: of the election; the key is ``namespace + name``
     :param value: what this candidate proclaims when it leads, text of up to 900 bytes
     :param ttl: length of the lease in seconds: how long a crashed leader is missed
@@ -364,8 +364,8 @@ class Election:
                 if candidacy._term is not None:
                     raise
                 logger.warning("no candidate for now: %s", error)
-                options, client = self._lock._options, self._lock._engine()
-                await asyncio.sleep(options.backoff.delay(failures, client.rng))
+                backoff, rng = self._lock._options.backoff, self._lock._engine().rng
+                await asyncio.sleep(pause_refused(backoff, failures, rng))
                 failures += 1
             except Exception as error:
                 if candidacy._term is None or not candidacy._term._is_why(error):

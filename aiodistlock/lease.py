@@ -23,6 +23,7 @@ from aiodistlock.protocol.answers import Done, Failed, NotOurs, ReleaseReply
 from aiodistlock.protocol.call import Call
 from aiodistlock.protocol.cleanup import confirmed
 from aiodistlock.waiting.client_state import ClientState
+from aiodistlock.waiting.pauses import pause_refused
 
 logger = logging.getLogger("aiodistlock")
 
@@ -264,7 +265,7 @@ class Lease:
         tries = 0
         reply = await call
         while isinstance(reply, Failed) and reply.transient and not client.closed:
-            pause = lease.options.backoff.delay(tries, client.rng)
+            pause = pause_refused(lease.options.backoff, tries, client.rng)
             if client.clock() + pause >= lease.deadline:
                 break
             await asyncio.sleep(pause)

@@ -6,6 +6,7 @@ from that is its contender's to decide.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol
 
 from aiodistlock.core.backoff import Backoff
@@ -169,9 +170,9 @@ class Attempt:
         backoff, foreign = self.options.backoff, self.options.foreign_backoff
         if seen is not None and foreign is not None and not hands_over(seen.holder):
             backoff = foreign
-        delay = backoff.delay(self.tries, client.rng)
+        delay = backoff.delay if self.failure is None else partial(pause_refused, backoff)
         seconds = pause(
-            delay if self.failure is None else pause_refused(delay, client.rng),
+            delay(self.tries, client.rng),
             remaining=None if seen is None else seen.remaining,
             place=0 if seen is None else seen.position,
             full=self.contender.came_after + self.options.ttl - client.clock(),

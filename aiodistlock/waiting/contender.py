@@ -51,6 +51,7 @@ from aiodistlock.waiting.attempt import Attempt
 from aiodistlock.waiting.client_state import ClientState
 from aiodistlock.waiting.dead_lock import dead_lock_of, holding_task
 from aiodistlock.waiting.hand_off import Grantor
+from aiodistlock.waiting.pauses import pause_refused
 from aiodistlock.waiting.tokens import hands_over
 from aiodistlock.waiting.waiters import Waiter, Waiters
 
@@ -164,7 +165,7 @@ class Contender(Grantor):
         def undone(reply: Any) -> None:
             if type(reply) is not Failed or not reply.transient or client.on_quorum:
                 return
-            pause = options.backoff.delay(next(tries), client.rng)
+            pause = pause_refused(options.backoff, next(tries), client.rng)
             if not client.closed and client.clock() + pause < until:
                 client.timers.call_later(pause, again)
 

@@ -13,7 +13,8 @@ Rules
    of whom it knows to hold the lock, at the latest.  Where many turns come before its own, a
    grant for the claim window is taken for the lease that it mostly becomes.
 4. While a server refuses for a passing reason (it starts, or its cluster is down until a shard
-   has failed over), nothing tells when that has passed: who waits asks each second, at least.
+   has failed over), nothing tells when that has passed: who waits asks each second, at least,
+   and so does who releases, undoes something, or stands for election.
 5. A queue that nobody visits expires, whatever pauses the user wants: ``MAX_PAUSE``.
 """
 
@@ -23,6 +24,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from random import Random
+
+    from aiodistlock.core.backoff import Backoff
 
 MAX_PAUSE = 10.0
 """Longest pause, seconds: a third of ``QUEUE_TTL_MS``."""
@@ -62,11 +65,12 @@ def pause(delay: float, remaining: float | None, place: int, full: float, rng: R
     return min(watching, MAX_PAUSE)
 
 
-def pause_refused(delay: float, rng: Random) -> float:
+def pause_refused(backoff: Backoff, tries: int, rng: Random) -> float:
     """
     Return after how many seconds to ask again who was refused for a passing reason.
 
-    :param delay: what the backoff says
+    :param tries: how often it asked before
     """
+    delay = backoff.delay(tries, rng)
     # All are refused at once: they must not ask in step.
     return delay if delay <= REFUSED else REFUSED * rng.uniform(0.5, 1.0)

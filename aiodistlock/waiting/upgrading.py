@@ -31,6 +31,7 @@ from aiodistlock.protocol.readers import ReadersStore
 from aiodistlock.protocol.wake import settle
 from aiodistlock.waiting.attempt import Attempt
 from aiodistlock.waiting.client_state import ClientState
+from aiodistlock.waiting.pauses import pause_refused
 from aiodistlock.waiting.reading import (
     UPGRADEABLE,
     LetteredAttempt,
@@ -195,7 +196,7 @@ class _Downgrade:
         elif isinstance(reply, NotOurs):
             client.watchdog.refused(shared, reply.reason)
         elif reply.transient and not client.closed:
-            pause = shared.options.backoff.delay(self._tries, client.rng)
+            pause = pause_refused(shared.options.backoff, self._tries, client.rng)
             self._tries += 1
             client.timers.call_later(pause, self._again)
 

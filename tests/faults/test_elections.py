@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio as redis_asyncio
 from anyio import fail_after
 
-from aiodistlock import AcquireTimeout, Election, Leader, LeaseLost, LockClient, Term
+from aiodistlock import AcquireTimeout, Backoff, Election, Leader, LeaseLost, LockClient, Term
 from aiodistlock.core.keys import ANNOUNCING
 from aiodistlock.testing.embedded import EmbeddedRedis
 from aiodistlock.waiting import observation
@@ -219,6 +219,29 @@ async def test_an_observer_that_was_away_sees_the_latest_not_the_history(
 async def _value(made: LockClient, namespace: str) -> str | None:
     leader = await election(made, namespace).leader()
     return None if leader is None else leader.value
+
+
+async def test_a_candidate_is_back_soon_after_redis_whatever_its_backoff(
+    named: ChaosProxy, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It stands again within a second or so, as whoever waits asks again."""
+
+    async def main(term: Term) -> int:
+        return term.fencing_token
+
+    async with client(named.url, unavailable_after=0.2) as made:
+        rare = Backoff(initial=LONG, cap=LONG, jitter=0.0)
+        standing = made.election("e", ttl=LONG, namespace=namespace, backoff=rare)
+        await named.refuse()
+        running = asyncio.create_task(standing.run(main))
+
+        async def gave_up() -> bool:
+            return "no candidate for now" in caplog.text
+
+        await eventually(gave_up, True)
+        await named.accept()
+        with fail_after(LONG / 2):
+            assert await running > 0
 
 
 async def test_a_leader_that_dies_before_it_has_proclaimed_is_seen_and_missed(
