@@ -406,6 +406,17 @@ def test_the_version_is_unknown_while_a_writer_of_a_read_write_lock_holds(
     assert lock.command("EXISTS", lock.version) == 0
 
 
+def test_no_version_is_known_where_none_of_those_behind_a_writer_lives(lock: Scripts) -> None:
+    """Who was granted the lock last seemed to be gone, too, and finds out by asking again."""
+    lock.write(named(6, "w"))
+    lock.write(W, DEAD)
+    lock.read(A, DEAD)
+    lock.expire()
+    assert lock.read(B)[0] == "HELD"
+    assert granted(lock.write(W, DEAD))
+    assert lock.command("EXISTS", lock.version) == 0
+
+
 def test_the_version_behind_another_locks_writer_is_a_new_one(lock: Scripts, inbox: Inbox) -> None:
     """Of redis-py's and of a plain lock that hands over it is not known what it wrote."""
     old = granted(lock.read(A))

@@ -348,12 +348,14 @@ function group()
 
   function it.forget() redis.call('DEL', versions) end
 
-  -- The version that is read from now on.
+  -- The version that is read from now on, and whether it was not known before.
   local function version_of(now, floor)
     local known = redis.pcall('GET', versions)
-    local version = type(known) == 'string' and fence_in(known) or issue_fence(now, floor)
+    local version = type(known) == 'string' and fence_in(known)
+    local issued = not version
+    if issued then version = issue_fence(now, floor) end
     it.remember(version)
-    return version
+    return version, issued
   end
 
   -- Whether a reader holds; drops those whose time is over.  Only if there are any: after a write
@@ -464,10 +466,12 @@ function group()
     if before and not is_group(before) and not string.find(before, '[ruwx] %d+$') then
       it.forget()
     end
-    local version = version_of(now, floor)
+    local version, issued = version_of(now, floor)
     redis.call('DEL', members)
     local first = it.admit(now, version, me, my_ttl)
     if first then return it.hold(now, first, version), version end
+    -- Nobody reads it, and a writer that seemed to be gone may find out that it is the holder.
+    if issued then it.forget() end
   end
 
   -- Begins a group of one reader, where nobody holds and nobody waits.
