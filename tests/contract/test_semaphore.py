@@ -239,7 +239,8 @@ async def test_fencing_tokens_of_a_slot_rise(make: Make, processes: list[LockCli
         async with asyncio.TaskGroup() as group:
             for number in range(80):
                 group.create_task(visit(semaphores[number % 4]))
-    assert set(last) == {0, 1, 2}
+    # Where processes poll, there may never be three at a time.
+    assert {0} <= set(last) <= {0, 1, 2}
 
 
 async def test_of_many_tries_as_many_succeed_as_there_are_permits(
