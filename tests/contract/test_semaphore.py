@@ -346,9 +346,9 @@ async def test_a_lease_lives_on_while_it_is_held(
     make: Make, first: LockClient, second: LockClient
 ) -> None:
     """It is renewed, each for itself, and ``extend`` sets what is left."""
-    semaphore, other = make(first, 2, ttl=0.3), make(second, 2)
+    semaphore, other = make(first, 2, ttl=1.0), make(second, 2)
     async with semaphore as lease, semaphore as more:
-        await asyncio.sleep(0.5)  # longer than the ttl: that is what is tested
+        await asyncio.sleep(1.5)  # longer than the ttl: that is what is tested
         assert lease.is_held
         assert more.is_held
         await lease.extend(30.0)
