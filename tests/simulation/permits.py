@@ -7,8 +7,8 @@ above a limit that somebody else goes by.  Names are their own: no lock is held 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -433,20 +433,8 @@ class _Change:
         if held + want.permits <= want.limit:
             self._judge.note("idle", f"{first!r} waits, while {held} are held")
         came = self.queue.keys() - {*self._waited}
-        if came and self._judge.all_is_well:
-            self._look_at_own(map(want_of, self.queue))
         if came and first not in came and not self._hears(want):
             self._judge.note("idle", f"{first!r} is not there, and has {came} wait")
-
-    def _look_at_own(self, queue: Iterable[Want]) -> None:
-        """See that whoever has come leaves room between what it waits for."""
-        own: Counter[int] = Counter()
-        for want in queue:
-            if want.token.startswith(self._mine):
-                own[want.limit] += want.permits
-        for limit, permits in own.items():
-            if permits > limit:
-                self._judge.note("unfair", f"{self._who} waits for {permits} permits of {limit}")
 
 
 def _set(value: object) -> dict[bytes, float]:
