@@ -234,14 +234,16 @@ class Judge:
             name.given_up.add(token_of(was))
         if value is None:
             # Whoever queues is told nothing by a lock that knows no queue.
-            left = (ended or now_ms) - now_ms if b" " not in (was or b" ") else 0
-            name.wait.held(self.now + left / 1000)
+            told = b" " in (was or b" ")
+            left = 0 if told else (ended or now_ms) - now_ms
+            name.wait.held(self.now + left / 1000, told=told)
             self.handed_over += 1
             return
         late = name.wait.late(self.now) if token_of(was or b"") != token_of(value) else 0.0
         if late > 0 and self.waits_are_judged:
             self.note("dead", f"{value!r} was granted {late:.3f} s too late")
-        name.wait.held(math.inf if end is None else self.now + (end - now_ms) / 1000)
+        until = math.inf if end is None else self.now + (end - now_ms) / 1000
+        name.wait.held(until, told=b" " in value)
         if end is None or end - now_ms > self.longest_ms:
             self.note("long", f"{owner.label} set {value!r} to end in {end and end - now_ms} ms")
         if value != was:

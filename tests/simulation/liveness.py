@@ -38,9 +38,13 @@ class Wait:
         self._free_at = 0.0
         self._free_within = DEAD_FOR
 
-    def held(self, until: float = math.inf) -> None:
-        """Take in until when it is held at most, if nobody prolongs that."""
-        self._free_at = until
+    def held(self, until: float = math.inf, *, told: bool = True) -> None:
+        """
+        Take in until when it is held at most, if nobody prolongs that.
+
+        :param told: whether who waits is told of its end; else they go by what they knew before
+        """
+        self._free_at = until if told else max(until, self._free_at)
 
     def failed_over(self, free_at: float) -> None:
         """Take in that there is a primary, and when it is free there."""
