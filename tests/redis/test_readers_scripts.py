@@ -389,6 +389,22 @@ def test_an_upgrade_is_taken_back(lock: Scripts, open_inbox: Callable[[], Inbox]
         assert lock.holder is None
 
 
+def test_an_upgrade_is_taken_back_behind_the_release_of_its_reader(
+    lock: Scripts, open_inbox: Callable[[], Inbox]
+) -> None:
+    """It leaves the queue, and who stood behind it comes in."""
+    ours, theirs = open_inbox(), open_inbox()
+    lock.read(A)
+    lock.read(U)
+    lock.upgrade(U, X, ours.channel)
+    lock.read(B, theirs.channel)
+    leave(lock, U)
+    assert lock.downgrade(X, U, 0, ours.channel)[0] == "OTHER"
+    assert theirs.grants() == [B]
+    assert sorted(lock.group) == [A, B]
+    assert lock.waiters == []
+
+
 def test_the_version_is_unknown_while_a_writer_of_a_read_write_lock_holds(
     lock: Scripts, inbox: Inbox
 ) -> None:

@@ -32,7 +32,11 @@ if fence then
   readers.settle(now, redis.call('GET', KEYS[1]))
   return {DONE, tag, version}
 end
-if not is_group(holder) or not readers.has(now, reader) then return {OTHER, tag} end
+if not is_group(holder) then return {OTHER, tag} end
+if not readers.has(now, reader) then
+  readers.settle(now, holder) -- who stood behind its place in the queue
+  return {OTHER, tag}
+end
 readers.renew(now, holder, reader, ttl)
 readers.settle(now, holder)
 return {DONE, tag, fence_in(string.match(holder, '%d+$'))}
