@@ -358,6 +358,21 @@ async def test_who_was_upgradeable_is_so_again_after_a_downgrade(
         pass
 
 
+async def test_who_changes_sides_keeps_what_it_was_extended_to(
+    world: World, first: LockClient, second: LockClient
+) -> None:
+    """The server lets it have the lease for as long as it relies on it."""
+    others = rwlock(world, second, ttl=2.0).write()
+    async with rwlock(world, first, ttl=2.0).upgradeable() as lease:
+        for change in (lease.upgrade, lease.downgrade):
+            await lease.extend(60.0)
+            await change()
+            with pytest.raises(AcquireTimeout) as timed_out:
+                await others.acquire(0.05)
+            assert timed_out.value.holder_ttl is not None
+            assert timed_out.value.holder_ttl > 30.0
+
+
 @pytest.mark.needs_queue
 async def test_an_upgrade_that_is_out_of_time_reads_on(
     world: World, processes: list[LockClient]

@@ -405,6 +405,52 @@ def test_an_upgrade_is_taken_back_behind_the_release_of_its_reader(
     assert lock.waiters == []
 
 
+LONG = 100 * TTL
+
+
+def test_a_writer_that_reads_on_keeps_what_it_has(lock: Scripts) -> None:
+    """It was extended, say: until it has heard of the change it relies on that."""
+    lock.write(W)
+    lock.command("PEXPIRE", lock.key, LONG)
+    assert lock.downgrade(W, A, 0)[0] == "DONE"
+    assert lock.remaining() > LONG / 2
+    assert lock.downgrade(W, A, 0)[0] == "DONE"
+    assert lock.remaining() > LONG / 2
+
+
+@pytest.mark.parametrize("by_message", [False, True])
+def test_a_reader_that_writes_keeps_what_it_has(
+    lock: Scripts, inbox: Inbox, by_message: bool
+) -> None:
+    """Granted at once or later, granted again, or renewed as the reader that it was."""
+    lock.read(U)
+    if by_message:
+        lock.read(A)
+    lock.renew(of(lock, U), LONG)
+    reader = of(lock, U)
+    lock.upgrade(U, X, inbox.channel)
+    if by_message:
+        leave(lock, A)
+    assert lock.holder == X
+    assert lock.remaining() > LONG / 2
+    assert granted(lock.upgrade(U, X, inbox.channel))
+    assert lock.remaining() > LONG / 2
+    lock.renew(reader, 2 * LONG)
+    assert lock.remaining() > LONG
+
+
+def test_a_reader_that_takes_its_upgrade_back_keeps_what_it_has(
+    lock: Scripts, inbox: Inbox
+) -> None:
+    """It reads on, with another one beside it."""
+    lock.read(A)
+    lock.read(U)
+    lock.renew(of(lock, U), LONG)
+    lock.upgrade(U, X, inbox.channel)
+    assert lock.downgrade(X, U, 0, inbox.channel)[0] == "DONE"
+    assert lock.remaining() > LONG / 2
+
+
 def test_the_version_is_unknown_while_a_writer_of_a_read_write_lock_holds(
     lock: Scripts, inbox: Inbox
 ) -> None:

@@ -122,9 +122,10 @@ class Groups(ABC):
         return first
 
     def write(self, entry: Entry, token: bytes, fence: int, until: float) -> None:
-        """Have a reader be the writer."""
+        """Have a reader be the writer; it keeps what it has if that is more."""
         entry.readers, entry.version = {}, None
-        entry.holder, entry.fence, entry.expires_at = token, fence, until
+        entry.holder, entry.fence = token, fence
+        entry.expires_at = max(until, entry.expires_at)
 
     def settle(
         self,
@@ -158,8 +159,12 @@ class Groups(ABC):
         """Set the remaining time of a reader's lease; tell whether it was there."""
         if not is_group(entry):
             writer = entry.holder or b""
-            ours = _client_of(writer) == _client_of(token)
-            return ours and letter_of(writer) == b"x" and letter_of(token) == b"u"
+            if _client_of(writer) != _client_of(token):
+                return False
+            if letter_of(writer) != b"x" or letter_of(token) != b"u":
+                return False
+            entry.expires_at = max(now + ttl_ms / 1000, entry.expires_at)
+            return True
         if not reads(entry, token, now):
             return False
         entry.readers[token] = now + ttl_ms / 1000

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from aiodistlock.core.keys import LockKeys
+from aiodistlock.core.options import to_ms
 from aiodistlock.deployments.memory.connection import MemoryConnection
 from aiodistlock.deployments.memory.entry import Entry
 from aiodistlock.deployments.memory.group import is_group, letter_of, reads
@@ -119,7 +120,7 @@ class ReadersInMemory(ABC):
             entry = server.entry(key, now)
             until = now + ttl_ms / 1000
             if entry.holder == token:
-                entry.expires_at = until
+                entry.expires_at = max(until, entry.expires_at)
                 return Granted(entry.fence, int(now * 1e6), now)
             if entry.holder is None:
                 return GONE
@@ -153,10 +154,13 @@ class ReadersInMemory(ABC):
             if entry.holder is None:
                 return GONE
             if entry.holder == token:
+                kept_ms = max(ttl_ms, to_ms(entry.expires_at - now))
                 entry.version = max(highest, entry.fence)
-                server.begin_group(entry, now, reader, ttl_ms)
-            elif not server.renew_reader(entry, now, reader, ttl_ms):
-                return OTHER
+                server.begin_group(entry, now, reader, kept_ms)
+            else:
+                kept_ms = max(ttl_ms, to_ms(entry.readers.get(reader, now) - now))
+                if not server.renew_reader(entry, now, reader, kept_ms):
+                    return OTHER
             server.settle(key, entry, now)
             return Downgraded(entry.fence, now)
 

@@ -9,7 +9,7 @@
 --   {DONE, tag, version}   it reads what it has written
 --   {GONE, tag}    the key does not exist
 --   {OTHER, tag}   somebody else holds it; untouched
--- Twice: the same version, the ttl anew.
+-- Twice: the same version.  The lease lasts for the ttl, or for as long as it does if that is more.
 local token, reader, ttl = ARGV[1], ARGV[2], ARGV[3]
 local highest, inbox, grant_ttl = tonumber(ARGV[4]), ARGV[5], ARGV[6]
 
@@ -26,9 +26,7 @@ local fence = fence_of(holder, token)
 if fence then
   local version = math.max(highest, fence)
   readers.remember(version)
-  readers.disband()
-  readers.add(now, reader, ttl)
-  readers.hold(now, reader, version)
+  readers.read_on(now, reader, version, ttl)
   readers.settle(now, redis.call('GET', KEYS[1]))
   return {DONE, tag, version}
 end
@@ -37,6 +35,6 @@ if not readers.has(now, reader) then
   readers.settle(now, holder) -- who stood behind its place in the queue
   return {OTHER, tag}
 end
-readers.renew(now, holder, reader, ttl)
+readers.renew(now, holder, reader, math.max(tonumber(ttl), readers.rest(now, reader)))
 readers.settle(now, holder)
 return {DONE, tag, fence_in(string.match(holder, '%d+$'))}

@@ -383,11 +383,17 @@ function group()
     redis.call('ZADD', members, shown(now + ttl * 1000), token)
   end
 
+  local function from_now(now, ends_at)
+    return math.max(1, math.ceil((tonumber(ends_at) - now) / 1000))
+  end
+
   -- For how long the last of them has, ms.
   local function left(now)
-    local last = redis.call('ZREVRANGE', members, 0, 0, 'WITHSCORES')[2]
-    return math.max(1, math.ceil((tonumber(last) - now) / 1000))
+    return from_now(now, redis.call('ZREVRANGE', members, 0, 0, 'WITHSCORES')[2])
   end
+
+  -- For how long one of them has, ms.
+  function it.rest(now, token) return from_now(now, redis.call('ZSCORE', members, token)) end
 
   -- Has the key last as long as the last of them.
   function it.lasts(now)
@@ -416,10 +422,26 @@ function group()
     it.write(token, fence, ttl)
   end
 
+  -- What is held lasts for `ttl` ms, or longer if it does: whoever changes sides relies on that
+  -- until it has heard of the change.
+  local function at_least(ttl) return math.max(tonumber(ttl), redis.call('PTTL', KEYS[1])) end
+
   function it.write(token, fence, ttl)
+    ttl = at_least(ttl)
     it.forget()
     redis.call('DEL', members)
     redis.call('SET', KEYS[1], value_of(token, fence), 'PX', ttl)
+  end
+
+  -- The only reader is its writer, or was told so before.
+  function it.prolong(ttl) redis.call('PEXPIRE', KEYS[1], at_least(ttl)) end
+
+  -- The writer reads on.
+  function it.read_on(now, token, version, ttl)
+    ttl = at_least(ttl)
+    redis.call('DEL', members)
+    it.add(now, token, ttl)
+    it.hold(now, token, version)
   end
 
   -- Lets in who is first in the queue, as long as these are readers; `me` needs no message.  With
@@ -504,7 +526,10 @@ function group()
     if not is_group(holder) then
       -- It is the writer that it wants to be, and has not heard of it yet.
       local writer = string.match(holder, '^(.*:%d+x) %d+$')
-      return writer and letter_of(token) == 'u' and client_of(writer) == client_of(token)
+      if not writer or letter_of(token) ~= 'u' then return false end
+      if client_of(writer) ~= client_of(token) then return false end
+      it.prolong(ttl)
+      return true
     end
     if not it.has(now, token) then return false end
     it.add(now, token, ttl)

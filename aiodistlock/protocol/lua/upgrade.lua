@@ -9,7 +9,8 @@
 --   {QUEUED, tag, remaining ms, holder, server time in us, position}   others read
 --   {HELD, tag, remaining ms, holder}   others read, and we do not wait
 --   {GONE, tag} / {OTHER, tag}   it reads no more; untouched
--- Twice: the same grant and fence, the ttl anew; in the queue the same place.
+-- Twice: the same grant and fence; in the queue the same place.  The lease lasts for the ttl, or for
+-- as long as the reader's does if that is more.
 local reader, token, ttl = ARGV[1], ARGV[2], ARGV[3]
 local inbox, grant_ttl, queue_ttl = ARGV[4], ARGV[5], ARGV[6]
 
@@ -22,7 +23,7 @@ local now = now_us()
 
 local fence = fence_of(holder, token)
 if fence then
-  redis.call('PEXPIRE', KEYS[1], ttl)
+  readers.prolong(ttl)
   return {GRANTED, tag, fence, began(now)}
 end
 if not holder then return {GONE, tag} end
