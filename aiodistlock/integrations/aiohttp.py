@@ -52,6 +52,9 @@ LEASES = web.RequestKey("LEASES", tuple[Lease, ...])
 PERMIT = web.RequestKey("PERMIT", SemaphoreLease)
 """Where a request with permits has their lease: ``request[PERMIT]``."""
 
+_KEYS: dict[str, web.RequestKey[Any]] = {"lease": LEASE, "leases": LEASES, "permit": PERMIT}
+"""Where a request has what is called so; see ``RequestLock.given_as``."""
+
 _BEGUN = web.RequestKey("_BEGUN", bool)
 
 UNSAFE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -269,7 +272,8 @@ async def _serve(
             watch = asyncio.create_task(_watch(request, scope), name="aiodistlock client watch")
             try:
                 async with request_lock.held(locks, names) as leases:
-                    return await _under(request, request_lock, leases, handler)
+                    key = _KEYS[request_lock.given_as]
+                    return await _under(request, key, request_lock.given(leases), handler)
             finally:
                 watch.cancel()
     except LOCK_PROBLEMS as error:
@@ -285,15 +289,11 @@ async def _serve(
 
 async def _under(
     request: web.Request,
-    request_lock: RequestLock,
-    leases: tuple[Lease, ...],
+    key: web.RequestKey[Any],
+    ours: Any,
     handler: Callable[[], Awaitable[web.StreamResponse]],
 ) -> web.StreamResponse:
     """Serve a request that has its leases, or its one."""
-    key: web.RequestKey[Any] = LEASE if len(leases) == 1 else LEASES
-    if isinstance(request_lock, RequestPermits):
-        key = PERMIT
-    ours: Any = leases if key is LEASES else leases[0]
     # The outer ones again behind it: for middlewares between two locks.
     outer, request[key] = request.get(key, ours), ours
     response = await handler()

@@ -49,6 +49,8 @@ class RequestLock:
         self.options = options
         check_all(self._check_options, lambda: templates_of(names))
         self.templates = templates_of(names)
+        self.given_as = "lease" if len(names) == 1 else "leases"
+        """What the request calls its lease, or its leases."""
         self._function = None if isinstance(names[0], str) else names[0]
 
     def _check_options(self) -> None:
@@ -99,6 +101,10 @@ class RequestLock:
         :raises UnusableName: if something cannot be called so
         """
         return held(locks, names, self.options)
+
+    def given(self, leases: tuple[Lease, ...]) -> Any:
+        """Return of what it holds what the request finds there: its one lease, or all."""
+        return leases if self.given_as == "leases" else leases[0]
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ class RequestPermits(RequestLock):
         self._limit = limit
         self._permits = permits
         super().__init__((name,), options)
+        self.given_as = "permit"
 
     def _check_options(self) -> None:
         check_permits(self._limit, self._permits, self.options)

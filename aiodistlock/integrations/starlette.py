@@ -177,8 +177,7 @@ def locked_endpoint(
     :raises ValueError: naming all that is wrong in the templates and the options
     :raises TypeError: if the endpoint is no coroutine function
     """
-    where = "lease" if len(names) == 1 else "leases"
-    return _decorator(RequestLock(names, {**options, "timeout": timeout}), where)
+    return _decorator(RequestLock(names, {**options, "timeout": timeout}))
 
 
 def permit_endpoint(
@@ -209,17 +208,10 @@ def permit_endpoint(
     :raises ValueError: naming all that is wrong in the template and the options
     :raises TypeError: if the endpoint is no coroutine function
     """
-    given = {**options, "timeout": timeout}
-    return _decorator(RequestPermits(name, limit, permits, given), "permit")
+    return _decorator(RequestPermits(name, limit, permits, {**options, "timeout": timeout}))
 
 
-def _decorator(request_lock: RequestLock, where: str) -> Callable[[Endpoint], Endpoint]:
-    """
-    Build the decorator of endpoints.
-
-    :param where: what of the request's state the lease is, or the leases are
-    """
-
+def _decorator(request_lock: RequestLock) -> Callable[[Endpoint], Endpoint]:
     def decorate(endpoint: Endpoint) -> Endpoint:
         if not inspect.iscoroutinefunction(endpoint):
             raise TypeError(
@@ -238,7 +230,7 @@ def _decorator(request_lock: RequestLock, where: str) -> Callable[[Endpoint], En
                 return await endpoint(*args)
             watch_client(request.scope)
             async with request_lock.held(locks, asked) as leases:
-                setattr(request.state, where, leases if where == "leases" else leases[0])
+                setattr(request.state, request_lock.given_as, request_lock.given(leases))
                 return await endpoint(*args)
 
         mark(locked, request_lock)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import cast
 
-from bench.peers import siblings
 from bench.peers.base import Peer
+from bench.peers.siblings import Places
 from bench.worker.cycles import YIELD_EVERY, Load
 from bench.worker.spec import Spec
 
@@ -22,7 +23,7 @@ class PlacesLoad(Load):
         """Enter and leave; who is inside when there is no room for it is an overlap."""
         spec, pending = self._spec, self.recorder.pending
         note = self.recorder.waits[task].append
-        places: siblings.Places = self._peer.lock(spec.name(task))  # type: ignore[assignment]
+        places = cast("Places", self._peer.lock(spec.name(task)))
         clock, body, cycles = time.perf_counter, spec.body, 0
         while not self._stopping:
             cycles += 1

@@ -163,6 +163,17 @@ class Entangled:
         return [each for each in ended if each is not None]
 
 
+async def told_in_time(entangled: Entangled, clock: ManualClock) -> str:
+    """Return what the one is told of the dead-lock that has a timeout, of two ttls."""
+    await clock.advance(2 * TTL - 1)
+    assert not any(task.done() for task in entangled.tasks)
+    await clock.advance(2.0)
+    (error,) = await entangled.ended()
+    assert isinstance(error, AcquireTimeout)
+    assert error.dead_lock is not None
+    return error.dead_lock
+
+
 def rings(locks: LockClient) -> dict[str, list[tuple[list[Block], Block | None]]]:
     """Return what tasks do that then wait for each other for ever."""
     gpus, one = locks.semaphore("gpu", 2, ttl=TTL), locks.semaphore("one", 1, ttl=TTL)
@@ -235,26 +246,16 @@ async def test_readers_that_want_to_write_are_told_when_one_is_out_of_time(
     entangled = Entangled(
         ([doc.read()], page.write()), ([page.read()], doc.write().hold(timeout=2 * TTL))
     )
-    await clock.advance(2 * TTL - 1)
-    assert not any(task.done() for task in entangled.tasks)
-    await clock.advance(2.0)
-    (error,) = await entangled.ended()
-    assert isinstance(error, AcquireTimeout)
-    assert error.dead_lock is not None
-    assert "waits for 'doc', which task 'task 0' holds" in error.dead_lock
+    told = await told_in_time(entangled, clock)
+    assert "waits for 'doc', which task 'task 0' holds" in told
 
 
 async def test_a_timeout_among_them_ends_it(locks: LockClient, clock: ManualClock) -> None:
     """Its error names the dead-lock; the other one gets on."""
     gpus = locks.semaphore("gpu", 2, ttl=TTL)
     entangled = Entangled(([gpus.hold()], gpus.hold()), ([gpus.hold()], gpus.hold(timeout=2 * TTL)))
-    await clock.advance(2 * TTL - 1)
-    assert not any(task.done() for task in entangled.tasks)
-    await clock.advance(2.0)
-    (error,) = await entangled.ended()
-    assert isinstance(error, AcquireTimeout)
-    assert error.dead_lock is not None
-    assert "task 'task 1' waits for 'gpu', which task 'task 0' holds" in error.dead_lock
+    told = await told_in_time(entangled, clock)
+    assert "task 'task 1' waits for 'gpu', which task 'task 0' holds" in told
 
 
 @pytest.mark.parametrize("other", ["task", "lease", "client"])

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 import redis.asyncio as redis_asyncio
@@ -179,25 +178,6 @@ async def test_so_many_requests_have_a_permit_and_429_is_for_others(
                 assert (await client.post("/small", headers=headers)).status == 200
         assert (await client.post("/big")).status == 422
         assert (await semaphore.inspect()).leases == ()
-
-
-@pytest.mark.parametrize("decorator", [permit_handler, permit_middleware])
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"limit": 0}, "limit"),
-        ({"limit": 2, "permits": 3}, "permits"),
-        ({"limit": 2, "timeout": -1}, "timeout"),
-        ({"limit": 2, "ttl": 0}, "ttl"),
-    ],
-    ids=str,
-)
-def test_bad_options_of_permits_are_refused_where_they_stand(
-    decorator: Callable[..., object], given: dict[str, Any], said: str
-) -> None:
-    """Before the application starts."""
-    with pytest.raises(ValueError, match=said):
-        decorator("gpu", **given)
 
 
 async def test_both_of_two_decorators_are_checked_at_the_start(redis_url: str) -> None:

@@ -115,24 +115,6 @@ async def test_several_permits_are_held_for_one_request(
             assert (await client.get("/")).status_code == 429
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"limit": 0}, "limit"),
-        ({"limit": 2, "permits": 3}, "permits"),
-        ({"limit": 2, "timeout": -1}, "timeout"),
-        ({"limit": 2, "ttl": 0}, "ttl"),
-    ],
-    ids=str,
-)
-def test_bad_options_of_permits_are_refused_where_they_stand(
-    given: dict[str, Any], said: str
-) -> None:
-    """Before the application starts."""
-    with pytest.raises(ValueError, match=said):
-        PermitDependency("gpu", **given)
-
-
 async def test_contention_is_answered_with_423(
     app: FastAPI, elsewhere: LockClient, namespace: str
 ) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import redis.asyncio as redis_asyncio
@@ -103,24 +102,6 @@ async def test_so_many_requests_have_a_permit_and_429_is_for_others(
                 assert (await client.get("/small?n=7")).status_code == 200
         assert (await client.get("/big")).status_code == 422
         assert (await semaphore.inspect()).leases == ()
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"limit": 0}, "limit"),
-        ({"limit": 2, "permits": 3}, "permits"),
-        ({"limit": 2, "timeout": -1}, "timeout"),
-        ({"limit": 2, "ttl": 0}, "ttl"),
-    ],
-    ids=str,
-)
-def test_bad_options_of_permits_are_refused_where_they_stand(
-    given: dict[str, Any], said: str
-) -> None:
-    """Before the application starts."""
-    with pytest.raises(ValueError, match=said):
-        permit_endpoint("gpu", **given)
 
 
 @pytest.mark.parametrize("outer", ["lock", "permit"])

@@ -1,6 +1,5 @@
 """The bench's arithmetic, and that it runs; see also bench/README.md."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -9,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.slots import SLOTS

@@ -1,14 +1,12 @@
 """Another commit of this repository as a lock of the bench."""
 
-import importlib.util
 import subprocess
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 from bench import cli, exclusion, tables
 from bench.peers import catalog, installs

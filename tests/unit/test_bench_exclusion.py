@@ -1,11 +1,8 @@
 """What the bench says of mutual exclusion."""
 
-import importlib.util
-
 import pytest
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 from bench import exclusion, report
 from bench.results import Results, Sample

@@ -1,11 +1,8 @@
 """What the bench tells of many clients that wait for one name."""
 
-import importlib.util
-
 import pytest
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 from bench.peers.catalog import AT, OURS, PEERS, Side
 from bench.plan import Plan

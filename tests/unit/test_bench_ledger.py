@@ -1,12 +1,10 @@
 """The bench's ledger: its store, where events go, and that it finds what is wrong."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 from itertools import islice
 

@@ -1,14 +1,12 @@
 """How much the bench measures."""
 
-import importlib.util
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 from bench import measure
 from bench.peers.catalog import PEERS

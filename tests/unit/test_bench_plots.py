@@ -1,14 +1,12 @@
 """What the bench draws."""
 
-import importlib.util
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 import numpy as np
 from matplotlib.figure import Figure

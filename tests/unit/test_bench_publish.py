@@ -1,13 +1,11 @@
 """Which runs of the bench replace the published figures."""
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 from typer.testing import CliRunner
 

@@ -1,11 +1,8 @@
 """The bench's cases in which a released lock is wanted again, or by another process."""
 
-import importlib.util
-
 import pytest
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 from bench.peers.catalog import AUTO, LINGERING, OURS, PEERS, REFERENCE, Side
 from bench.plan import Plan

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import importlib
-import importlib.util
 from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 from redis.asyncio import Redis
 

@@ -1,12 +1,10 @@
 """What the bench's tables make of several rounds."""
 
-import importlib.util
 from typing import Any
 
 import pytest
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 from bench.results import Results, Sample
 from bench.tables import workload_table

@@ -2,12 +2,9 @@
 
 # ruff: noqa: RUF001  # the multiplication sign is meant
 
-import importlib.util
-
 import pytest
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 from typing import Any, cast
 

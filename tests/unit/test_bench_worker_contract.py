@@ -1,6 +1,5 @@
 """What the bench's workers do alike, on every kind of loop and in Node."""
 
-import importlib.util
 import os
 import shutil
 import sys
@@ -10,8 +9,7 @@ from typing import Any
 
 import pytest
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 from bench.peers import catalog
 from bench.peers.catalog import PeerInfo, Side

@@ -1,13 +1,11 @@
 """What the bench's workers have in common, whatever lock they measure."""
 
-import importlib.util
 import sys
 from collections.abc import Callable
 
 import pytest
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs the dependency group plots", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs the dependency group plots")
 
 from bench.peers import catalog
 from bench.peers.catalog import PeerInfo, Side
