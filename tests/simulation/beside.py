@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.simulation.known import members_of
 from tests.simulation.pages import NAMESPACE as PAGES
 from tests.simulation.process import Process
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.redis.session import Session
 
 LOCAL_FOR = 0.05 + 0.05
-"""Seconds after a grant in which local readers join: ``handoff_span``, and a renewal."""
+"""Seconds after a grant in which local tasks go first, or join: ``handoff_span``, and a renewal."""
 
 READERS = b"readers:"
 """What begins the value at a key while readers hold."""
@@ -136,8 +137,8 @@ class Beside:
         """See who reads, and who waits."""
         judge, values = self._judge, server.keys.values
         was, holder = self._before[page.key], values.get(page.key)
-        waited, waits = _members(self._before[page.queue]), _members(values.get(page.queue))
-        read, reads = _members(self._before[page.readers]), _members(values.get(page.readers))
+        waited, waits = members_of(self._before[page.queue]), members_of(values.get(page.queue))
+        read, reads = members_of(self._before[page.readers]), members_of(values.get(page.readers))
         for each in (*(waits.keys() - waited), *(reads.keys() - read)):
             self._came_at[each] = judge.now
         first = min(waits, key=lambda record: (waits[record], record), default=None)
@@ -172,7 +173,3 @@ class Beside:
 
 def _copied(value: object) -> object:
     return dict(value) if isinstance(value, dict) else value
-
-
-def _members(value: object) -> dict[bytes, float]:
-    return value if isinstance(value, dict) else {}

@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING
 from aiodistlock import Lease
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.value import value_of
-from tests.simulation.beside import Beside
+from tests.simulation.beside import LOCAL_FOR, Beside
 from tests.simulation.kinds import KINDS
 from tests.simulation.known import Change, Grant, Held, Name, PlainHeld, Violation, token_of
 from tests.simulation.leaders import Leaders
@@ -69,9 +69,6 @@ NAMESPACE = "lock:"
 
 LEEWAY = 0.002
 """Seconds that a body may go on after its deadline, besides the turns that take it there."""
-
-LOCAL_FOR = 0.05 + 0.05
-"""Seconds after a grant in which local tasks go first: ``handoff_span``, and a renewal."""
 
 REACHES_WITHIN = 0.03
 """Seconds in which a released lock reaches who waits while all is well: some round trips."""

@@ -12,6 +12,11 @@ from tests.simulation.liveness import Wait
 from tests.simulation.process import Process
 
 
+def members_of(value: object) -> dict[bytes, float]:
+    """Return the sorted set that stands at a key; an empty one if none does."""
+    return value if isinstance(value, dict) else {}
+
+
 @dataclass(frozen=True)
 class Violation:
     """What must never be, and was."""

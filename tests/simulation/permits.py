@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiodistlock import SemaphoreLease
 from aiodistlock.core.keys import LockKeys
 from aiodistlock.core.permits import read_lease
-from tests.simulation.known import Grant, Held
+from tests.simulation.known import Grant, Held, members_of
 from tests.simulation.liveness import DEAD_FOR, Wait
 from tests.simulation.process import Process
 from tests.simulation.redis.server import RedisServer
@@ -110,8 +110,8 @@ class Permits:
         values = server.keys.values
         self._before = []
         for each in self._at(server):
-            self._take_in_queue(each, _set(values.get(each.queue_key)))
-            self._before.append((dict(_set(values.get(each.key))), list(each.queue)))
+            self._take_in_queue(each, members_of(values.get(each.queue_key)))
+            self._before.append((dict(members_of(values.get(each.key))), list(each.queue)))
 
     def after(self, server: RedisServer, session: Session) -> None:
         """See what a request has left there."""
@@ -142,7 +142,7 @@ class Permits:
             return
         want, now_us = want_of(record), server.keys.now_us
         missing, at_us = want.permits - want.limit, float(now_us)
-        members = _set(server.keys.values.get(semaphore.key))
+        members = members_of(server.keys.values.get(semaphore.key))
         missing += sum(len(_slots(each)) for each, ends in members.items() if ends > now_us)
         for ends_us, permits in sorted((ends, len(_slots(each))) for each, ends in members.items()):
             if missing > 0 and ends_us > now_us:
@@ -158,7 +158,7 @@ class Permits:
     def promoted(self, primary: RedisServer) -> None:
         """Take in who is the primary."""
         for each in self.names.values():
-            ends = _set(primary.keys.values.get(each.key)).values()
+            ends = members_of(primary.keys.values.get(each.key)).values()
             left = max(ends, default=0.0) - primary.clock_us()
             each.wait.failed_over(self._judge.now + max(0.0, left) / 1e6)
             each.head = None
@@ -229,7 +229,7 @@ class Permits:
         if judge.clock_stepped:
             return
         server = judge.server(semaphore.key)
-        members, now_us = _set(server.keys.values.get(semaphore.key)), server.clock_us()
+        members, now_us = members_of(server.keys.values.get(semaphore.key)), server.clock_us()
         taken: dict[int, Held] = {}
         for held in semaphore.open:
             given = held.grant
@@ -296,8 +296,8 @@ class _Change:
         self._who = session.owner.label
         self._was, self._waited = was, waited
         self._now_us = server.keys.now_us
-        self.members = _set(server.keys.values.get(semaphore.key))
-        self.queue = _set(server.keys.values.get(semaphore.queue_key))
+        self.members = members_of(server.keys.values.get(semaphore.key))
+        self.queue = members_of(server.keys.values.get(semaphore.queue_key))
 
     def look(self) -> None:
         """See what must not be."""
@@ -435,10 +435,6 @@ class _Change:
         came = self.queue.keys() - {*self._waited}
         if came and first not in came and not self._hears(want):
             self._judge.note("idle", f"{first!r} is not there, and has {came} wait")
-
-
-def _set(value: object) -> dict[bytes, float]:
-    return value if isinstance(value, dict) else {}
 
 
 def _token(member: bytes) -> bytes:
